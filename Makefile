@@ -1,0 +1,41 @@
+# Every target sets up .venv first when requirements.txt or pyproject.toml changed. Needs Python 3.11 or newer, nothing else.
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 120
+
+.PHONY: run test test-full lint bench receipts clean
+.DEFAULT_GOAL := run
+
+run: $(READY)  ## all notebooks on the embedded data, or some with what they need: make run NB=03, NB="03 05"
+	@$(PY) -m emohelpers run $(NB) $(ARGS)
+
+test: $(READY)  ## unit tests, then every notebook; results go to a fresh temporary folder (tests/conftest.py)
+	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) $(ARGS)
+
+test-full: $(READY)  ## and all that is slow
+	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) -m "slow or not slow"
+
+lint: $(READY)  ## style of modules and notebooks; notebooks stripped but for their receipts
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m emohelpers receipts --check
+
+bench: $(READY)  ## speed beside what one would use instead; results in benchmarks/
+	@for program in $(sort $(wildcard benchmarks/*.py)); do echo "$$program"; $(PY) $$program || exit 1; done
+
+receipts: $(READY)  ## execute notebooks and keep the outputs that nbval compares: the only way to change them
+	@$(PY) -m emohelpers receipts $(NB)
+
+clean:  ## the set-up, caches and what `make run` wrote; runs with a name of yours stay
+	rm -rf .venv build dist .pytest_cache .ruff_cache outputs/demo outputs/cache
+	find emohelpers tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Install one and name it, for example: make run PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up .venv (once; a few minutes and about 6 GB, most of it PyTorch)"
+	@$(PYTHON) -m venv .venv
+	@$(PY) -m pip install --disable-pip-version-check --no-input --progress-bar off -r requirements.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,7 @@
+"""`python -m emohelpers`: see `cli`."""
+
+import sys
+
+from emohelpers.cli import main
+
+sys.exit(main())

@@ -1,0 +1,170 @@
+"""Every setting of every notebook, with its unit, its default and where the default comes from.
+
+A config is frozen and keyword-only. Unknown names, wrong types and impossible values raise `ConfigError`, all at once.
+`full` is the original's recipe; `demo` is the same path at the scale of two CPU cores and differs in values only.
+"""
+
+import difflib
+import hashlib
+import json
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from emohelpers import paths
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class ConfigError(ValueError):
+    """Every wrong setting of a call, with what was given and what is allowed."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def __str__(self) -> str:
+        width = max(map(len, type(self).model_fields))
+        return "\n".join(f"{name:<{width}} = {value!r}" for name, value in self)
+
+
+T = TypeVar("T", bound=_Frozen)
+
+
+class Data(_Frozen):
+    """Which pictures, and which of them are kept apart."""
+
+    preset: Literal["demo", "full"]
+    manifest: str  # a name in data_manifests/ or the path of a YAML
+    dataset_root: str = ""  # a folder, or a Kaggle handle; empty: the manifest's own handle
+    labels_csv: str = ""  # empty: the manifest's table, found below dataset_root
+    output_dir: str = ""  # empty: outputs/<run>/<stem>, on Kaggle /kaggle/working/<seed's name>
+    testset_csv: str = ""  # an existing golden set; empty: written once per data set
+    golden: str = Field("balanced:150", pattern=r"^(balanced:\d+|stratified:0?\.\d+)$")  # seed 000: 150 a class
+    golden_cap: Share = 0.2  # of a class, at most, goes to a balanced golden set
+    val_share: Share = 0.2  # of what the golden set leaves; seed 000
+    split_seed: int = 42  # draws golden set and validation part; seed 000
+    max_unreadable: Share = 0.0  # of the pictures may be skipped (and are listed); the originals trained on black ones
+    twin_similarity: Share = 0.96  # cosine of 16x16 grey thumbnails from which two pictures count as one; 0.94 errs on real faces
+    img_size: Annotated[int, Field(ge=16)] = 224  # pixels, what the model sees
+    eval_zoom: Annotated[float, Field(ge=1, le=1.5)] = 1.0  # shorter side is img_size * eval_zoom, then centre crop
+
+
+class Model(_Frozen):
+    """What is trained, from which weights, and which part of it."""
+
+    backbone: str = "vit_base_patch16_224"  # any timm name; seed 000
+    weights: str = "hub"  # "hub" (timm's own), a local file or folder with its config, "demo", or "random"
+    head: Literal["mlp", "linear"] = "mlp"  # mlp: Linear-BatchNorm-GELU-Dropout-Linear; seed 000
+    head_width: Count = 512
+    head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    trainable: Literal["all"] | Annotated[int, Field(ge=0)] = 2  # last blocks or stages beside the head; seed 000
+
+
+class Training(_Frozen):
+    """How the weights move."""
+
+    seed: int = 42
+    epochs: Count = 30  # at most; seed 000
+    batch_size: Count = 32  # over all processes together; seed 000
+    accumulation: Count = 1  # parts that a batch is computed in; doubled when memory runs out
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Positive = 1e-4  # head; per step, at batch_size; seed 000
+    lr_backbone: Positive | None = None  # None: the same as lr
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4  # decoupled; not on biases and norms; seed 000
+    schedule: Literal["cosine", "onecycle", "restarts", "constant"] = "cosine"  # ends when training ends
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    restarts: Count = 3  # cosine cycles of schedule="restarts"
+    unfreeze: dict[int, Literal["all"] | int] = {}  # epoch -> trainable, e.g. {3: "all"}
+    patience: Annotated[int, Field(ge=0)] = 5  # epochs without gain before stopping, 0: never; seed 000
+    min_delta: Annotated[float, Field(ge=0)] = 0.0  # smallest change that counts as gain
+    monitor: str = "val_macro_f1"  # a column of the history
+    class_weight_power: Share = 0.0  # weights (1/freq)**power, mean 1 over the training part; 0: off
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1  # seed 000
+    mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha of Beta; 0: off
+    cutmix: Annotated[float, Field(ge=0)] = 0.0  # alpha of Beta; with mixup: one of the two a batch
+    mix_probability: Share = 1.0  # of a batch being mixed at all
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay a step, warmed up as (1+t)/(10+t); 0: off
+    clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0: off
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively
+    channels_last: bool = True  # memory format of convolutional nets
+    time_budget_h: Positive | None = None  # hours of this process; stops cleanly before, to be resumed
+    trackers: tuple[str, ...] = ()  # "tensorboard", "wandb", ...: by accelerate
+    crop_scale: tuple[Share, Share] = (0.8, 1.0)  # share of the area
+    crop_ratio: tuple[Positive, Positive] = (0.9, 1.11)  # width / height of the crop
+    flip: Share = 0.5
+    rotation: Annotated[float, Field(ge=0, le=180)] = 10.0  # degrees to either side
+    brightness: Share = 0.2  # factor 1 +- this
+    contrast: Share = 0.2
+    saturation: Share = 0.2
+    erasing: Share = 0.25  # probability of one blanked rectangle
+    bootstrap: Annotated[int, Field(ge=100)] = 2000  # resamples behind every interval
+
+
+class Baseline(Training, Model, Data):
+    """Notebooks 01 and 03: ViT on AffectNet (seed 000)."""
+
+    manifest: str = "affectnet"
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "Baseline": {
+        "full": {"time_budget_h": 11.5},
+        "demo": {
+            "manifest": "demo_faces",
+            "backbone": "test_vit",
+            "weights": "demo",
+            "img_size": 96,
+            "head_width": 64,
+            "epochs": 10,
+            "batch_size": 64,
+            "lr": 1e-3,
+            "bootstrap": 1000,
+        },
+    },
+}
+
+
+def make(kind: type[T], preset: str = "auto", **values: Any) -> T:
+    """The config of one notebook: preset, then the values given.
+
+    `auto` is `full` on Kaggle and Colab or with a data folder, and `demo` on a machine with neither.
+    JSON types are accepted where papermill can pass nothing else (a list for a tuple, "3" as a dict key).
+    """
+    if preset == "auto":
+        preset = "full" if paths.host() or values.get("dataset_root") else "demo"
+    presets = PRESETS[kind.__name__]
+    if preset not in presets:
+        raise ConfigError(f"PRESET = {preset!r} is not one of 'auto', {', '.join(map(repr, presets))}")
+    merged = {**presets[preset], **values, "preset": preset}
+    for name, value in merged.items():
+        if isinstance(value, list):
+            merged[name] = tuple(value)
+        elif isinstance(value, dict):
+            merged[name] = {int(k) if str(k).isdecimal() else k: v for k, v in value.items()}
+    try:
+        return kind(**merged)
+    except ValidationError as error:
+        raise ConfigError(_explain(kind, error)) from None
+
+
+def _explain(kind: type[_Frozen], error: ValidationError) -> str:
+    fields = kind.model_fields
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, fields, n=3, cutoff=0.5)
+            lines.append(f"{name}: no such setting" + (f"; did you mean {', '.join(near)}?" if near else ""))
+        else:
+            lines.append(f"{name} = {problem['input']!r}: {problem['msg']}")
+    every = ", ".join(fields)
+    return f"{len(lines)} wrong in {kind.__name__} settings:\n  " + "\n  ".join(lines) + f"\nAll settings: {every}"
+
+
+def digest(*parts: Any) -> str:
+    """Twelve hex digits that name a content: JSON with sorted keys, SHA-256."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

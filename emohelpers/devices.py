@@ -1,0 +1,54 @@
+"""The processor a run gets: whether it works, how exactly it computes, how much memory it took."""
+
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+
+class UnusableDevice(RuntimeError):
+    """A card or precision that would fail or crawl, with the remedy."""
+
+
+def precision(wanted: str = "auto") -> str:
+    """accelerate's name of what the machine computes natively: T4 "fp16", Ampere and later "bf16", CPU "no".
+
+    Raises:
+        UnusableDevice: a card that this PyTorch has no kernels for (Kaggle's P100), or a precision it only emulates.
+    """
+    if not torch.cuda.is_available():
+        if wanted in ("auto", "fp32"):
+            return "no"
+        raise UnusableDevice(f"precision={wanted!r} needs a GPU; this machine has none. Use precision='auto'.")
+    try:
+        torch.ones(8, device="cuda").sum().item()  # is_available() is true on a P100 too; only an operation tells
+    except RuntimeError as error:
+        raise UnusableDevice(
+            f"{torch.cuda.get_device_name()} cannot run this PyTorch ({str(error).splitlines()[0]}). "
+            "On Kaggle choose Settings -> Accelerator -> GPU T4 x2: the P100 is no longer supported there."
+        ) from error
+    native_bf16 = torch.cuda.get_device_capability() >= (8, 0)
+    if wanted == "bf16" and not native_bf16:
+        raise UnusableDevice(f"{torch.cuda.get_device_name()} only emulates bf16, slowly. Use precision='auto' (fp16).")
+    return {"auto": "bf16" if native_bf16 else "fp16", "fp32": "no"}.get(wanted, wanted)
+
+
+def accelerator(wanted: str = "auto", *, trackers: Sequence[str] = (), folder: str | Path | None = None) -> Accelerator:
+    """The processes, device and precision of a run; torchrun's environment is read, so a script needs nothing more."""
+    AcceleratorState._reset_state()  # a notebook may train twice, in another precision
+    return Accelerator(
+        mixed_precision=precision(wanted), log_with=list(trackers) or None, cpu=not torch.cuda.is_available(),
+        project_dir=None if folder is None else str(folder),
+    )  # fmt: skip
+
+
+def peak_memory_gb() -> float:
+    """Most memory taken so far: on the card if there is one, else by the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

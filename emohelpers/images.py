@@ -1,0 +1,305 @@
+"""Batches of pictures: gathered from the uint8 store, augmented whole, in one colour pass and one affine warp.
+
+Every random number of an epoch is drawn at once from (seed, epoch), one row a picture, so a batch looks the same
+whether one process makes it or two, and a resumed run sees what the undisturbed one saw.
+"""
+
+import copy
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from emohelpers import config
+from emohelpers.store import Pixels
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as OpenCV and torchvision
+ERASED_AREA = (0.02, 0.2)  # share of the picture that one erased rectangle covers
+ERASED_RATIO = (0.3, 3.3)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the model's input; stored in every checkpoint and export."""
+
+    side: int  # pixels of the decoded square, see store.fit_square
+    img_size: int  # pixels of the model's input
+    zoom: float  # the square is resized to img_size * zoom and its centre cut out
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def evaluate(self, squares: np.ndarray) -> np.ndarray:
+        """(n, side, side, 3) -> (n, img_size, img_size, 3) uint8: the one resize of evaluation, export, prediction."""
+        large = round(self.img_size * self.zoom)
+        if large == squares.shape[1] == self.img_size:
+            return squares
+        shrink = cv2.INTER_AREA if large < squares.shape[1] else cv2.INTER_LINEAR
+        low = (large - self.img_size) // 2
+        out = np.empty((len(squares), self.img_size, self.img_size, 3), np.uint8)
+        for i, square in enumerate(squares):
+            resized = square if large == squares.shape[1] else cv2.resize(square, (large, large), interpolation=shrink)
+            out[i] = resized[low : low + self.img_size, low : low + self.img_size]
+        return out
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(n, h, w, 3) uint8 or float in 0..255 -> (n, 3, h, w) float32, channels-last in memory."""
+        mean = torch.tensor(self.mean, device=pixels.device) * 255
+        scale = 1 / (torch.tensor(self.std, device=pixels.device) * 255)
+        return torch.addcmul(-mean * scale, pixels.float(), scale).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths of what happens to a training picture; the names are those of `config.Training`."""
+
+    crop_scale: tuple[float, float] = (0.8, 1.0)
+    crop_ratio: tuple[float, float] = (0.9, 1.11)
+    flip: float = 0.5
+    rotation: float = 10.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    erasing: float = 0.25
+
+    @classmethod
+    def of(cls, cfg) -> "Augmentation":
+        """The augmentation that a config describes."""
+        return cls(**{name: getattr(cfg, name) for name in cls.__dataclass_fields__})
+
+    def draw(self, n: int, rng: np.random.Generator) -> "Draws":
+        """The random numbers of `n` pictures; fixed order of draws, whatever is switched off."""
+        area = rng.uniform(*self.crop_scale, n)
+        ratio = np.exp(rng.uniform(*np.log(self.crop_ratio), n))
+        width, height = np.minimum(np.sqrt(area * ratio), 1), np.minimum(np.sqrt(area / ratio), 1)
+        centre = np.stack([(1 - width), (1 - height)], 1) * rng.uniform(-0.5, 0.5, (n, 2))
+        angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation, n))
+        mirror = np.where(rng.random(n) < self.flip, -1.0, 1.0)
+        cos, sin = np.cos(angle), np.sin(angle)
+        warp = np.empty((n, 2, 3))
+        warp[:, 0, 0], warp[:, 0, 1] = cos * width * mirror, -sin * height
+        warp[:, 1, 0], warp[:, 1, 1] = sin * width * mirror, cos * height
+        warp[:, :, 2] = centre
+        gain, contrast, saturation = (
+            1 + rng.uniform(-s, s, n) for s in (self.brightness, self.contrast, self.saturation)
+        )
+        box_area = rng.uniform(*ERASED_AREA, n)
+        box_ratio = np.exp(rng.uniform(*np.log(ERASED_RATIO), n))
+        size = np.minimum(np.stack([np.sqrt(box_area * box_ratio), np.sqrt(box_area / box_ratio)], 1), 1)
+        corner = rng.random((n, 2)) * (1 - size)
+        size[rng.random(n) >= self.erasing] = 0
+        colour = np.stack([gain, contrast, saturation], 1)
+        box = np.concatenate([corner, corner + size], 1)
+        return Draws(warp.astype(np.float32), colour.astype(np.float32), box.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of n pictures, in units of the picture's side with the origin at its centre (box: at its corner)."""
+
+    warp: np.ndarray  # (n, 2, 3) output position -> source position, both in -0.5 .. 0.5
+    colour: np.ndarray  # (n, 3) brightness, contrast and saturation factors
+    box: np.ndarray  # (n, 4) erased left, top, right, bottom in 0 .. 1; empty where left == right
+
+    def __getitem__(self, rows: np.ndarray) -> "Draws":
+        return Draws(self.warp[rows], self.colour[rows], self.box[rows])
+
+
+def augment(squares: np.ndarray, draws: Draws, out: int, fill: np.ndarray) -> np.ndarray:
+    """(n, s, s, 3) -> (n, out, out, 3) uint8 by OpenCV: the CPU's fastest way, a colour pass and a warp a picture.
+
+    `fill` is the (3,) colour of erased rectangles: the model's mean, zero after normalisation.
+    """
+    n, side = squares.shape[:2]
+    result = np.empty((n, out, out, 3), np.uint8)
+    pixel = np.array([[side / out, 0, 0], [0, side / out, 0]]).T[:2]  # scale of the linear part only
+    linear = draws.warp[:, :, :2] @ pixel
+    # Pixel centres lie at +0.5: p_source = L (p_out + 0.5 - out/2) + shift*side + side/2 - 0.5.
+    shift = draws.warp[:, :, 2] * side + (side - 1) / 2 - (linear * ((out - 1) / 2)).sum(2)
+    matrices = np.concatenate([linear, shift[:, :, None]], 2)
+    boxes = np.rint(draws.box * out).astype(int)
+    for i in range(n):
+        cv2.warpAffine(
+            _recolour(squares[i], draws.colour[i]), matrices[i], (out, out), dst=result[i],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT,
+        )  # fmt: skip
+        left, top, right, bottom = boxes[i]
+        if right > left:
+            result[i, top:bottom, left:right] = fill
+    return result
+
+
+def _recolour(picture: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    gain, contrast, saturation = factors.tolist()
+    if gain == contrast == saturation == 1:
+        return picture
+    mean = float(LUMA @ cv2.mean(picture)[:3]) * gain
+    scale, offset = gain * contrast, mean * (1 - contrast)
+    if saturation == 1:
+        table = np.clip(np.arange(256, dtype=np.float32) * scale + offset, 0, 255).astype(np.uint8)
+        return cv2.LUT(picture, table)
+    matrix = np.full((3, 4), offset, np.float32)
+    matrix[:, :3] = scale * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * LUMA)
+    return cv2.transform(picture, matrix)
+
+
+def augment_on_device(squares: torch.Tensor, draws: Draws, out: int, fill: np.ndarray) -> torch.Tensor:
+    """(n, s, s, 3) uint8 -> (n, out, out, 3) float32 in 0..255: the same pictures as `augment`, a whole batch at once."""
+    device, n = squares.device, len(squares)
+    warp, colour, box = (torch.from_numpy(a).to(device, non_blocking=True) for a in (draws.warp, draws.colour, draws.box))
+    x = squares.permute(0, 3, 1, 2).float()
+    luma = torch.from_numpy(LUMA).to(device)
+    gain, contrast, saturation = (colour[:, i].view(n, 1, 1, 1) for i in range(3))
+    mean = torch.einsum("nchw,c->n", x, luma).view(n, 1, 1, 1) / (x.shape[2] * x.shape[3])
+    grey = torch.einsum("nchw,c->nhw", x, luma).unsqueeze(1)
+    x = gain * contrast * (saturation * x + (1 - saturation) * grey) + gain * mean * (1 - contrast)
+    theta = torch.cat([warp[:, :, :2], 2 * warp[:, :, 2:]], 2)  # grid_sample counts from -1 to 1
+    grid = F.affine_grid(theta, [n, 3, out, out], align_corners=False)
+    x = F.grid_sample(x.clamp_(0, 255), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    edge = torch.arange(out, device=device)
+    left, top, right, bottom = (box * out).round().T.unsqueeze(2)
+    inside = ((edge >= left) & (edge < right)).unsqueeze(1) & ((edge >= top) & (edge < bottom)).unsqueeze(2)
+    x = torch.where(inside.unsqueeze(1), torch.from_numpy(fill.astype(np.float32)).to(device).view(1, 3, 1, 1), x)
+    return x.permute(0, 2, 3, 1)
+
+
+class Batches:
+    """Passes over some rows of a store as (inputs, targets, positions) on one device.
+
+    inputs (n, 3, img_size, img_size) float32 normalised; targets (n, ...) as given; positions (n,) into `rows`.
+    With `augmentation`, a pass is shuffled and augmented from (seed, epoch) and drops the incomplete last batch;
+    without, it is in order and complete. Of each batch a process sees its share (rank of world).
+    """
+
+    def __init__(
+        self, pixels: Pixels, rows: np.ndarray, targets: np.ndarray, preprocess: Preprocess, *, batch_size: int,
+        augmentation: Augmentation | None = None, seed: int = 0,
+    ):  # fmt: skip
+        self.pixels, self.rows, self.preprocess = pixels, np.asarray(rows), preprocess
+        self.targets, self.augmentation, self.seed = torch.tensor(np.asarray(targets)), augmentation, seed
+        self.batch_size = min(batch_size, len(self.rows))
+        self.device, self.rank, self.world = torch.device("cpu"), 0, 1
+        self.fill = np.array([round(255 * m) for m in preprocess.mean], np.uint8)
+        self._resident: torch.Tensor | None = None
+
+    def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Batches":
+        """The same passes on a device, as one process of several sees them."""
+        placed = copy.copy(self)
+        placed.device, placed.rank, placed.world = device, rank, world
+        return placed
+
+    def digest(self) -> str:
+        """Names the content: which pictures with which targets, prepared and augmented how."""
+        content = [self.pixels.sha256[row] for row in self.rows]
+        how = (self.preprocess, self.augmentation, self.batch_size, self.seed)
+        return config.digest(content, self.targets.tolist(), [repr(part) for part in how])
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return full if self.augmentation or not rest else full + 1
+
+    def plan(self, epoch: int) -> tuple[list[np.ndarray], Draws | None]:
+        """Positions of each batch of this process, and the epoch's draws (one row a position)."""
+        n = len(self.rows)
+        order, draws = np.arange(n), None
+        if self.augmentation:
+            rng = np.random.default_rng([self.seed, epoch])
+            order, draws = rng.permutation(n), self.augmentation.draw(n, rng)
+        starts = range(0, len(self) * self.batch_size, self.batch_size)
+        whole = [order[start : start + self.batch_size] for start in starts]
+        return [np.array_split(batch, self.world)[self.rank] for batch in whole], draws
+
+    def epoch(self, epoch: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+        """One pass; the next batch is made by a thread while this one is computed on."""
+        plan, draws = self.plan(epoch)
+        if self.device.type == "cuda" and self._fits():
+            if self._resident is None:
+                self._resident = torch.from_numpy(self.pixels.take(self.rows)).to(self.device)
+            for at in plan:
+                squares = self._resident[torch.from_numpy(at).to(self.device)]
+                yield self._finish(squares, draws and draws[at], at)
+            return
+        for squares, at in _ahead(lambda at: (self._gather(at, draws), at), plan):
+            on_device = torch.from_numpy(squares).to(self.device, non_blocking=True)
+            late = draws[at] if draws and self.device.type == "cuda" else None
+            yield self._finish(on_device, late, at)
+
+    def preview(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first pictures of the first pass as the model gets them, (n, img_size, img_size, 3) uint8, and positions."""
+        plan, draws = self.plan(0)
+        at = np.concatenate(plan)[:n]
+        squares = self.pixels.take(self.rows[at])
+        if draws is None:
+            return self.preprocess.evaluate(squares), at
+        return augment(squares, draws[at], self.preprocess.img_size, self.fill), at
+
+    def _gather(self, at: np.ndarray, draws: Draws | None) -> np.ndarray:
+        squares = self.pixels.take(self.rows[at])
+        if draws is None:
+            return self.preprocess.evaluate(squares)
+        if self.device.type == "cuda":
+            return squares  # the card warps
+        return augment(squares, draws[at], self.preprocess.img_size, self.fill)
+
+    def _finish(self, squares: torch.Tensor, draws: Draws | None, at: np.ndarray):
+        if draws is not None:
+            squares = augment_on_device(squares, draws, self.preprocess.img_size, self.fill)
+        return self.preprocess.normalise(squares), self.targets[at].to(self.device, non_blocking=True), at
+
+    def _fits(self) -> bool:
+        """Training pictures stay on the card when they take less than a quarter of what is free."""
+        if self._resident is not None:
+            return True
+        if self.augmentation is None:  # evaluation resizes on the CPU, exactly as prediction will
+            return False
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return len(self.rows) * self.pixels.side**2 * 3 < free / 4
+
+
+def by_split(table, pixels: Pixels, preprocess: Preprocess, classes: Sequence[str], cfg) -> dict[str, Batches]:
+    """Batches of each part of a split table: "train" augmented and shuffled, the others as they are."""
+    index = {name: i for i, name in enumerate(classes)}
+    made = {}
+    for part, rows in table.groupby("split"):
+        made[part] = Batches(
+            pixels, pixels.rows(rows["path"]), rows["label"].map(index).to_numpy(), preprocess, seed=cfg.seed,
+            batch_size=cfg.batch_size, augmentation=Augmentation.of(cfg) if part == "train" else None,
+        )  # fmt: skip
+    return made
+
+
+def _ahead(make: Callable, jobs: list, depth: int = 2) -> Iterator:
+    """Results of `make(job)` in order, made by one thread up to `depth` ahead; its errors are raised here."""
+    made: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        for job in jobs:
+            try:
+                item = (make(job), None)
+            except BaseException as error:  # handed to the consumer, which raises it
+                item = (None, error)
+            while not stop.is_set():
+                try:
+                    made.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set() or item[1]:
+                return
+
+    thread = threading.Thread(target=work, daemon=True, name="batches")
+    thread.start()
+    try:
+        for _ in jobs:
+            item, error = made.get()
+            if error:
+                raise error
+            yield item
+    finally:
+        stop.set()
+        thread.join()

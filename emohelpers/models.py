@@ -1,0 +1,217 @@
+"""timm models with the suite's head: built, loaded strictly, frozen, saved with their architecture and label order."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import group_parameters
+from torch import nn
+
+from emohelpers import demo, files, paths
+from emohelpers.images import Preprocess
+
+SPEC = ("backbone", "img_size", "head", "head_width", "head_dropout")  # what a checkpoint needs to be built again
+
+
+class WeightsError(RuntimeError):
+    """Weights that are missing, or that belong to another architecture or label order."""
+
+
+def build(cfg, classes: Sequence[str]) -> nn.Module:
+    """The model of a config: (B, 3, img_size, img_size) -> (B, len(classes)) logits.
+
+    The trunk's weights come from timm's hub, a local file or folder, or the demo's own trunk; the head is drawn from
+    `cfg.seed`. `model.spec` is what `load` needs to build it again.
+
+    Raises:
+        WeightsError: unknown backbone, weights not found or of another architecture, a random trunk that is frozen.
+    """
+    if cfg.weights == "random" and cfg.trainable != "all":
+        raise WeightsError(
+            f"weights='random' with trainable={cfg.trainable!r} would freeze a random trunk, which learns nothing. "
+            "Set trainable='all', or give weights."
+        )
+    torch.manual_seed(cfg.seed)
+    model = _trunk(cfg, len(classes))
+    spec = {name: getattr(cfg, name) for name in SPEC}
+    return _finish(model, {**spec, "classes": list(classes)})
+
+
+def _trunk(cfg, n_classes: int) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": n_classes}
+    if cfg.weights in ("hub", "random"):
+        known = _known(cfg.backbone, cfg.img_size, options)
+        try:
+            return timm.create_model(known, pretrained=cfg.weights == "hub", **options)
+        except Exception as error:  # each hub client fails in its own way; told with the remedy, never swallowed
+            raise WeightsError(
+                f"the weights of {cfg.backbone} could not be fetched ({type(error).__name__}: {str(error)[:200]}). "
+                "Turn Internet on (Kaggle: Settings -> Internet), or attach the weights and name their folder: "
+                'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
+                "timm's save_for_hf writes it, or a .safetensors / .pth file."
+            ) from error
+    place = demo.TRUNK if cfg.weights == "demo" else paths.find_input(
+        cfg.weights, remedy="weights must be 'hub', 'random', or a local file or folder of weights."
+    )  # fmt: skip
+    if place.is_dir():
+        found = json.loads((place / "config.json").read_text()) if (place / "config.json").is_file() else {}
+        if _architecture(found.get("architecture", "")) != _architecture(cfg.backbone):
+            raise WeightsError(
+                f"{place} holds weights of {found.get('architecture', 'nothing (no config.json)')!r}, "
+                f"not of the backbone {cfg.backbone!r}. Change one of the two."
+            )
+        _known(cfg.backbone, cfg.img_size, options)
+        name = f"local-dir:{place}"
+    else:
+        name = _known(cfg.backbone, cfg.img_size, options)
+        options["pretrained_cfg_overlay"] = {"file": str(place)}
+    try:
+        model = timm.create_model(name, pretrained=True, **options)
+    except (RuntimeError, KeyError, OSError) as error:
+        raise WeightsError(f"{place} does not hold weights of {cfg.backbone}: {str(error)[:300]}") from error
+    torch.manual_seed(cfg.seed)
+    drawn = timm.create_model(cfg.backbone, pretrained=False, **{k: v for k, v in options.items() if "cfg" not in k})
+    _whole(model, drawn, place)
+    return model
+
+
+def _whole(model: nn.Module, drawn: nn.Module, place: Path) -> None:
+    """Refuses a model of which parts were not in the file: when the class count differs timm loads without checking.
+
+    `drawn` is the same model with the same random start: what still equals it was not loaded.
+    """
+    own, start = dict(model.named_parameters()), dict(drawn.named_parameters())
+    head = head_parameters(model)
+    still = [n for n, p in own.items() if n not in head and torch.equal(p, start[n]) and p.numel() > 1 and p.std() > 0]
+    if still:
+        raise WeightsError(
+            f"{place} does not hold weights of this architecture: {len(still)} of {len(own)} tensors are not in it, "
+            f"first {', '.join(still[:3])}. Name the weights of {model.pretrained_cfg.get('architecture')}."
+        )
+
+
+def _architecture(name: str) -> str:
+    return name.rpartition("/")[2].split(".")[0]
+
+
+def _known(name: str, img_size: int, options: dict[str, Any]) -> str:
+    """`name` if timm knows it (old names are mapped by timm); adds `img_size` where the model must be told."""
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
+        raise WeightsError(f"timm {timm.__version__} has no model {name!r}. Near names: {', '.join(near) or 'none'}")
+    found = timm.get_pretrained_cfg(name)
+    if found is not None and found.fixed_input_size:
+        options["img_size"] = img_size
+    return name
+
+
+def _finish(model: nn.Module, spec: dict[str, Any]) -> nn.Module:
+    name = model.pretrained_cfg["classifier"]
+    if spec["head"] == "linear":  # some timm families start with logits of tens: the first epoch would undo the trunk
+        nn.init.normal_(model.get_submodule(name).weight, std=0.01)
+        nn.init.zeros_(model.get_submodule(name).bias)
+    else:  # "mlp", seed 000
+        width, features = spec["head_width"], model.get_submodule(name).in_features
+        head = nn.Sequential(
+            nn.Linear(features, width), nn.BatchNorm1d(width), nn.GELU(), nn.Dropout(spec["head_dropout"]),
+            nn.Linear(width, len(spec["classes"])),
+        )  # fmt: skip
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, head)
+    model.spec = spec
+    return model
+
+
+def preprocess(model: nn.Module, *, side: int, zoom: float) -> Preprocess:
+    """Mean and std from the model's own config (never typed), sizes from the recipe; remembered in `model.spec`."""
+    wanted = timm.data.resolve_model_data_config(model)
+    made = Preprocess(side, model.spec["img_size"], zoom, tuple(wanted["mean"]), tuple(wanted["std"]))
+    model.spec["preprocess"] = {**made.__dict__, "mean": list(made.mean), "std": list(made.std)}
+    return made
+
+
+def freeze(model: nn.Module, trainable: str | int) -> str:
+    """Makes the head and the last `trainable` blocks or stages trainable ("all": everything); returns a description.
+
+    timm's own grouping of a model's layers decides, so that a ViT's last norm goes with its last block and a CNN's
+    stem counts as a stage.
+    """
+    layer = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    head = max(layer.values())
+    first = 0 if trainable == "all" else max(head - trainable, 0)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(layer[name] >= first)
+    return "all" if first == 0 else f"head+{trainable}" if trainable else "head"
+
+
+def training_mode(model: nn.Module) -> None:
+    """Train mode for what is trained, eval mode for what is frozen: no drifting BatchNorm, no drop-path in the trunk."""
+    parameters = list(model.parameters())
+    if parameters and not any(p.requires_grad for p in parameters):
+        model.eval()
+        return
+    model.training = True
+    for module in model.children():
+        training_mode(module)
+
+
+def moving(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The live tensors by name that training changes: trainable parameters, and the buffers beside them."""
+    live: dict[str, torch.Tensor] = {}
+    for prefix, module in model.named_modules():
+        own = {n: p for n, p in module.named_parameters(recurse=False) if p.requires_grad}
+        if own:
+            own |= dict(module.named_buffers(recurse=False))
+        live |= {f"{prefix}.{name}".lstrip("."): tensor for name, tensor in own.items()}
+    return live
+
+
+def head_parameters(model: nn.Module) -> set[str]:
+    """Names of the head's parameters."""
+    name = model.pretrained_cfg["classifier"]
+    return {f"{name}.{inner}" for inner, _ in model.get_submodule(name).named_parameters()}
+
+
+def count(model: nn.Module) -> dict[str, int]:
+    """Parameters in all, and those that are trained."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return {"parameters": sum(n for n, _ in sizes), "trainable": sum(n for n, free in sizes if free)}
+
+
+def save(path: str | Path, model: nn.Module, **facts: Any) -> Path:
+    """Weights, architecture, label order and preprocessing in one file of plain types (`torch.load` needs no trust)."""
+    with files.replace(path) as temp:
+        torch.save({"spec": model.spec, "weights": model.state_dict(), **facts}, temp)
+    return Path(path)
+
+
+def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: str | None = None) -> nn.Module:
+    """A model from `save`, strictly; `model.facts` holds what was saved beside the weights.
+
+    Raises:
+        WeightsError: not such a file, or its label order or architecture is not the one asked for.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        spec, weights = saved.pop("spec"), saved.pop("weights")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
+        raise WeightsError(f"{path} is not a checkpoint of this suite: {str(error)[:200]}") from error
+    if classes is not None and list(classes) != spec["classes"]:
+        raise WeightsError(
+            f"{path} was trained with the label order {spec['classes']}, asked for {list(classes)}. "
+            "Predictions would carry wrong names; use the checkpoint's own order."
+        )
+    if backbone is not None and _architecture(backbone) != _architecture(spec["backbone"]):
+        raise WeightsError(f"{path} holds a {spec['backbone']}, asked for a {backbone}.")
+    options: dict[str, Any] = {"num_classes": len(spec["classes"])}
+    model = timm.create_model(_known(spec["backbone"], spec["img_size"], options), pretrained=False, **options)
+    model = _finish(model, spec)
+    model.load_state_dict(weights, strict=True)
+    model.facts = saved
+    return model

@@ -1,0 +1,141 @@
+"""Where inputs are found and results go. The only file that knows /kaggle and /content, or reads the environment."""
+
+import os
+import sys
+from pathlib import Path
+
+KAGGLE_FOLDERS = {  # the folders that the original notebooks promised below /kaggle/working
+    "01_baseline_training": "baseline_model",
+    "03_augmented_training": "augmented_model",
+    "07_deam_gan_vit": "vit_augmented",
+}
+
+
+class InputNotFound(FileNotFoundError):
+    """Names the input, the places tried, what was there instead, and the remedy."""
+
+
+def host() -> str:
+    """"kaggle", "colab" or "" for any other machine."""
+    if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
+        return "kaggle"
+    return "colab" if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules else ""
+
+
+def input_roots() -> list[Path]:
+    """Folders below which data sets are mounted; `EMOHELPERS_INPUTS` (separated like PATH) replaces them."""
+    if named := os.environ.get("EMOHELPERS_INPUTS"):
+        return [Path(p) for p in named.split(os.pathsep) if p]
+    return [Path("/kaggle/input"), Path("/content/drive/MyDrive"), Path("/content")] if host() else []
+
+
+def outputs_root() -> Path:
+    """`EMOHELPERS_OUTPUTS`, /kaggle/working, /content/outputs, or `outputs/` of the checkout we stand in."""
+    if named := os.environ.get("EMOHELPERS_OUTPUTS"):
+        return Path(named).resolve()
+    if host():
+        return Path("/kaggle/working") if host() == "kaggle" else Path("/content/outputs")
+    here = Path.cwd().resolve()
+    homes = [p for p in (here, *here.parents) if (p / "notebooks").is_dir() and (p / "data_manifests").is_dir()]
+    return (homes[0] if homes else here) / "outputs"
+
+
+def cache_folder() -> Path:
+    """For what can be made again (decoded images, downloads): never part of a run's results."""
+    if named := os.environ.get("EMOHELPERS_CACHE"):
+        return Path(named).resolve()
+    # /kaggle/working keeps 20 GB and is saved with the notebook; /kaggle/temp is scratch.
+    return Path("/kaggle/temp/emohelpers") if host() == "kaggle" else outputs_root() / "cache"
+
+
+def run_name(preset: str) -> str:
+    """One pass of the suite: `EMOHELPERS_RUN` where the runner names it, else the preset."""
+    return os.environ.get("EMOHELPERS_RUN") or preset
+
+
+def run_folder(stem: str, *, run: str = "demo", output_dir: str = "") -> Path:
+    """The folder of one notebook's results, made if missing and proved writable before any work is done."""
+    if output_dir:
+        folder = Path(output_dir).expanduser().resolve()
+    elif host() == "kaggle" and stem in KAGGLE_FOLDERS:
+        folder = outputs_root() / KAGGLE_FOLDERS[stem]
+    else:
+        folder = outputs_root() / run / stem
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write results to {folder} ({error.strerror}). Give OUTPUT_DIR a folder that can be written, "
+            "or free some space."
+        ) from error
+    return folder
+
+
+def _mounts(handle: str) -> list[Path]:
+    """Every place where Kaggle is known to mount `owner/slug` (or a bare slug), old and new layouts."""
+    owner, _, slug = handle.rpartition("/")
+    found = []
+    for root in input_roots():
+        found += [root / slug, root / "competitions" / slug]
+        for kind in ("datasets", "notebooks", "models"):
+            found.append(root / kind / owner / slug if owner else root / kind / slug)
+            if not owner and (root / kind).is_dir():  # a bare slug: one owner level, never deeper
+                found += [p / slug for p in sorted((root / kind).iterdir()) if p.is_dir()]
+    return found
+
+
+def listing(folder: Path, depth: int = 2, limit: int = 12) -> str:
+    """A few lines of what lies below `folder`, for error messages."""
+    if not folder.is_dir():
+        return f"{folder} does not exist"
+    lines: list[str] = []
+
+    def walk(place: Path, level: int) -> None:
+        for entry in sorted(place.iterdir())[:limit]:
+            if len(lines) < limit:
+                lines.append("  " * level + entry.name + ("/" if entry.is_dir() else ""))
+                if entry.is_dir() and level < depth:
+                    walk(entry, level + 1)
+
+    walk(folder, 1)
+    return f"{folder} holds:\n" + ("\n".join(lines) or "  nothing")
+
+
+def find_input(name: str, *, remedy: str = "") -> Path:
+    """An existing folder or file, given as a path or as a Kaggle handle `owner/slug`.
+
+    Raises:
+        InputNotFound: with every place tried and what the input roots hold.
+    """
+    tried = [Path(name).expanduser()]
+    if not tried[0].is_absolute():
+        tried += _mounts(name)
+    for place in tried:
+        if place.exists():
+            return place.resolve()
+    places = "\n".join(f"  {p}" for p in tried)
+    around = "\n".join(listing(root) for root in input_roots())
+    advice = remedy or "On Kaggle: Add Input, search for it, attach it. Elsewhere: give the path of the unpacked folder."
+    raise InputNotFound(f"{name!r} was not found. Places tried:\n{places}\n{around}\n{advice}".replace("\n\n", "\n"))
+
+
+def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
+    """A file that an earlier notebook wrote: `named` if given, else the same run, else an attached notebook's output."""
+    if named:
+        return find_input(named)
+    own = run_folder(stem, run=run) / file
+    folders = ["", stem, KAGGLE_FOLDERS.get(stem, stem), f"{run}/{stem}"]
+    attached = []
+    for root in input_roots():
+        for mount in [root, *sorted(p for p in root.glob("*") if p.is_dir()), *sorted(root.glob("notebooks/*/*"))]:
+            attached += [mount / folder / file for folder in folders]
+    for place in [own, *attached]:
+        if place.is_file():
+            return place
+    raise InputNotFound(
+        f"{file} of notebook {stem} was not found: looked for {own} and below {[str(p) for p in input_roots()]}. "
+        f"Run {stem}.ipynb first (make run NB={stem[:2]}), or on Kaggle attach its output by Add Input -> Notebooks."
+    )

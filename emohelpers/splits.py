@@ -1,0 +1,254 @@
+"""The golden test set, the training and validation parts, and the proof that nothing leaks between them.
+
+A group (equal stems, one person, one content, twins, a picture and its edits) is never torn apart.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emohelpers import config, files
+from emohelpers.store import Pixels
+
+BLOCK = 2048  # rows compared at once when looking for twins
+
+
+class SplitError(ValueError):
+    """A split that cannot be made, or a golden set that is not what it was."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A test set written once: its pictures, and the file with its hash."""
+
+    table: pd.DataFrame  # path, label, group, sha256
+    file: Path
+    protocol: str
+    sha256: str  # of the file
+    notes: list[str] = field(default_factory=list)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies the file and its stamp to `folder`, where a later notebook or another machine takes them from."""
+        for file in (self.file.with_suffix(".json"), self.file):
+            files.write_bytes(Path(folder) / file.name, file.read_bytes())
+        return Path(folder) / self.file.name
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the guard removed from training, by reason, and what is left (nothing)."""
+
+    removed: pd.DataFrame  # path, label, reason, partner
+    left: int
+
+    def __str__(self) -> str:
+        counts = self.removed["reason"].value_counts()
+        told = ", ".join(f"{n} by {reason}" for reason, n in counts.items()) or "nothing"
+        return f"leak guard: removed {told} from training; left: {self.left}"
+
+
+def twins(thumbs: np.ndarray, likeness: float, among: np.ndarray | None = None) -> np.ndarray:
+    """(m, 2) pairs of rows whose 16x16 thumbnails, or mirror images, have a cosine of at least `likeness`.
+
+    With `among`, only pairs of one such row and one other: for a guard between parts. O(N^2) products in blocks.
+    """
+    n = len(thumbs)
+    side = round(thumbs.shape[1] ** 0.5)
+    mirrored = thumbs.reshape(n, side, side)[:, :, ::-1].reshape(n, -1)
+    blank = np.abs(thumbs).sum(1) == 0  # unreadable or one colour: like nothing
+    left = np.arange(n) if among is None else np.asarray(among)
+    found = []
+    for start in range(0, len(left), BLOCK):
+        rows = left[start : start + BLOCK]
+        near = (thumbs[rows] @ thumbs.T >= likeness) | (mirrored[rows] @ thumbs.T >= likeness)
+        near[:, blank] = False
+        i, j = np.nonzero(near)
+        i = rows[i]
+        keep = (i < j) if among is None else (i != j)
+        found.append(np.stack([i[keep], j[keep]], 1)[~blank[i[keep]]])
+    return np.concatenate(found) if found else np.empty((0, 2), int)
+
+
+def grouped(table: pd.DataFrame, pixels: Pixels, likeness: float) -> pd.DataFrame:
+    """The table with groups joined wherever content is the same, pictures are twins, or one was made from the other."""
+    rows = pixels.rows(table["path"])
+    parent = np.arange(len(table))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    def join(keys: Iterable, known: dict) -> None:
+        for i, key in enumerate(keys):
+            if key:
+                j = known.setdefault(key, i)
+                parent[max(root(i), root(j))] = min(root(i), root(j))
+
+    join(table["group"], {})
+    join([pixels.sha256[row] for row in rows], {})
+    join(table["parent"], {path: i for i, path in enumerate(table["path"])})
+    for i, j in twins(pixels.thumbs[rows], likeness):
+        parent[max(root(i), root(j))] = min(root(i), root(j))
+    names = table["group"].to_numpy()
+    return table.assign(group=[names[root(i)] for i in range(len(table))])
+
+
+def draw(table: pd.DataFrame, quota: dict[str, int], seed: int) -> np.ndarray:
+    """(n,) mask of whole groups that fill each class's quota as far as groups allow; the order comes from `seed` alone.
+
+    Groups are shuffled by a hash of their name, so that adding pictures does not reshuffle the others.
+    """
+    groups = table.groupby("group", sort=True).indices
+    order = sorted(groups, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    left, labels = dict(quota), table["label"].to_numpy()
+    chosen = np.zeros(len(table), bool)
+    for name in order:
+        rows = groups[name]
+        wanted = pd.Series(labels[rows]).value_counts()
+        if all(left.get(label, 0) >= n for label, n in wanted.items()):
+            chosen[rows] = True
+            for label, n in wanted.items():
+                left[label] -= n
+    return chosen
+
+
+def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> Golden:
+    """The golden set of this data: read and verified if it exists, else drawn by group and written once.
+
+    The file's name carries data set, protocol, seed and a fingerprint of the data, so that demo and real data, or two
+    protocols, never meet. `cfg.testset_csv` names an existing file instead.
+
+    Raises:
+        SplitError: the file, a picture in it or a label has changed since it was written; a class is too small.
+    """
+    sha = dict(zip(table["path"], (pixels.sha256[row] for row in pixels.rows(table["path"])), strict=True))
+    if cfg.testset_csv:
+        return _verified(Path(cfg.testset_csv), table, sha)
+    fingerprint = config.digest(sorted(zip(table["path"], table["label"], sha.values(), strict=True)))[:8]
+    protocol = f"{cfg.golden.replace(':', '')}-s{cfg.split_seed}"
+    file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / "testset_saved.csv"
+    if file.is_file():
+        return _verified(file, table, sha)
+    counts = table["label"].value_counts()
+    kind, _, size = cfg.golden.partition(":")
+    notes = []
+    if kind == "balanced":
+        quota = {label: min(int(size), int(n * cfg.golden_cap)) for label, n in counts.items()}
+        capped = {label: n for label, n in sorted(quota.items()) if n < int(size)}
+        if capped:
+            told = ", ".join(f"{label} {n}" for label, n in capped.items())
+            notes.append(f"{size} a class would take more than {cfg.golden_cap:.0%} of some classes; capped: {told}")
+    else:
+        quota = {label: round(n * float(size)) for label, n in counts.items()}
+    part = table[draw(table, quota, cfg.split_seed)]
+    _enough(part, counts.index, f"golden test set ({cfg.golden})", table)
+    content = part[["path", "label", "group"]].assign(sha256=[sha[path] for path in part["path"]])
+    text = content.to_csv(index=False, lineterminator="\n")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    stamp = {"sha256": digest, "protocol": protocol, "dataset": name, "n": len(content), "notes": notes}
+    files.write_json(file.with_suffix(".json"), stamp)  # first the stamp: a table without one would not be trusted
+    files.write_text(file, text)
+    return _verified(file, table, sha)
+
+
+def _verified(file: Path, table: pd.DataFrame, sha: dict[str, str]) -> Golden:
+    stamp_file = file.with_suffix(".json")
+    if not file.is_file() or not stamp_file.is_file():
+        raise SplitError(
+            f"the golden set needs {file} and {stamp_file.name} beside it (its hash); one is missing. "
+            "Copy both from the run that wrote them, or leave TESTSET_CSV empty."
+        )
+    stamp = json.loads(stamp_file.read_text(encoding="utf-8"))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    remedy = f"Restore both files, or remove {file.parent} and train every model that was compared on it again."
+    if digest != stamp["sha256"]:
+        raise SplitError(f"{file} was changed after it was written (hash {digest[:12]}, was {stamp['sha256'][:12]}). {remedy}")
+    part = pd.read_csv(file, dtype=str, keep_default_na=False)
+    label = dict(zip(table["path"], table["label"], strict=True))
+    changed = [
+        f"{path}: " + ("not in the data set" if path not in label else "other label" if label[path] != was else "other content")
+        for path, was, content in zip(part["path"], part["label"], part["sha256"], strict=True)
+        if label.get(path) != was or sha[path] != content
+    ]
+    if changed:
+        more = "\n  ".join(changed[:3])
+        raise SplitError(
+            f"{len(changed)} of {len(part)} pictures of the golden set {file} are not what they were:\n  {more}\n"
+            f"Is this the same data set? {remedy}"
+        )
+    return Golden(part, file, stamp["protocol"], digest, stamp["notes"])
+
+
+def _enough(part: pd.DataFrame, classes: Iterable[str], what: str, table: pd.DataFrame) -> None:
+    empty = sorted(set(classes) - set(part["label"]))
+    if empty:
+        told = ", ".join(f"{name} ({(table['label'] == name).sum()} pictures)" for name in empty)
+        raise SplitError(
+            f"the {what} would hold no picture of: {told}. A class needs several pictures in separate groups in every part: "
+            "add pictures, raise golden_cap or val_share, or leave the class out of the manifest's classes."
+        )
+
+
+def split(table: pd.DataFrame, golden: Golden, cfg) -> pd.DataFrame:
+    """The table with `split` = golden, val or train: the golden set, then `val_share` of every class by group.
+
+    Synthetic rows are training rows wherever their parent is one, and belong nowhere else.
+    """
+    held = set(golden.table["path"])
+    part = np.where(table["path"].isin(held), "golden", "train").astype(object)
+    groups = set(golden.table["group"]) | set(table.loc[table["path"].isin(held), "group"])
+    original = table["parent"] == ""
+    rest = table[(part == "train") & original & ~table["group"].isin(groups)]
+    counts = rest["label"].value_counts()
+    quota = {label: max(round(n * cfg.val_share), 1) for label, n in counts.items()}
+    chosen = rest[draw(rest, quota, cfg.split_seed + 1)]
+    _enough(chosen, counts.index, "validation part", table)
+    part[table.index.get_indexer(chosen.index)] = "val"
+    done = table.assign(split=part)
+    _enough(done[done["split"] == "train"], counts.index, "training part", table)
+    return done
+
+
+def guard(table: pd.DataFrame, pixels: Pixels, likeness: float) -> tuple[pd.DataFrame, Leaks]:
+    """Removes from training whatever shares id, group, content or looks with a golden or validation picture, or was
+    made from one; validation gives way to the golden set. Looks everything up again and counts what is left.
+    """
+    removed = []
+    for held, loser in (("golden", "val"), ("golden", "train"), ("val", "train")):
+        found = _shared(table, pixels, likeness, held, loser)
+        removed.append(found.assign(part=loser))
+        table = table[~((table["split"] == loser) & table["path"].isin(found["path"]))]
+    pairs = (("golden", "val"), ("golden", "train"), ("val", "train"))
+    left = sum(len(_shared(table, pixels, likeness, held, loser)) for held, loser in pairs)
+    return table.reset_index(drop=True), Leaks(pd.concat(removed, ignore_index=True), left)
+
+
+def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, loser: str) -> pd.DataFrame:
+    """Rows of part `loser` that share something with part `held`: path, label, reason, partner."""
+    kept, other = table[table["split"] == held], table[table["split"] == loser]
+    sha = {path: pixels.sha256[row] for path, row in zip(table["path"], pixels.rows(table["path"]), strict=True)}
+    found: dict[str, tuple[str, str]] = {}
+
+    def look(reason: str, keys: Iterable[str], partners: dict[str, str]) -> None:
+        for path, key in zip(other["path"], keys, strict=True):
+            if key and key in partners and path not in found:
+                found[path] = (reason, partners[key])
+
+    look("same id", other["path"], {p: p for p in kept["path"]})
+    look("group", other["group"], dict(zip(kept["group"], kept["path"], strict=True)))
+    look("parent", other["parent"], {p: p for p in kept["path"]})
+    look("content", [sha[p] for p in other["path"]], {sha[p]: p for p in kept["path"]})
+    both = pd.concat([kept, other])["path"].tolist()
+    for i, j in twins(pixels.thumbs[pixels.rows(both)], likeness, among=np.arange(len(kept))):
+        if j >= len(kept) and both[j] not in found:
+            found[both[j]] = ("near-duplicate", both[i])
+    label = dict(zip(other["path"], other["label"], strict=True))
+    rows = [(path, label[path], reason, partner) for path, (reason, partner) in found.items()]
+    return pd.DataFrame(rows, columns=["path", "label", "reason", "partner"])

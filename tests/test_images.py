@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+import torch
+
+import pictures
+from emohelpers import images, store
+
+HALF = images.Preprocess(side=32, img_size=32, zoom=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+GREY = np.array([128, 128, 128], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory):
+    folder = pictures.write(tmp_path_factory.mktemp("bars"), each=6)
+    return store.build(folder, 32, tmp_path_factory.mktemp("cache"))
+
+
+def smooth(n=8, side=64, seed=0):
+    coarse = torch.from_numpy(np.random.default_rng(seed).uniform(0, 255, (n, 3, 6, 6)).astype(np.float32))
+    fine = torch.nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(0, 255)
+    return fine.permute(0, 2, 3, 1).round().byte().numpy()
+
+
+def nothing(**values):
+    off = {"crop_scale": (1, 1), "crop_ratio": (1, 1), "flip": 0, "rotation": 0, "brightness": 0, "contrast": 0,
+           "saturation": 0, "erasing": 0}  # fmt: skip
+    return images.Augmentation(**{**off, **values})
+
+
+def test_switched_off_augmentation_changes_no_pixel():
+    squares = smooth()
+    draws = nothing().draw(8, np.random.default_rng(0))
+    assert np.array_equal(images.augment(squares, draws, 64, GREY), squares)
+
+
+def test_each_operation_does_what_its_name_says():
+    squares, rng = smooth(), np.random.default_rng(0)
+    mirrored = images.augment(squares, nothing(flip=1).draw(8, rng), 64, GREY)
+    assert np.abs(mirrored.astype(int) - squares[:, :, ::-1]).max() <= 1
+    turned = images.augment(squares, images.Draws(*_rotation(90, 8)), 64, GREY)
+    assert np.abs(turned.astype(int) - np.rot90(squares, k=1, axes=(1, 2))).max() <= 1
+    zoomed = images.augment(squares, nothing(crop_scale=(0.25, 0.25)).draw(8, rng), 64, GREY)
+    assert zoomed.std() > 0 and np.abs(zoomed.astype(int) - squares).mean() > 5
+    brighter = nothing().draw(8, rng)
+    brighter.colour[:, 0] = 1.2
+    gained = images.augment(squares, brighter, 64, GREY).astype(int)
+    assert np.abs(gained - np.minimum(squares * 1.2, 255)).max() <= 1
+    washed = nothing().draw(8, rng)
+    washed.colour[:, 2] = 0.0
+    grey = images.augment(squares, washed, 64, GREY)
+    assert (np.ptp(grey.astype(int), axis=3) <= 1).all()
+    erased = images.augment(squares, nothing(erasing=1).draw(8, rng), 64, GREY)
+    share = (erased == 128).all(3).mean((1, 2))
+    assert ((share > 0.01) & (share < 0.25)).all()
+
+
+def _rotation(degrees, n):
+    angle = np.deg2rad(degrees)
+    warp = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]], np.float32)
+    return np.stack([warp] * n), np.ones((n, 3), np.float32), np.zeros((n, 4), np.float32)
+
+
+@pytest.mark.parametrize("out", [48, 64, 112])
+def test_the_device_path_makes_the_same_pictures_as_the_cpu_path(out):
+    squares = smooth(32)
+    draws = images.Augmentation(rotation=20, erasing=0.5).draw(32, np.random.default_rng(5))
+    on_cpu = images.augment(squares, draws, out, GREY).astype(float)
+    on_device = images.augment_on_device(torch.from_numpy(squares), draws, out, GREY).numpy()
+    assert np.abs(on_cpu - on_device).mean() < 0.6 and np.percentile(np.abs(on_cpu - on_device), 99.9) < 3
+
+
+def test_normalisation_is_the_models_own_and_the_layout_channels_last():
+    pre = images.Preprocess(4, 4, 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    x = pre.normalise(torch.full((2, 4, 4, 3), 51, dtype=torch.uint8))
+    assert x.shape == (2, 3, 4, 4) and x.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(x[0, :, 0, 0], torch.tensor([(0.2 - 0.1) / 0.4, 0.0, (0.2 - 0.3) / 0.6]), atol=1e-6)
+
+
+def test_evaluation_resizes_and_cuts_the_centre():
+    pre = images.Preprocess(64, 56, 64 / 56, (0.5,) * 3, (0.5,) * 3)
+    squares = smooth()
+    assert np.array_equal(pre.evaluate(squares), squares[:, 4:60, 4:60])
+
+
+def batches(pixels, **options):
+    targets = np.arange(len(pixels.paths))
+    return images.Batches(pixels, np.arange(len(targets)), targets, HALF, batch_size=10, **options)
+
+
+def test_a_training_pass_sees_each_picture_once_and_the_next_in_another_order(pixels):
+    made = batches(pixels, augmentation=images.Augmentation(), seed=3)
+    first, second = ([at for *_, at in made.epoch(e)] for e in (0, 1))
+    assert len(first) == len(made) == 4 and all(len(at) == 10 for at in first)
+    assert len(set(np.concatenate(first))) == 40
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
+
+
+def test_a_pass_is_a_function_of_seed_and_epoch_alone(pixels):
+    one, two = (batches(pixels, augmentation=images.Augmentation(), seed=3) for _ in range(2))
+    list(one.epoch(0))  # an earlier pass leaves no trace
+    for (x, y, at), (x2, y2, at2) in zip(one.epoch(1), two.epoch(1), strict=True):
+        assert torch.equal(x, x2) and torch.equal(y, y2) and np.array_equal(at, at2)
+
+
+def test_two_processes_share_out_exactly_what_one_sees(pixels):
+    whole = list(batches(pixels, augmentation=images.Augmentation(), seed=3).epoch(2))
+    made = batches(pixels, augmentation=images.Augmentation(), seed=3)
+    parts = [list(made.on(torch.device("cpu"), rank, 2).epoch(2)) for rank in (0, 1)]
+    for (x, y, _), (x0, y0, _), (x1, y1, _) in zip(whole, *parts, strict=True):
+        assert torch.equal(x, torch.cat([x0, x1])) and torch.equal(y, torch.cat([y0, y1]))
+
+
+def test_an_evaluation_pass_is_complete_and_in_order(pixels):
+    passed = [at for *_, at in batches(pixels).epoch()]
+    assert np.array_equal(np.concatenate(passed), np.arange(48)) and len(passed) == 5
+
+
+def test_errors_of_the_background_thread_reach_the_caller(pixels):
+    made = batches(pixels)
+    made.rows = made.rows + 1  # the last one is out of range
+    with pytest.raises(IndexError):
+        list(made.epoch())
+
+
+def test_the_digest_names_content_targets_and_preparation(pixels):
+    digest = batches(pixels).digest()
+    assert digest == batches(pixels).digest()
+    assert digest != batches(pixels, augmentation=images.Augmentation()).digest()
+    other = batches(pixels)
+    other.targets = other.targets.flip(0)
+    assert digest != other.digest()

@@ -1,0 +1,676 @@
+"""Manifests: every layout, every mount, every mistake a table can hold. All data is made here."""
+
+import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from emohelpers import demo, labels, manifests
+from emohelpers.labels import EMOTIONS
+from emohelpers.manifests import ManifestError
+
+HANDLES = {name: manifests.read(name)[0].kaggle for name in manifests.names()}
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """A Kaggle-like input root and a cache of this test's own."""
+    monkeypatch.setenv("EMOHELPERS_INPUTS", str(tmp_path / "input"))
+    monkeypatch.setenv("EMOHELPERS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "input").mkdir()
+    return tmp_path
+
+
+def mount(tmp_path: Path, handle: str, style: str) -> Path:
+    owner, slug = handle.split("/")
+    folder = tmp_path / "input" / (slug if style == "old" else f"datasets/{owner}/{slug}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def picture(path: Path, value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(path.suffix, np.full((8, 8, 3), value % 256, np.uint8))
+    assert done
+    path.write_bytes(data.tobytes())
+
+
+def affectnet(folder: Path, n: int = 4, header: str = ",pth,label,relFCs") -> list[tuple[str, str]]:
+    """AffectNet's Kaggle layout: `n` pictures an emotion, each in a folder that is right for three of four."""
+    rows = []
+    for e, emotion in enumerate(EMOTIONS):
+        for i in range(n):
+            place = emotion if i % 4 else EMOTIONS[(e + 1) % 8]
+            rows.append((f"{place}/{emotion}{i}.png", emotion))
+            picture(folder / rows[-1][0], 10 * e + i)
+    lines = [header, *(f"{i},{path},{label},0.5" for i, (path, label) in enumerate(rows))]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return rows
+
+
+def own(tmp_path: Path, **keys) -> Path:
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"name": "own", "layout": {"kind": "table"}, **keys}), encoding="utf-8")
+    return path
+
+
+def table(
+    folder: Path, rows: list[tuple], header: str = "path,label", name: str = "labels.csv", draw: bool = True
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, row in enumerate(rows):
+        if draw:
+            picture(folder / row[0], i)
+    text = "\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n"
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def faces(n: int = 3, names: tuple[str, ...] = ("happy", "sad")) -> list[tuple[str, str]]:
+    return [(f"{name}/{name}{i}.png", name) for name in names for i in range(n)]
+
+
+def message(call, *args, **kwargs) -> str:
+    with pytest.raises(ManifestError) as caught:
+        call(*args, **kwargs)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------- layouts
+
+
+@pytest.mark.parametrize("style", ["old", "new"])
+@pytest.mark.parametrize("name", ["affectnet", "affectnet_noamsegal"])
+def test_affectnet_is_found_where_kaggle_mounts_it(places, name, style):
+    rows = affectnet(mount(places, HANDLES[name], style))
+    data = manifests.check(manifests.load(name))
+    assert dict(zip(data.table["path"], data.table["label"], strict=True)) == dict(rows)
+    assert list(data.table.columns) == ["path", "label", "split", "source", "parent", "group", "relFCs"]
+    assert list(data.table["path"]) == sorted(data.table["path"])
+    assert isinstance(data.table.index, pd.RangeIndex)
+    assert set(data.table["source"]) == {"original"} and set(data.table["parent"]) == {""}
+    assert data.table["relFCs"].dtype == float and data.classes == EMOTIONS and not data.demo
+    assert any("agree on 75.0% of 32 rows" in note for note in data.notes)
+
+
+def test_the_data_sets_ids_do_not_depend_on_how_high_the_root_was_given(places):
+    folder = places / "a" / "b" / "affectnet"
+    affectnet(folder)
+    exact = manifests.load("affectnet", folder)
+    for root in (folder.parent, folder.parent.parent):
+        high = manifests.load("affectnet", root)
+        assert high.root == exact.root == folder
+        pd.testing.assert_frame_equal(high.table, exact.table)
+    text = message(manifests.load, "affectnet", folder / "happy")
+    assert "labels.csv was not found" in text and f"It lies in {folder}" in text and "DATASET_ROOT" in text
+
+
+def test_train_and_test_folders_that_the_table_does_not_name(places):
+    folder = mount(places, HANDLES["affectnet_mstjebashazida"], "new")
+    rows = []
+    for i, emotion in enumerate(EMOTIONS):
+        for k in range(4):
+            split, inside = ("Test", emotion.capitalize()) if k == 3 else ("Train", emotion)
+            picture(folder / "archive (3)" / split / inside / f"{emotion}{k}.jpg", 8 * i + k)
+            rows.append((f"{emotion}/{emotion}{k}.jpg", emotion))
+    table(folder, rows, "pth,label", draw=False)
+    data = manifests.check(manifests.load("affectnet_mstjebashazida"))
+    assert "archive (3)/Test/Anger/anger3.jpg" in set(data.table["path"])
+    assert data.table["split"].value_counts().to_dict() == {"train": 24, "test": 8}
+    assert any("agree on 100.0%" in note for note in data.notes)
+
+
+def test_a_path_that_fits_two_different_pictures_is_a_problem_and_two_equal_ones_are_not(places):
+    rows = faces()
+    table(places / "d", rows, draw=False)
+    for i, (path, _) in enumerate(rows):
+        picture(places / "d" / "Train" / path, i)
+    picture(places / "d" / "Test" / "Happy" / "happy0.png", 0)  # the same picture again
+    manifests.check(manifests.load(own(places), places / "d"))
+    picture(places / "d" / "Test" / "Happy" / "happy1.png", 99)  # another one
+    text = message(manifests.check, manifests.load(own(places), places / "d"))
+    assert "1 paths" in text and "fit several different pictures" in text and "Test/Happy/happy1.png" in text
+
+
+def test_aligned_affectnet_has_affectnets_own_integer_order(places):
+    folder = mount(places, HANDLES["affectnet_yakhyokhuja"], "old")
+    for split in ("train", "val"):
+        for i in range(8):
+            for k in range(3):
+                picture(folder / split / str(i) / f"{split}{i}{k}.jpg", i)
+    (folder / "train" / "0" / "Thumbs.db").write_bytes(b"x")
+    data = manifests.check(manifests.load("affectnet_yakhyokhuja"))
+    found = data.table.set_index("path")
+    assert found.loc["train/0/train00.jpg", "label"] == "neutral"
+    assert found.loc["val/7/val70.jpg", "label"] == "contempt"
+    assert found.loc["val/7/val70.jpg", "split"] == "val" and len(found) == 48
+    assert any("1 files are no pictures" in note for note in data.notes)
+
+
+FER = labels.ORDERS["fer2013"]
+
+
+def pixel_csv(path: Path, codes: list[int], spoil: dict[int, str] | None = None, side: int = 48) -> None:
+    usage = ["Training", "PublicTest", "PrivateTest"]
+    lines = ["emotion, pixels, Usage"]  # the header of one re-upload has spaces
+    for i, code in enumerate(codes):
+        values = (spoil or {}).get(i, " ".join([str(i % 256)] * side * side))
+        lines.append(f"{code},{values},{usage[i % 3]}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_fer2013_csv_becomes_png_files_once(places):
+    source = mount(places, HANDLES["fer2013_csv"], "new") / "fer2013.csv"
+    pixel_csv(source, list(range(7)) * 3)
+    data = manifests.check(manifests.load("fer2013_csv"))
+    assert list(data.table["label"][:7]) == list(FER)
+    assert list(data.table["split"][:3]) == ["train", "val", "test"]
+    first = cv2.imread(str(data.root / data.table["path"][5]), cv2.IMREAD_GRAYSCALE)
+    assert first.shape == (48, 48) and (first == 5).all()
+    before = (data.root / "rows.csv").stat().st_mtime_ns
+    again = manifests.load("fer2013_csv", source.parent, labels_csv=str(source))
+    assert again.root == data.root and (data.root / "rows.csv").stat().st_mtime_ns == before
+    assert [p.name for p in data.root.parent.iterdir()] == [data.root.name]  # nothing half-written beside it
+
+
+def test_a_malformed_pixel_row_is_named_and_may_be_left_out(places):
+    source = mount(places, HANDLES["fer2013_csv"], "old") / "fer2013.csv"
+    full = " ".join(["7"] * 2304)
+    spoil = {4: "1 2 3", 9: full.replace("7", "x", 1), 11: full.replace("7", "300", 1)}
+    pixel_csv(source, list(range(7)) * 20, spoil)
+    data = manifests.load("fer2013_csv")
+    text = message(manifests.check, data)
+    assert "3 of 140 pictures (2.14%)" in text and "fer2013.csv line 6: 3 pixel values instead of 2304" in text
+    assert "line 11: pixel value 'x' is no whole number" in text and "line 13: pixel values from 7 to 300" in text
+    assert 'OVERRIDES = {"max_unreadable": 0.03}' in text
+    assert len(manifests.check(data, None, 0.03).table) == 137
+
+
+def test_fer2013_folders(places):
+    folder = mount(places, HANDLES["fer2013_folders"], "new")
+    for split in ("train", "test"):
+        for name in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"):
+            for k in range(3):
+                picture(folder / split / name / f"{split}_{name}_{k}.jpg")
+    data = manifests.check(manifests.load("fer2013_folders"))
+    assert set(data.table["label"]) == set(FER) and data.table["split"].value_counts().to_dict() == {
+        "train": 21,
+        "test": 21,
+    }
+
+
+VOTE_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+
+
+def ferplus(places: Path, votes: list[list[int]]) -> Path:
+    folder = mount(places, HANDLES["ferplus"], "new")
+    pixel_csv(folder / "fer2013.csv", [0] * len(votes))
+    usage = ["Training", "PublicTest", "PrivateTest"]
+    rows = [f"{usage[i % 3]},fer{i:07d}.png,{','.join(map(str, row))}" for i, row in enumerate(votes)]
+    (places / "fer2013new.csv").write_text("\n".join([VOTE_HEADER, *rows]) + "\n")
+    return places / "fer2013new.csv"
+
+
+def test_ferplus_takes_the_majority_of_the_votes(places):
+    sure = [[10 if c == k else 0 for c in range(10)] for k in range(8) for _ in range(3)]
+    single = [0, 4, 1, 1, 1, 1, 1, 1, 0, 0]  # 4 of 10, and all of what is left without single votes
+    tied, split = [5, 5, 0, 0, 0, 0, 0, 0, 0, 0], [4, 3, 3, 0, 0, 0, 0, 0, 0, 0]
+    unknown, no_face = [2, 0, 0, 0, 0, 0, 0, 0, 8, 0], [0, 0, 0, 0, 0, 0, 0, 0, 0, 10]
+    votes = ferplus(places, [*sure, single, tied, split, unknown, no_face])
+    data = manifests.check(manifests.load("ferplus", labels_csv=votes))
+    assert len(data.table) == 25 and data.table["label"].value_counts()["happy"] == 4
+    assert "4 of 29 rows" in data.notes[0] and "2 without a majority, 2 for unknown or NF" in data.notes[0]
+    happy = data.table.set_index("path").loc["000/row000024.png"]
+    assert happy["votes_happy"] == 4 and happy["votes_unknown"] == 0 and happy["label"] == "happy"
+
+
+def test_ferplus_files_that_do_not_belong_together(places):
+    votes = ferplus(places, [[10] + [0] * 9] * 6)
+    text = message(manifests.load, "ferplus")
+    assert "fer2013new.csv was not found" in text and "LABELS_CSV" in text and "FERPlus" in text
+    lines = votes.read_text().splitlines()
+    votes.write_text("\n".join([lines[0], *reversed(lines[1:])]))
+    assert "disagree on Usage" in message(manifests.load, "ferplus", labels_csv=votes)
+    votes.write_text("\n".join(lines[:-1]))
+    assert "5 rows" in message(manifests.load, "ferplus", labels_csv=votes)
+
+
+def test_rafdb_counts_from_one_and_has_a_table_a_split(places):
+    folder = mount(places, HANDLES["rafdb"], "old")
+    for split in ("train", "test"):
+        rows = [(f"{split}_{i}{k}_aligned.jpg", i) for i in range(1, 8) for k in range(3)]
+        for name, label in rows:
+            picture(folder / "DATASET" / split / str(label) / name)
+        table(folder, rows, "image,label", f"{split}_labels.csv", draw=False)
+    data = manifests.check(manifests.load("rafdb"))
+    found = data.table.set_index("path")
+    assert found.loc["DATASET/train/1/train_10_aligned.jpg", ["label", "split"]].tolist() == ["surprise", "train"]
+    assert found.loc["DATASET/test/7/test_72_aligned.jpg", ["label", "split"]].tolist() == ["neutral", "test"]
+
+
+def test_ckplus_has_neutral_before_contempt(places):
+    pixel_csv(mount(places, HANDLES["ckplus_csv"], "new") / "ckextended.csv", list(range(8)) * 3)
+    data = manifests.check(manifests.load("ckplus_csv"))
+    assert list(data.table["label"][6:8]) == ["neutral", "contempt"]
+
+
+@pytest.mark.parametrize("shape", ["path,label", "path,label,origin", "filepath,label,label_id,split"])
+def test_ann_visual_emotions_tables(places, shape):
+    names = ["angry", "fearful", "happy", "neutral", "sad", "surprised"]
+    rows = []
+    for i, name in enumerate(names):
+        for k in range(3):
+            picture(places / "ann" / "raw_all" / name / f"{name}{k}.png", 10 * i + k)
+            start = f"/data/processed/EmoSet_splits_gen/raw_all/{name}/{name}{k}.png"
+            rows.append([start, name, "synthetic" if k else "original"])
+            if shape.startswith("filepath"):
+                rows[-1] = [f"raw_all/{name}/{name}{k}.png", name, i, "val" if k == 2 else "train"]
+    rows = [row[: shape.count(",") + 1] for row in rows]
+    if shape == "path,label":
+        for split in ("train", "val", "test"):
+            part = rows[["train", "val", "test"].index(split) :: 3]
+            table(places / "ann", part, shape, f"{split}.csv", draw=False)
+    else:
+        table(places / "ann", rows, shape, draw=False)
+    data = manifests.check(manifests.load("ann_visual_emotion", places / "ann"))
+    assert data.classes == ("anger", "fear", "happy", "neutral", "sad", "surprise")
+    row = next(row for row in data.table.itertuples() if row.path.endswith("fearful/fearful2.png"))
+    assert row.label == "fear"
+    assert row.split == {"path,label": "test", "path,label,origin": ""}.get(shape, "val")
+    assert row.source == ("synthetic" if "origin" in shape else "original")
+
+
+def test_copies_of_one_face_form_a_group(places):
+    names = ["a.png", "a_aug00001.png", "a.rf.0f3e.jpg", "b.png", "c.png"]
+    table(
+        places / "ann",
+        [(f"{label}/{label}_{n}", label) for label in labels.ORDERS["ann_visual_emotion"] for n in names],
+    )
+    data = manifests.check(manifests.load("ann_visual_emotion", places / "ann"))
+    assert data.table.groupby("label")["group"].nunique().eq(3).all()
+
+
+def test_demo_faces_bring_identity_and_keep_what_the_drawing_knows(places):
+    demo.write_faces(places / "faces", n=160, workers=1)
+    data = manifests.load("demo_faces", places / "faces")
+    assert data.demo and len(data.table) == 160 and "demo" in data.title
+    assert {"identity", "skin_group", "age_group", "intensity", "emotion"} <= set(data.table.columns)
+    assert data.table.groupby("identity")["group"].nunique().eq(1).all()
+    assert not data.missing and not any("no row in" in p for p in data.problems)
+
+
+# ---------------------------------------------------------------- labels, groups, paths
+
+
+@pytest.mark.parametrize("spelling", [*labels.ALIASES, "Anger", " HAPPY ", *EMOTIONS])
+def test_every_spelling(places, spelling):
+    table(places / "d", [*faces(), *((f"x/{i}.png", spelling) for i in range(3))])
+    data = manifests.load(own(places, group={"stem": False}), places / "d")
+    assert not data.problems and labels.canonical(spelling) in data.classes
+
+
+@pytest.mark.parametrize("order", labels.ORDERS)
+def test_every_declared_order(places, order):
+    meant = {i: name for i, name in enumerate(labels.ORDERS[order]) if name}
+    table(places / "d", [(f"x/{i}_{k}.png", f"{i}.0" if k else i) for i in meant for k in range(3)])
+    data = manifests.check(manifests.load(own(places, labels=order), places / "d"))
+    assert {int(p[2]): name for p, name in zip(data.table["path"], data.table["label"], strict=True)} == meant
+
+
+def test_an_own_mapping_with_rows_to_leave_out(places):
+    table(places / "d", [(f"x/{m}{k}.png", m) for m in ("Freude", "7", "8") for k in range(3)])
+    yaml_path = own(places, labels={"freude": "joy", 7: "sad", 8: None})
+    data = manifests.check(manifests.load(yaml_path, places / "d"))
+    assert data.classes == ("happy", "sad") and len(data.table) == 6
+    assert any("3 rows labelled '8' were left out" in note for note in data.notes)
+
+
+def test_stems_and_columns_join_over_several_steps(places):
+    rows = [
+        ("happy/ffhq_1.png", "happy", "anna"),
+        ("sad/ffhq_1.jpg", "sad", "bert"),
+        ("sad/x.png", "sad", "bert"),
+        ("happy/y.png", "happy", ""),
+        ("sad/z.png", "sad", ""),
+        ("happy/w.png", "happy", "carl"),
+        ("sad/v.png", "sad", "dora"),
+    ]
+    table(places / "d", rows, "path,label,subject")
+    yaml_path = own(places, group={"columns": ["subject"]}, keep=["subject"])
+    data = manifests.check(manifests.load(yaml_path, places / "d"))
+    group = data.table.set_index("path")["group"]
+    assert group["happy/ffhq_1.png"] == group["sad/ffhq_1.jpg"] == group["sad/x.png"]
+    assert group.nunique() == 5 and all(isinstance(g, str) for g in group)
+    by_stem_only = manifests.load(own(places), places / "d").table.set_index("path")["group"]
+    assert by_stem_only["sad/ffhq_1.jpg"] != by_stem_only["sad/x.png"]
+
+
+def test_a_missing_picture_is_never_answered_by_its_namesake(places):
+    rows = [("happy/ffhq_1.png", "happy"), ("neutral/ffhq_1.png", "neutral"), *faces(3, ("happy", "neutral"))]
+    table(places / "d", rows)
+    (places / "d" / "happy" / "ffhq_1.png").unlink()
+    assert manifests.load(own(places), places / "d").missing == ["happy/ffhq_1.png"]
+    split = [(f"{s}/happy/{i}.png", "happy") for s in ("train", "val") for i in range(3)]
+    table(places / "s", [*split, *faces(3, ("sad",))])
+    for path in (places / "s" / "val" / "happy").iterdir():
+        path.unlink()
+    (places / "s" / "val" / "happy").rmdir()
+    assert len(manifests.load(own(places, group={"stem": False}), places / "s").missing) == 3
+
+
+def test_paths_of_other_machines(places):
+    composed, split_up = (unicodedata.normalize(form, "Gesichter/é ü/Ñandú.png") for form in ("NFC", "NFD"))
+    rows = [
+        (r"C:\Users\me\faces\Happy\ONE.PNG", "happy"),
+        ("/kaggle/input/x/happy/two.webp", "happy"),
+        ("./happy/three.bmp", "happy"),
+        (composed, "sad"),
+        ("../sad/four.jpeg", "sad"),
+        ("sad/顔.png", "sad"),
+    ]
+    table(places / "d", rows, draw=False)
+    for i, path in enumerate(
+        ["happy/one.png", "happy/two.webp", "happy/three.bmp", split_up, "sad/four.jpeg", "sad/顔.png"]
+    ):
+        picture(places / "d" / "faces" / path, i)
+    data = manifests.check(manifests.load(own(places), places / "d"))
+    assert {"faces/happy/one.png", "faces/sad/顔.png", f"faces/{split_up}"} < set(data.table["path"])
+    assert all((data.root / path).is_file() for path in data.table["path"])
+
+
+def test_bare_names_may_lie_in_any_folder_and_lost_folders_are_told(places):
+    rows = [
+        ("/mnt/c/photos/h1.png", "happy"),
+        ("h2.png", "happy"),
+        ("h3.png", "happy"),
+        *((f"s{i}.png", "sad") for i in range(3)),
+    ]
+    table(places / "d", rows, draw=False)
+    for i, (path, _) in enumerate(rows):
+        picture(places / "d" / "pictures" / path.split("/")[-1], i)
+    data = manifests.check(manifests.load(own(places), places / "d"))
+    assert any(
+        "1 pictures were found by their file name alone" in n and "/mnt/c/photos/h1.png" in n for n in data.notes
+    )
+
+
+def test_the_split_tells_apart_equal_names(places):
+    for split in ("train", "test"):
+        rows = [(f"{name[0]}{i}.jpg", name) for name in ("happy", "sad") for i in range(3)]
+        for i, (path, name) in enumerate(rows):
+            picture(places / "d" / split / name / path, i if split == "train" else 100 + i)
+        table(places / "d", rows, name=f"{split}.csv", draw=False)
+    layout = {"kind": "table", "file": {"train": "train.csv", "test": "test.csv"}}
+    data = manifests.check(manifests.load(own(places, layout=layout), places / "d"))
+    assert all(path.startswith(split) for path, split in zip(data.table["path"], data.table["split"], strict=True))
+    (places / "e").mkdir()
+    (places / "d" / "test.csv").rename(places / "d" / "test" / "test.csv")
+    assert "different folders" in message(manifests.load, own(places, layout=layout), places / "d")
+
+
+def test_windows_files_excel_files_and_byte_order_marks(places):
+    table(places / "d", faces())
+    text = (places / "d" / "labels.csv").read_text()
+    for changed in (
+        "\ufeff" + text.replace("\n", "\r\n"),
+        text.replace(",", ";"),
+        text.replace("path,label", " Path , LABEL "),
+    ):
+        (places / "d" / "labels.csv").write_text(changed, encoding="utf-8", newline="")
+        assert len(manifests.check(manifests.load(own(places), places / "d")).table) == 6
+    (places / "d" / "labels.csv").write_bytes(text.replace("happy0", "hüpfy").encode("latin-1"))
+    assert "is not UTF-8" in message(manifests.load, own(places), places / "d")
+
+
+def test_lineage_of_synthetic_rows(places):
+    rows = [(f"{n}/{n}{i}.png", n, "original", "") for n in ("happy", "sad") for i in range(3)]
+    rows.append(("made/aug_sad0.png", "happy", "saga", "sad/sad0.png"))
+    table(places / "d", rows, "filepath,label,source,parent", "combined.csv")
+    table(places / "d", [row[:2] for row in rows[:6]], draw=False)
+    data = manifests.check(manifests.load(own(places), places / "d", labels_csv="combined.csv"))
+    child = data.table.set_index("path").loc["made/aug_sad0.png"]
+    assert child[["source", "parent", "group"]].tolist() == ["saga", "sad/sad0.png", "made/aug_sad0.png"]
+    assert data.table.set_index("path").loc["sad/sad0.png", "group"] == "made/aug_sad0.png"
+    table(places / "d", [*rows[:6], (*rows[6][:3], "gone/g.png")], "filepath,label,source,parent", "combined.csv")
+    lost = manifests.load(own(places), places / "d", labels_csv=places / "d" / "combined.csv")
+    assert "name a parent that is not in the table, e.g. gone/g.png" in message(manifests.check, lost)
+
+
+def test_folders_with_a_group_a_fixed_name_and_an_own_split_word(places):
+    for subject in ("S1", "S2", "S3"):
+        for name in ("happy", "sad"):
+            picture(places / "d" / "Faces" / subject / name / f"{subject}{name}.png")
+    layout = {"kind": "folders", "pattern": "faces/{group}/{label}"}
+    data = manifests.check(manifests.load(own(places, layout=layout), places))
+    assert data.table["group"].nunique() == 3 and data.table["path"][0] == "Faces/S1/happy/S1happy.png"
+    for fold in ("fold1", "fold2"):
+        for path, _ in faces():
+            picture(places / "f" / fold / path)
+    layout = {"kind": "folders", "pattern": "{split}/{label}"}
+    assert "no folder below" in message(manifests.load, own(places, layout=layout), places / "f")
+    data = manifests.load(own(places, layout=layout, splits={"fold1": "train", "fold2": "test"}), places / "f")
+    assert set(data.table["split"]) == {"train", "test"}
+    table(
+        places / "f",
+        [(p.replace("happy", "fold1/happy").replace("sad", "fold2/sad", 1), n) for p, n in faces()],
+        draw=False,
+    )
+    assert len(manifests.load(own(places, layout=layout), places / "f", labels_csv="labels.csv").table) == 6
+
+
+def test_a_users_own_data_set_as_the_readme_shows_it(places):
+    readme = (Path(manifests.__file__).parents[1] / "data_manifests" / "README.md").read_text(encoding="utf-8")
+    text = readme.split("```yaml\n")[1].split("```")[0]
+    (places / "my_faces.yaml").write_text(text, encoding="utf-8")
+    rows = [(f"D:\\scans\\studio\\{i:04d}.jpg", 1 + i % 3, f"s{i}", 20 + i) for i in range(9)]
+    for i in range(9):
+        picture(places / "portraits" / "studio" / f"{i:04d}.jpg", i)
+    lines = ["file;mood;subject;age", *(";".join(map(str, row)) for row in rows)]
+    (places / "portraits" / "ratings.csv").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8", newline="")
+    data = manifests.check(manifests.load(places / "my_faces.yaml"))
+    assert data.classes == ("happy", "neutral", "sad") and data.table["age"].sum() == sum(range(20, 29))
+    for key in manifests.Manifest.model_fields:
+        assert f"`{key}" in readme, key
+    for name in manifests.names():
+        assert f"`{name}`" in readme
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_a_cache_that_cannot_be_written(places, monkeypatch):
+    pixel_csv(mount(places, HANDLES["ckplus_csv"], "new") / "ckextended.csv", list(range(8)) * 3)
+    (places / "file").write_text("x")
+    monkeypatch.setenv("EMOHELPERS_CACHE", str(places / "file"))
+    text = message(manifests.load, "ckplus_csv")
+    assert "ckextended.csv cannot be written to" in text and "EMOHELPERS_CACHE" in text
+
+
+def test_an_unknown_folder_is_an_unknown_label(places):
+    for path, _ in [*faces(), ("bored/b.png", "bored")]:
+        picture(places / "d" / path)
+    text = message(manifests.check, manifests.load(own(places, layout={"kind": "folders"}), places / "d"))
+    assert text.startswith("1 problem in own") and "1 unknown labels" in text and "'bored' (1 rows)" in text
+
+
+def test_a_second_table_must_cover_the_first(places):
+    table(places / "d", faces())
+    table(places / "d", [(path, i) for i, (path, _) in enumerate(faces()[:5])], "path,age", "more.csv", draw=False)
+    yaml_path = own(places, layout={"kind": "table", "join": {"file": "more.csv"}}, keep=["age"])
+    text = message(manifests.check, manifests.load(yaml_path, places / "d"))
+    assert "1 pictures of" in text and "have no row in" in text and "sad/sad2.png" in text
+    assert manifests.load(yaml_path, places / "d").table["age"].notna().sum() == 5
+
+
+def test_nothing_attached_names_the_handle():
+    for name, handle in HANDLES.items():
+        if handle:
+            text = message(manifests.load, name)
+            assert f"attach {handle}" in text and "Places tried" in text and "DATASET_ROOT" in text
+    assert "DATASET_ROOT" in message(manifests.load, "ann_visual_emotion")
+
+
+def test_wrong_folder(places):
+    affectnet(places / "affectnet")
+    assert "was not found" in message(manifests.load, "affectnet", places / "nowhere")
+    assert "is a file" in message(manifests.load, "affectnet", places / "affectnet" / "labels.csv")
+    (places / "other").mkdir()
+    picture(places / "other" / "x.png")
+    text = message(manifests.load, "affectnet", places / "other")
+    assert "labels.csv was not found" in text and "x.png" in text and "manavukani/affectnet" in text
+    text = message(manifests.load, "affectnet", places / "other", labels_csv=places / "affectnet" / "labels.csv")
+    assert "none of the 32 pictures" in text and str(places / "other") in text and "DATASET_ROOT" in text
+    assert "LABELS_CSV" in message(manifests.load, "affectnet", places / "other", labels_csv="gone.csv")
+    layout = own(places, layout={"kind": "folders"})
+    text = message(manifests.load, layout, places / "affectnet" / "happy")
+    assert "no folder below" in text and f"{places / 'affectnet'} fits" in text
+
+
+def test_two_tables_on_one_level_are_not_guessed(places):
+    affectnet(places / "a")
+    affectnet(places / "b")
+    text = message(manifests.load, "affectnet", places)
+    assert "2 files called labels.csv" in text and "LABELS_CSV" in text
+    told = manifests.load("affectnet", places, labels_csv=places / "b" / "labels.csv")  # what the message asks for
+    assert told.root == places / "b" and not told.problems
+    folders = own(places, layout={"kind": "folders"})
+    assert "several folders" in message(manifests.load, folders, places)
+
+
+def test_empty_tables_and_missing_columns(places):
+    affectnet(places / "d")
+    csv = places / "d" / "labels.csv"
+    for text in ("", ",pth,label,relFCs\n"):
+        csv.write_text(text)
+        found = message(manifests.load, "affectnet", places / "d")
+        assert str(csv) in found and ("is empty" in found or "no rows" in found) and "download" in found
+    csv.write_text("pth,emotion_name\nhappy/happy0.png,happy\n")
+    text = message(manifests.load, "affectnet", places / "d")
+    assert "has no column 'label'" in text and "its columns: pth, emotion_name" in text and "YAML" in text
+    csv.write_text("pth,label\nhappy/a,b.png,happy\n")
+    assert "is not a regular CSV" in message(manifests.load, "affectnet", places / "d")
+    table(places / "e", faces())
+    assert "no column 'subject'" in message(manifests.load, own(places, group={"columns": ["subject"]}), places / "e")
+
+
+def test_integer_labels_without_an_order(places):
+    table(places / "d", [(f"x/{i}.png", i % 3) for i in range(9)])
+    text = message(manifests.load, own(places), places / "d")
+    assert "integer labels (0, 1, 2)" in text and "declares no order" in text
+    assert "labels: affectnet" in text and "0=neutral" in text and "labels: {0: happy" in text
+    for path in (places / "d" / "x").iterdir():
+        path.rename(places / "d" / path.name)
+    for i in range(3):
+        picture(places / "f" / str(i) / f"{i}.png")
+    assert "declares no order" in message(manifests.load, own(places, layout={"kind": "folders"}), places / "f")
+
+
+def test_every_problem_is_said_at_once(places):
+    rows = [*faces(200), ("sad/bored.png", "bored"), ("sad/calm.png", "calm"), ("sad/calm2.png", "calm")]
+    rows += [
+        ("fear/only.png", "fear"),
+        ("happy/happy0.png", "sad"),
+        ("happy/happy1.png", "happy"),
+        ("happy/gone.png", "happy"),
+    ]
+    table(places / "d", rows, draw=False)
+    for i, (path, _) in enumerate(rows[:-1]):
+        picture(places / "d" / path, i % 256)
+    csv = places / "d" / "labels.csv"
+    csv.write_text(csv.read_text() + ",happy\nhappy/notes.txt,happy\n")
+    (places / "d" / "happy" / "notes.txt").write_text("x")
+    data = manifests.load(own(places, classes=["happy", "sad", "fear", "disgust"]), places / "d")
+    text = message(manifests.check, data, SimpleNamespace(unreadable={"sad/sad1.png": "truncated"}))
+    assert text.startswith("7 problems in own")
+    for part in (
+        "2 unknown labels",
+        "'calm' (2 rows), 'bored' (1 rows)",
+        "spellings: angry",
+        "null",
+        "1 pictures stand in",
+        "happy/happy0.png is happy / sad",
+        "1 rows without a path",
+        "line 409",
+        "happy/notes.txt",
+        "no picture of disgust",
+        "fear has 1",
+        "validation and golden set",
+        "2 of 403 pictures (0.50%)",
+        "happy/gone.png: no such file (looked below",
+        "sad/sad1.png: truncated",
+        'OVERRIDES = {"max_unreadable": 0.02}',
+    ):
+        assert part in text, (part, text)
+    assert any("2 repeated rows" in note for note in data.notes)
+
+
+def test_a_stated_share_may_be_unreadable(places):
+    table(places / "d", faces(50))
+    (places / "d" / "sad" / "sad7.png").unlink()
+    data = manifests.load(own(places), places / "d")
+    assert data.missing == ["sad/sad7.png"] and len(data.table) == 100 and not data.problems
+    pixels = SimpleNamespace(unreadable={"sad/sad7.png": "file is missing", "happy/happy3.png": "zero bytes"})
+    text = message(manifests.check, data, pixels, 0.01)
+    assert "2 of 100 pictures (2.00%)" in text and "happy/happy3.png: zero bytes" in text and "0.02" in text
+    kept = manifests.check(data, pixels, 0.02)
+    assert len(kept.table) == 98 and not kept.missing and isinstance(kept.table.index, pd.RangeIndex)
+    assert any("2 of 100" in note and "left out" in note for note in kept.notes)
+    written = manifests.write_unreadable(places / "unreadable.csv", kept.unreadable)
+    assert pd.read_csv(written).to_dict("list")["path"] == ["happy/happy3.png", "sad/sad7.png"]
+    assert len(data.table) == 100  # the data set given stays as it was
+
+
+def test_skipping_must_not_empty_a_class(places):
+    table(places / "d", [*faces(200), *faces(3, ("fear",))])
+    data = manifests.load(own(places), places / "d")
+    bad = SimpleNamespace(unreadable={"fear/fear0.png": "truncated"})
+    assert "fear has 2" in message(manifests.check, data, bad, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"lables": "names"}, ["lables: no such key", "did you mean labels"]),
+        ({"layout": {"kind": "table", "pathh": "x"}}, ["layout.pathh: no such key", "did you mean path"]),
+        ({"layout": {"kind": "tables"}}, ["layout.kind: must be table, folders or pixels"]),
+        ({"layout": {"file": "x.csv"}}, ["layout.kind: must be"]),
+        ({"layout": {"kind": "folders", "pattern": "{spilt}/{label}"}}, ["layout.pattern", "{spilt}"]),
+        ({"layout": {"kind": "pixels"}}, ["layout.file: is needed"]),
+        ({"labels": "affectnett"}, ["labels", "declared order (alphabetical, affectnet"]),
+        ({"labels": {0: "joyful"}}, ["unknown emotion 'joyful'", "known names"]),
+        ({"labels": {True: "happy"}}, ["quotes"]),
+        ({"classes": ["happy", "bliss"]}, ["classes", "'bliss'"]),
+        ({"splits": {"fold1": "training"}}, ["splits", "'training'"]),
+        ({"keep": ["path"]}, ["keep", "'path'"]),
+        ({"group": {"strip": "("}}, ["group.strip: not a regular expression"]),
+        (
+            {"group": {"colums": ["a"]}, "name": "a b", "task": "ranking"},
+            ["3 wrong", "group.colums", "columns", "name:", "task:"],
+        ),
+    ],
+)
+def test_wrong_yaml(places, change, parts):
+    text = message(manifests.read, own(places, **change))
+    for part in [*parts, "own.yaml", "data_manifests/README.md"]:
+        assert part in text, text
+
+
+def test_manifests_that_are_none(places):
+    assert "did you mean affectnet" in message(manifests.read, "afectnet")
+    assert str(places / "no.yaml") in message(manifests.read, places / "no.yaml")
+    (places / "list.yaml").write_text("- a\n")
+    assert "must be a mapping" in message(manifests.read, places / "list.yaml")
+    (places / "broken.yaml").write_text("name: [a\nlayout: x")
+    assert "line" in message(manifests.read, places / "broken.yaml")
+
+
+@pytest.mark.parametrize("name", manifests.names())
+def test_every_manifest_says_what_a_reader_must_know(name):
+    manifest = manifests.read(name)[0]
+    assert manifest.name == name
+    for key in ("title", "licence", "citation", "source", "classes", "traps"):
+        assert getattr(manifest, key), key

@@ -1,0 +1,150 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.models import save_for_hf
+from torch import nn
+
+from emohelpers import config, images, models
+from emohelpers.labels import EMOTIONS
+
+
+def settings(**values):
+    return config.make(config.Baseline, "demo", **{"weights": "random", "trainable": "all", **values})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Weights as an attached data set holds them: timm's local form."""
+    place = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(1)
+    save_for_hf(timm.create_model("test_vit", num_classes=10), place, safe_serialization=True)
+    return place
+
+
+def test_the_head_is_the_seeds(folder):
+    model = models.build(settings(weights=str(folder), trainable=2, head_width=512), EMOTIONS)
+    kinds = [type(layer) for layer in model.head]
+    assert kinds == [nn.Linear, nn.BatchNorm1d, nn.GELU, nn.Dropout, nn.Linear]
+    assert (model.head[0].in_features, model.head[0].out_features, model.head[4].out_features) == (64, 512, 8)
+    assert model.head[3].p == 0.3 and model(torch.zeros(2, 3, 96, 96)).shape == (2, 8)
+
+
+def test_the_seeds_own_model_has_the_published_sizes():
+    """86,197,512 parameters, 14,576,136 of them trained: the figures of the original notebook."""
+    with torch.device("meta"):
+        model = models.build(settings(backbone="vit_base_patch16_224", img_size=224, head_width=512), EMOTIONS)
+    assert models.freeze(model, 2) == "head+2"
+    assert models.count(model) == {"parameters": 86_197_512, "trainable": 14_576_136}
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_resnet", "test_efficientnet", "test_convnext", "mobilenetv2_100"])
+@pytest.mark.parametrize("trainable", [0, 1, 2, "all"])
+def test_freezing_leaves_the_last_stages_and_moves_nothing_else(name, trainable):
+    model = models.build(settings(backbone=name, head="linear", img_size=64), EMOTIONS)
+    models.freeze(model, trainable)
+    models.training_mode(model)
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        model(torch.randn(4, 3, 64, 64)).square().sum().backward()
+        optimizer.step()
+    changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    moving = set(models.moving(model))
+    assert changed <= moving, f"moved although frozen: {sorted(changed - moving)[:4]}"
+    assert models.head_parameters(model) <= moving
+    assert (moving == set(before)) == (trainable == "all")
+
+
+def test_more_stages_trainable_means_strictly_more_parameters():
+    model = models.build(settings(backbone="test_resnet", head="linear"), EMOTIONS)
+    sizes = []
+    for trainable in (0, 1, 2, 3, "all"):
+        models.freeze(model, trainable)
+        sizes.append(models.count(model)["trainable"])
+    assert sizes == sorted(set(sizes)) and sizes[-1] == models.count(model)["parameters"]
+
+
+def test_frozen_parts_are_in_eval_mode_dropout_and_droppath_included():
+    model = models.build(settings(), EMOTIONS)
+    models.freeze(model, 1)
+    models.training_mode(model)
+    frozen = [m for block in model.blocks[:5] for m in block.modules()]
+    assert not any(m.training for m in frozen) and model.blocks[5].training and model.head.training
+    assert not model.patch_embed.training
+
+
+def test_mean_and_std_are_asked_of_the_weights_not_typed(folder, tmp_path):
+    found = json.loads((folder / "config.json").read_text())
+    found["pretrained_cfg"] |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(found))
+    made = models.preprocess(models.build(settings(weights=str(tmp_path)), EMOTIONS), side=48, zoom=1.0)
+    assert made == images.Preprocess(48, 96, 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_local_weights_are_loaded_from_folder_and_file(folder):
+    source = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    for place in (folder, folder / "model.safetensors"):
+        model = models.build(settings(weights=str(place), img_size=160), EMOTIONS)
+        assert torch.equal(model.blocks[3].attn.qkv.weight, source.blocks[3].attn.qkv.weight)
+
+
+def test_weights_of_another_architecture_are_refused(folder):
+    with pytest.raises(models.WeightsError, match=r"holds weights of 'test_vit', not of the backbone 'test_resnet'"):
+        models.build(settings(backbone="test_resnet", weights=str(folder)), EMOTIONS)
+    with pytest.raises(models.WeightsError, match="does not hold weights of this architecture.*tensors are not in it"):
+        models.build(settings(backbone="test_resnet", weights=str(folder / "model.safetensors")), EMOTIONS)
+
+
+def test_a_failed_download_is_an_error_with_the_remedy_never_a_random_net(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(models.WeightsError, match=r"could not be fetched .*\n?.*attach the weights and name their folder"):
+        models.build(settings(weights="hub"), EMOTIONS)
+
+
+def test_a_random_trunk_is_never_frozen():
+    with pytest.raises(models.WeightsError, match="would freeze a random trunk"):
+        models.build(settings(trainable=2), EMOTIONS)
+
+
+def test_an_unknown_backbone_names_its_neighbours():
+    with pytest.raises(models.WeightsError, match="no model 'vit_base_patch16_223'.*vit_base_patch16_224"):
+        models.build(settings(backbone="vit_base_patch16_223"), EMOTIONS)
+
+
+def test_old_names_of_the_seeds_are_mapped():
+    with torch.device("meta"):
+        model = models.build(settings(backbone="tf_efficientnet_b3_ns", head="linear"), EMOTIONS)
+    assert model.get_classifier().out_features == 8
+
+
+@pytest.mark.parametrize("name, head", [("test_vit", "mlp"), ("test_resnet", "linear"), ("test_convnext", "mlp")])
+def test_a_saved_model_comes_back_whole(tmp_path, name, head):
+    model = models.build(settings(backbone=name, head=head), EMOTIONS)
+    models.preprocess(model, side=48, zoom=1.0)
+    models.save(tmp_path / "m.pth", model, epoch=3)
+    back = models.load(tmp_path / "m.pth", classes=EMOTIONS, backbone=name)
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 96, 96)).astype(np.float32))
+    assert torch.equal(model.eval()(x), back.eval()(x))
+    assert back.spec == model.spec and back.facts == {"epoch": 3}
+
+
+def test_a_checkpoint_of_another_order_architecture_or_kind_is_refused(tmp_path):
+    models.save(tmp_path / "m.pth", models.build(settings(), EMOTIONS))
+    other = EMOTIONS[1:] + EMOTIONS[:1]
+    with pytest.raises(models.WeightsError, match=r"label order \['anger'.*asked for \['contempt'"):
+        models.load(tmp_path / "m.pth", classes=other)
+    with pytest.raises(models.WeightsError, match="holds a test_vit, asked for a resnet50"):
+        models.load(tmp_path / "m.pth", backbone="resnet50")
+    torch.save({"state": 1}, tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_text("no")
+    for file in ("other.pth", "text.pth"):
+        with pytest.raises(models.WeightsError, match=f"{file} is not a checkpoint of this suite"):
+            models.load(tmp_path / file)

@@ -1,0 +1,238 @@
+"""Files that are whole or not there, metrics.json, the receipt, and figures that say what they show."""
+
+import json
+import os
+import subprocess
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from emohelpers import figures, files, metrics, report
+from emohelpers.labels import EMOTIONS
+
+DEMO = "demo data (drawn faces)"
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(8), 15)
+    return metrics.predictions([f"{i}.png" for i in range(120)], true, rng.dirichlet([0.5] * 8, 120), EMOTIONS)
+
+
+@pytest.fixture
+def history():
+    """Six epochs in two phases, the best one the fourth."""
+    epoch = np.arange(1, 7)
+    f1 = [0.2, 0.4, 0.5, 0.6, 0.55, 0.5]
+    fall = {"train_loss": 2 / epoch, "val_loss": 2.2 / epoch, "train_accuracy": epoch / 7, "val_accuracy": f1}
+    return pd.DataFrame({"epoch": epoch, "phase": ["head"] * 3 + ["all"] * 3, **fall, "val_macro_f1": f1})
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = files.write_text(tmp_path / "a" / "metrics.json", "old")
+    with pytest.raises(ValueError, match="half"), files.replace(path) as temp:
+        temp.write_text("new, but only ha")
+        raise ValueError("stopped half way")
+    assert path.read_text() == "old"
+    with pytest.raises(TypeError):
+        files.write_json(path, {"x": object()})
+    assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"x\.bin"), files.replace(tmp_path / "x.bin"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_temporary_file_keeps_suffix_and_folder(tmp_path):
+    with files.replace(tmp_path / "figure.png") as temp:
+        assert temp.parent == tmp_path and temp.suffix == ".png" and temp.name.startswith(".")
+        temp.write_bytes(b"x")
+    assert (tmp_path / "figure.png").read_bytes() == b"x"
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead = tmp_path / f".best.{gone.pid}-0123abcd.part.pth"
+    live = tmp_path / f".best.{os.getpid()}-0123abcd.part.pth"
+    other = tmp_path / f".last.{gone.pid}-0123abcd.part.pth"
+    for path in (dead, live, other):
+        path.touch()
+    files.write_bytes(tmp_path / "best.pth", b"weights")
+    assert sorted(tmp_path.iterdir()) == sorted([live, other, tmp_path / "best.pth"])
+
+
+def test_an_unwritable_place_is_named_with_its_remedy(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"cannot write .*x\.json.*OUTPUT_DIR"):
+        files.write_json(tmp_path / "file" / "x.json", {})
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"cannot write .*folder.*rename it.*OUTPUT_DIR"):
+        files.write_text(tmp_path / "folder", "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_an_error_about_another_file_is_not_relabelled(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, files.replace(tmp_path / "copy.txt") as temp:
+        temp.write_text((tmp_path / "source.txt").read_text())
+    assert caught.value.filename == str(tmp_path / "source.txt")
+
+
+def test_json_knows_numpy_and_has_no_nan(tmp_path):
+    content = {
+        "a": np.float32(0.5),
+        "b": [np.int64(3), float("nan")],
+        "c": np.array([1, 2]),
+        "é": tmp_path / "x",
+        1: True,
+    }
+    text = files.write_json(tmp_path / "x.json", content).read_text(encoding="utf-8")
+    assert json.loads(text) == {"a": 0.5, "b": [3, None], "c": [1, 2], "é": (tmp_path / "x").as_posix(), "1": True}
+    assert text.endswith("}\n")
+
+
+def test_csv_has_unix_line_ends_and_no_index(tmp_path):
+    path = files.write_csv(pd.DataFrame({"path": ["é.png"], "n": [1]}), tmp_path / "t.csv")
+    assert path.read_bytes() == "path,n\né.png,1\n".encode()
+
+
+def test_metrics_json_says_how_each_figure_came_about(tmp_path, predictions):
+    found = metrics.classification(predictions, EMOTIONS, resamples=100)
+    told = {"data": "demo_faces", "demo": True, "split": "abc123", "seconds": 12.34}
+    content = json.loads(report.save_metrics(tmp_path, found, **told, best_epoch=7).read_text())
+    assert content["data"] == "demo_faces (drawn, demo)" and content["demo"] is True and content["split"] == "abc123"
+    assert content["seconds"] == 12.3 and content["best_epoch"] == 7
+    assert content["figures"]["accuracy"] == found["accuracy"]
+    assert set(content["figures"]["macro_f1"]) == {"value", "low", "high", "n"} and content["figures"]["absent"] == []
+    assert {"python", "emohelpers", "torch", "timm", "numpy"} <= set(content["versions"])
+    assert content["device"] and "commit" in content
+    real = report.save_metrics(tmp_path, found, **{**told, "data": "affectnet", "demo": False}, name="real.json")
+    assert json.loads(real.read_text())["data"] == "affectnet"
+
+
+def test_the_commit_is_that_of_our_checkout_or_none(tmp_path, monkeypatch):
+    package = tmp_path / "emohelpers"
+    package.mkdir()
+    monkeypatch.setattr(report.emohelpers, "__file__", str(package / "__init__.py"))
+    assert report.commit() is None  # no repository
+
+    def git(*words):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
+
+    git("init")
+    assert report.commit() is None  # no commit
+    (tmp_path / "a.txt").write_text("a")
+    git("add", "a.txt")
+    git("commit", "-m", "a")
+    assert report.commit() is None  # somebody else's repository
+    (tmp_path / "data_manifests").mkdir()
+    assert len(report.commit()) == 40
+    (tmp_path / "a.txt").write_text("b")
+    assert report.commit().endswith("-dirty")
+    monkeypatch.setenv("PATH", "")
+    assert report.commit() is None  # no git
+
+
+def test_class_table_counts_every_part_and_class():
+    train = pd.DataFrame({"label": ["anger", "anger", "fear"]})
+    found = report.class_table({"train": train, "val": train.tail(1)}, ("anger", "fear", "happy"))
+    assert list(found.index) == ["anger", "fear", "happy", "all"] and list(found) == ["train", "val", "all"]
+    assert found.to_numpy().tolist() == [[2, 0, 2], [1, 1, 2], [0, 0, 0], [3, 1, 4]]
+
+
+def test_receipt_prints_what_does_not_vary(tmp_path, capsys):
+    for name in ("metrics.json", "config.json"):
+        (tmp_path / name).write_text("{}")
+    told = {"counts": {"train": 480, "val": 120}, "classes": ("anger", "fear"), "leaks": 0}
+    within = {"accuracy": (0.731, 0.6, 0.9), "macro F1": (0.5, 0.6, 0.9), "loss": (float("nan"), 0, 1)}
+    report.receipt(tmp_path, **told, files=["metrics.json", "config.json"], within=within)
+    assert capsys.readouterr().out.splitlines() == [
+        "train: 480",
+        "val: 120",
+        "classes: anger, fear",
+        "leaks: 0",
+        "written: config.json",
+        "written: metrics.json",
+        "accuracy within 0.60 .. 0.90: True",
+        "macro F1 within 0.60 .. 0.90: False",
+        "loss within 0.00 .. 1.00: False",
+    ]
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(FileNotFoundError, match=r"empty\.csv, history\.csv\. It holds config\.json, .*metrics\.json"):
+        report.receipt(tmp_path, **told, files=["history.csv", "config.json", "empty.csv"])
+    assert capsys.readouterr().out == ""
+
+
+def drawn(path, width):
+    """The picture at `path`, checked to be a real one of sensible size that is not blank."""
+    with Image.open(path) as picture:
+        picture.load()
+        assert width[0] <= picture.width <= width[1] and picture.height >= 300
+        assert np.asarray(picture.convert("L")).std() > 5
+    assert [p.suffix for p in path.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_figures_are_written_say_demo_and_do_not_stay_open(tmp_path, predictions, history):
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), np.uint8)
+    parts = {"train": predictions, "golden": predictions.head(30)}
+    calls = {
+        "confusion": lambda p: figures.confusion_matrices(predictions, EMOTIONS, p, "ViT", True),
+        "curves": lambda p: figures.curves(history, p, "ViT", True),
+        "classes": lambda p: figures.class_bars(report.class_table(parts, EMOTIONS), p, "ViT", True),
+        "each": lambda p: figures.per_class_bars(metrics.per_class(predictions, EMOTIONS), p, "ViT", True),
+        "gallery": lambda p: figures.gallery(pixels[:10], list("abcdefghij"), p, 5, "ViT", True),
+        "errors": lambda p: figures.errors(
+            predictions, EMOTIONS, pixels, predictions["path"], p, title="ViT", demo=True
+        ),
+    }
+    before = dict(plt.rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, call in calls.items():
+            title = call(tmp_path / f"{name}.png").get_suptitle()
+            assert title.startswith("ViT") and title.endswith(DEMO)
+            drawn(tmp_path / f"{name}.png", (700, 2000))
+    assert plt.get_fignums() == [] and dict(plt.rcParams) == before
+    assert DEMO not in figures.curves(history, None, "ViT").get_suptitle()
+
+
+def test_confusion_matrix_shows_counts_and_percent(predictions):
+    left, right = figures.confusion_matrices(predictions, EMOTIONS).axes
+    counts = metrics.confusion(predictions, EMOTIONS)
+    assert [int(t.get_text()) for t in left.texts] == counts.ravel().tolist()
+    assert [float(t.get_text()) for t in right.texts] == [round(100 * c / 15) for c in counts.ravel()]
+    lone = predictions[predictions["label"] != "sad"]
+    assert len(figures.confusion_matrices(lone, EMOTIONS).axes[1].texts) == 56  # no percent of nothing
+
+
+def test_curves_mark_the_best_epoch_and_the_phases(history):
+    loss, _, f1 = figures.curves(history).axes
+    assert "best epoch (4): 0.600" in [t.get_text() for t in f1.get_legend().get_texts()]
+    assert [t.get_text() for t in loss.texts] == ["all"]
+    by_loss = figures.curves(history, monitor="val_loss").axes[2]
+    assert "best epoch (6): 0.500" in [t.get_text() for t in by_loss.get_legend().get_texts()]
+    with pytest.raises(KeyError, match="no column val_f1; it has epoch, phase"):
+        figures.curves(history, monitor="val_f1")
+
+
+def test_errors_shows_the_surest_mistakes_first(predictions):
+    pixels = np.zeros((120, 8, 8, 3), np.uint8)
+    order = predictions["path"][::-1].reset_index(drop=True)
+    figure = figures.errors(predictions, EMOTIONS, pixels, order, count=3)
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    sure = wrong[metrics.columns(EMOTIONS)].max(axis=1)
+    first = wrong.loc[sure.idxmax()]
+    assert figure.axes[0].get_xlabel() == f"labelled {first['label']}\nsaid {first['predicted']} {sure.max():.0%}"
+    assert len(figure.axes) == 3
+    with pytest.raises(KeyError, match="no picture"):
+        figures.errors(predictions, EMOTIONS, pixels[:2], order[:2])
+    right = predictions.assign(label=predictions["predicted"])
+    assert "(0 of 0)" in figures.errors(right, EMOTIONS, pixels, order).get_suptitle()

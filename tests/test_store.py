@@ -1,0 +1,140 @@
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import pictures
+from emohelpers import store
+
+
+def png(picture, **options):
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, options.pop("format", "PNG"), **options)
+    return data.getvalue()
+
+
+def test_store_holds_what_the_files_hold(tmp_path):
+    data = pictures.write(tmp_path / "in", each=3)
+    pixels = store.build(data, 32, tmp_path / "cache")
+    for row, path in enumerate(data.table["path"]):
+        assert np.array_equal(pixels.array[row], np.asarray(Image.open(data.root / path)))
+    assert pixels.unreadable == {} and len(set(pixels.sha256)) == len(data.table)
+    assert pixels.paths == list(data.table["path"])
+
+
+def test_a_second_build_decodes_nothing_and_a_changed_file_is_decoded_again(tmp_path):
+    data = pictures.write(tmp_path / "in", each=2)
+    first = store.build(data, 32, tmp_path / "cache")
+    home = next((tmp_path / "cache").iterdir())
+    before = (home / "index.json").stat().st_mtime_ns
+    store.build(data, 32, tmp_path / "cache")
+    assert (home / "index.json").stat().st_mtime_ns == before
+    changed = data.root / data.table["path"][5]
+    time.sleep(0.01)
+    Image.fromarray(np.full((32, 32, 3), 7, np.uint8)).save(changed)
+    again = store.build(data, 32, tmp_path / "cache")
+    assert (again.array[5] == 7).all() and again.sha256[5] != first.sha256[5]
+    assert np.array_equal(again.array[4], first.array[4])
+
+
+@pytest.mark.parametrize(
+    "data, reason",
+    [(b"", "empty file"), (b"not a picture", "cannot identify"), (png(np.zeros((64, 64, 3), np.uint8))[:-40], "")],
+    ids=["zero bytes", "text", "truncated"],
+)
+def test_what_is_not_a_whole_picture_is_listed_and_never_black_without_notice(tmp_path, data, reason):
+    folder = pictures.write(tmp_path / "in", each=2)
+    bad = folder.table["path"][3]
+    (folder.root / bad).write_bytes(data)
+    pixels = store.build(folder, 32, tmp_path / "cache")
+    assert list(pixels.unreadable) == [bad] and reason in pixels.unreadable[bad]
+    assert pixels.sha256[3] == ""
+    assert list(store.build(folder, 32, tmp_path / "cache").unreadable) == [bad], "forgotten by the second run"
+
+
+def test_a_missing_file_is_named_as_missing(tmp_path):
+    folder = pictures.write(tmp_path / "in", each=2)
+    gone = folder.table["path"][0]
+    (folder.root / gone).unlink()
+    assert store.build(folder, 32, tmp_path / "cache").unreadable == {gone: "file is missing"}
+
+
+def test_alpha_palette_grey_and_exif_rotation_are_decoded_as_a_viewer_shows_them():
+    red = np.zeros((8, 12, 4), np.uint8)
+    red[..., 0], red[:, :6, 3] = 255, 255  # left half opaque, right half transparent
+    shown = store.decode(png(red))
+    assert shown[0, 0].tolist() == [255, 0, 0] and shown[0, -1].tolist() == [255, 255, 255]
+    assert store.decode(png(np.full((4, 4), 9, np.uint8))).tolist() == [[[9, 9, 9]] * 4] * 4
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by 90 degrees clockwise
+    marked = np.zeros((16, 32, 3), np.uint8)
+    marked[:8, :16] = 255  # top left
+    turned = store.decode(png(marked, format="JPEG", exif=exif, quality=95))
+    assert turned.shape == (32, 16, 3) and turned[4, 12].min() > 200 and turned[28, 4].max() < 50
+
+
+def test_fit_square_is_a_centre_crop_and_averages_when_it_shrinks():
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 200
+    assert (store.fit_square(wide, 10) == 200).all()
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    small = store.fit_square(cv2.merge([board] * 3), 16)
+    assert np.abs(small.astype(int) - 127).max() <= 1  # a checkerboard becomes grey, not stripes
+
+
+def test_thumbnails_know_the_same_face_under_light_noise_and_compression():
+    rng = np.random.default_rng(1)
+    face = cv2.resize(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+    other = cv2.resize(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+    darker = np.clip(face * 0.7 + 20 + rng.normal(0, 5, face.shape), 0, 255).astype(np.uint8)
+    squeezed = store.decode(png(face, format="JPEG", quality=30))
+    like = store.thumbnail(face)
+    assert like @ store.thumbnail(darker) > 0.98 and like @ store.thumbnail(squeezed) > 0.98
+    assert like @ store.thumbnail(other) < 0.7
+
+
+def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
+    folder = pictures.write(tmp_path / "in", each=40)
+    script = textwrap.dedent(
+        f"""
+        import sys, time
+        sys.path.insert(0, {os.path.dirname(pictures.__file__)!r})
+        import pictures
+        from emohelpers import store
+        store.PART = 16
+        real = store.decode
+        store.decode = lambda data: (time.sleep(0.004), real(data))[1]
+        from pathlib import Path
+        table = pictures.write(Path({str(tmp_path / "again")!r}), each=40).table
+        data = pictures.Folder(Path({str(folder.root)!r}), table)
+        print("go", flush=True)
+        store.build(data, 32, {str(tmp_path / "cache")!r}, workers=1)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "go\n"
+    time.sleep(0.6)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    home = next((tmp_path / "cache").iterdir())
+    done = sum(bool(stamp) for stamp in store._Index.read(home, len(folder.table)).stamps)
+    assert 0 < done < len(folder.table), "the kill came too early or too late to test anything"
+    pixels = store.build(folder, 32, tmp_path / "cache")
+    fresh = store.build(folder, 32, tmp_path / "fresh")
+    assert np.array_equal(pixels.array, fresh.array) and pixels.sha256 == fresh.sha256
+    assert np.array_equal(pixels.thumbs, fresh.thumbs)
+
+
+def test_too_small_a_disk_is_said_before_the_work(tmp_path, monkeypatch):
+    folder = pictures.write(tmp_path / "in", each=1)
+    with pytest.raises(OSError, match=r"need .* GB below .* are free.*EMOHELPERS_CACHE"):
+        store.build(folder, 200_000, tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("pixels.npy"))

@@ -1,0 +1,50 @@
+"""A small training as a script, for the tests that kill it or start it twice: python training_job.py FOLDER [key=value]"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import pictures
+from emohelpers import config, images, models, objectives, store, train
+
+HARD = {  # everything that has state: averages, momentum, schedule, dropout, mixing, stages
+    "weights": "random", "backbone": "test_vit", "trainable": "all", "img_size": 32, "epochs": 6, "batch_size": 16,
+    "lr": 1e-3, "ema": 0.99, "mixup": 0.4, "cutmix": 1.0, "mix_probability": 0.5, "schedule": "onecycle",
+    "class_weight_power": 0.5, "patience": 0,
+}  # fmt: skip
+
+
+def job(folder: Path, **values):
+    """Model, training and validation batches, objective and config of the small training."""
+    cfg = config.make(config.Baseline, "demo", **{**HARD, **values})
+    made = (folder / "in").is_dir()  # two processes must not both write
+    data = (pictures.known if made else pictures.write)(folder / "in", each=16)
+    pixels = store.build(data, 32, folder / "cache")
+    model = models.build(cfg, data.classes)
+    prepared = models.preprocess(model, side=32, zoom=cfg.eval_zoom)
+    labels = np.array([data.classes.index(name) for name in data.table["label"]])
+    rows = np.arange(len(labels))
+    held = rows % 4 == 3
+    options = {"batch_size": cfg.batch_size, "seed": cfg.seed}
+    training = images.Batches(
+        pixels, rows[~held], labels[~held], prepared, augmentation=images.Augmentation.of(cfg), **options
+    )
+    validation = images.Batches(pixels, rows[held], labels[held], prepared, **options)
+    objective = objectives.Classification(
+        data.classes, smoothing=cfg.label_smoothing, mixup=cfg.mixup, cutmix=cfg.cutmix,
+        mix_probability=cfg.mix_probability,
+    )  # fmt: skip
+    return model, training, validation, objective, cfg
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    home = Path(sys.argv[1])
+    values = {k: json.loads(v) for k, v in (a.split("=", 1) for a in sys.argv[2:])}
+    parts = job(home, **values)
+    print("start", flush=True)
+    done = train.fit(*parts, home / "out", name="best.pth")
+    print("done", done.status, len(done.history), flush=True)
