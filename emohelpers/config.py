@@ -16,6 +16,7 @@ from emohelpers import paths
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Depth = Literal["all"] | Annotated[int, Field(ge=0)]  # last blocks or stages beside the head
 
 
 class ConfigError(ValueError):
@@ -23,7 +24,7 @@ class ConfigError(ValueError):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __str__(self) -> str:
         width = max(map(len, type(self).model_fields))
@@ -47,7 +48,9 @@ class Data(_Frozen):
     val_share: Share = 0.2  # of what the golden set leaves; seed 000
     split_seed: int = 42  # draws golden set and validation part; seed 000
     max_unreadable: Share = 0.0  # of the pictures may be skipped (and are listed); the originals trained on black ones
-    twin_similarity: Share = 0.96  # cosine of 16x16 grey thumbnails from which two pictures count as one; 0.94 errs on real faces
+    twin_similarity: Share = (
+        0.96  # cosine of 16x16 grey thumbnails from which two pictures count as one; 0.94 errs on real faces
+    )
     img_size: Annotated[int, Field(ge=16)] = 224  # pixels, what the model sees
     eval_zoom: Annotated[float, Field(ge=1, le=1.5)] = 1.0  # shorter side is img_size * eval_zoom, then centre crop
 
@@ -60,7 +63,7 @@ class Model(_Frozen):
     head: Literal["mlp", "linear"] = "mlp"  # mlp: Linear-BatchNorm-GELU-Dropout-Linear; seed 000
     head_width: Count = 512
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
-    trainable: Literal["all"] | Annotated[int, Field(ge=0)] = 2  # last blocks or stages beside the head; seed 000
+    trainable: Depth = 2  # seed 000
 
 
 class Training(_Frozen):
@@ -77,7 +80,7 @@ class Training(_Frozen):
     schedule: Literal["cosine", "onecycle", "restarts", "constant"] = "cosine"  # ends when training ends
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     restarts: Count = 3  # cosine cycles of schedule="restarts"
-    unfreeze: dict[int, Literal["all"] | int] = {}  # epoch -> trainable, e.g. {3: "all"}
+    unfreeze: dict[int, Depth] = {}  # epoch -> trainable, e.g. {3: "all"}
     patience: Annotated[int, Field(ge=0)] = 5  # epochs without gain before stopping, 0: never; seed 000
     min_delta: Annotated[float, Field(ge=0)] = 0.0  # smallest change that counts as gain
     monitor: str = "val_macro_f1"  # a column of the history
@@ -147,21 +150,21 @@ def make(kind: type[T], preset: str = "auto", **values: Any) -> T:
     try:
         return kind(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(kind, error)) from None
+        raise ConfigError(_explain(kind, merged, error)) from None
 
 
-def _explain(kind: type[_Frozen], error: ValidationError) -> str:
+def _explain(kind: type[_Frozen], given: dict[str, Any], error: ValidationError) -> str:
     fields = kind.model_fields
-    lines = []
-    for problem in error.errors():
+    wrong: dict[str, list[str]] = {}
+    for problem in error.errors():  # one a type that a setting may have: told together
         name = str(problem["loc"][0])
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, fields, n=3, cutoff=0.5)
-            lines.append(f"{name}: no such setting" + (f"; did you mean {', '.join(near)}?" if near else ""))
+            wrong[name] = ["no such setting", *([f"did you mean {', '.join(near)}?"] if near else [])]
         else:
-            lines.append(f"{name} = {problem['input']!r}: {problem['msg']}")
-    every = ", ".join(fields)
-    return f"{len(lines)} wrong in {kind.__name__} settings:\n  " + "\n  ".join(lines) + f"\nAll settings: {every}"
+            wrong.setdefault(f"{name} = {given.get(name)!r}", []).append(problem["msg"])
+    lines = "".join(f"\n  {what}: {'; '.join(told)}" for what, told in wrong.items())
+    return f"{len(wrong)} wrong in {kind.__name__} settings:{lines}\nAll settings: {', '.join(fields)}"
 
 
 def digest(*parts: Any) -> str:

@@ -1,5 +1,6 @@
 """The processor a run gets: whether it works, how exactly it computes, how much memory it took."""
 
+import ctypes
 import resource
 import sys
 from collections.abc import Sequence
@@ -37,8 +38,22 @@ def precision(wanted: str = "auto") -> str:
     return {"auto": "bf16" if native_bf16 else "fp16", "fp32": "no"}.get(wanted, wanted)
 
 
+def keep_memory() -> None:
+    """Makes the C library keep the memory that a training step frees, for the next step.
+
+    glibc hands large blocks back to the kernel and faults them in again, page by page, in every step: a third of the
+    time of a MobileNetV2 training on a CPU. Elsewhere (macOS, Windows, musl) nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(-4, 0)  # M_MMAP_MAX: no block of its own mapping
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep the top of the heap
+
+
 def accelerator(wanted: str = "auto", *, trackers: Sequence[str] = (), folder: str | Path | None = None) -> Accelerator:
     """The processes, device and precision of a run; torchrun's environment is read, so a script needs nothing more."""
+    if not torch.cuda.is_available():
+        keep_memory()
     AcceleratorState._reset_state()  # a notebook may train twice, in another precision
     return Accelerator(
         mixed_precision=precision(wanted), log_with=list(trackers) or None, cpu=not torch.cuda.is_available(),

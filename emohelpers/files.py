@@ -24,6 +24,7 @@ REMEDY = {
     errno.EEXIST: "A file is where the folder should be: rename it",
     errno.ENOTDIR: "A file is where the folder should be: rename it",
 }
+ELSEWHERE = "OUTPUT_DIR for results, EMOHELPERS_OUTPUTS for golden sets and caches too"
 FULL = 1 << 20  # bytes; with less than this left a failed write is blamed on the disk
 
 
@@ -128,4 +129,4 @@ def _explain(error: Exception, path: Path, temp: Path) -> OSError | None:
     if named is not None and str(named) not in own:
         return None  # the block failed on another file
     reason = REMEDY.get(number, os.strerror(number))
-    return OSError(number, f"cannot write {path}. {reason}, or name another place for the results (OUTPUT_DIR)")
+    return OSError(number, f"cannot write {path}. {reason}, or name another place ({ELSEWHERE})")

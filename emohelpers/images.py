@@ -48,9 +48,16 @@ class Preprocess:
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(n, h, w, 3) uint8 or float in 0..255 -> (n, 3, h, w) float32, channels-last in memory."""
-        mean = torch.tensor(self.mean, device=pixels.device) * 255
-        scale = 1 / (torch.tensor(self.std, device=pixels.device) * 255)
-        return torch.addcmul(-mean * scale, pixels.float(), scale).permute(0, 3, 1, 2)
+        n, height, width, _ = pixels.shape
+        scale, shift = (torch.from_numpy(row).to(pixels.device).repeat(width) for row in self.affine())
+        flat = pixels.reshape(n, height, width * 3)  # three channels alone would be too short a row to be fast
+        made = torch.addcmul(shift, flat.float(), scale)
+        return made.view(n, height, width, 3).permute(0, 3, 1, 2)
+
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """(3,) scale and shift that take 0..255 to the model's input."""
+        std = np.array(self.std, np.float32)
+        return 1 / (255 * std), -np.array(self.mean, np.float32) / std
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of n pictures, in units of the picture's side with the origin at its centre (box: at its corner)."""
+    """Random numbers of n pictures, in units of the picture's side, from its centre (box: from its corner)."""
 
     warp: np.ndarray  # (n, 2, 3) output position -> source position, both in -0.5 .. 0.5
     colour: np.ndarray  # (n, 3) brightness, contrast and saturation factors
@@ -109,62 +116,55 @@ class Draws:
         return Draws(self.warp[rows], self.colour[rows], self.box[rows])
 
 
-def augment(squares: np.ndarray, draws: Draws, out: int, fill: np.ndarray) -> np.ndarray:
-    """(n, s, s, 3) -> (n, out, out, 3) uint8 by OpenCV: the CPU's fastest way, a colour pass and a warp a picture.
-
-    `fill` is the (3,) colour of erased rectangles: the model's mean, zero after normalisation.
+def augment(squares: np.ndarray, draws: Draws, preprocess: Preprocess) -> np.ndarray:
+    """(n, s, s, 3) -> (n, img_size, img_size, 3) uint8 by OpenCV, the CPU's fastest way: one colour matrix and one
+    affine warp a picture; erased rectangles get the model's mean, which is zero after normalisation.
     """
     n, side = squares.shape[:2]
-    result = np.empty((n, out, out, 3), np.uint8)
-    pixel = np.array([[side / out, 0, 0], [0, side / out, 0]]).T[:2]  # scale of the linear part only
-    linear = draws.warp[:, :, :2] @ pixel
+    out = preprocess.img_size
+    linear = draws.warp[:, :, :2] * (side / out)
     # Pixel centres lie at +0.5: p_source = L (p_out + 0.5 - out/2) + shift*side + side/2 - 0.5.
     shift = draws.warp[:, :, 2] * side + (side - 1) / 2 - (linear * ((out - 1) / 2)).sum(2)
-    matrices = np.concatenate([linear, shift[:, :, None]], 2)
+    warps = np.concatenate([linear, shift[:, :, None]], 2)
+    gain, contrast, saturation = draws.colour.T[:, :, None, None]
+    colours = np.empty((n, 3, 4), np.float32)
+    colours[:, :, :3] = gain * contrast * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * LUMA)
+    offset = (gain * (1 - contrast)).ravel()
     boxes = np.rint(draws.box * out).astype(int)
+    fill = [round(255 * mean) for mean in preprocess.mean]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    result, wide = np.empty((n, out, out, 3), np.uint8), np.empty((out, out, 4), np.uint8)
     for i in range(n):
-        cv2.warpAffine(
-            _recolour(squares[i], draws.colour[i]), matrices[i], (out, out), dst=result[i],
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT,
-        )  # fmt: skip
+        colours[i, :, 3] = offset[i] * (LUMA @ cv2.mean(squares[i])[:3])
+        four = cv2.cvtColor(cv2.transform(squares[i], colours[i]), cv2.COLOR_RGB2RGBA)  # warped twice as fast as three
+        cv2.warpAffine(four, warps[i], (out, out), dst=wide, flags=flags, borderMode=cv2.BORDER_REFLECT)
+        cv2.cvtColor(wide, cv2.COLOR_RGBA2RGB, dst=result[i])
         left, top, right, bottom = boxes[i]
         if right > left:
             result[i, top:bottom, left:right] = fill
     return result
 
 
-def _recolour(picture: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    gain, contrast, saturation = factors.tolist()
-    if gain == contrast == saturation == 1:
-        return picture
-    mean = float(LUMA @ cv2.mean(picture)[:3]) * gain
-    scale, offset = gain * contrast, mean * (1 - contrast)
-    if saturation == 1:
-        table = np.clip(np.arange(256, dtype=np.float32) * scale + offset, 0, 255).astype(np.uint8)
-        return cv2.LUT(picture, table)
-    matrix = np.full((3, 4), offset, np.float32)
-    matrix[:, :3] = scale * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * LUMA)
-    return cv2.transform(picture, matrix)
-
-
-def augment_on_device(squares: torch.Tensor, draws: Draws, out: int, fill: np.ndarray) -> torch.Tensor:
-    """(n, s, s, 3) uint8 -> (n, out, out, 3) float32 in 0..255: the same pictures as `augment`, a whole batch at once."""
-    device, n = squares.device, len(squares)
-    warp, colour, box = (torch.from_numpy(a).to(device, non_blocking=True) for a in (draws.warp, draws.colour, draws.box))
+def augment_on_device(squares: torch.Tensor, draws: Draws, preprocess: Preprocess) -> torch.Tensor:
+    """(n, s, s, 3) uint8 -> (n, 3, img_size, img_size): the same pictures as `augment`, a whole batch at once."""
+    device, n, out = squares.device, len(squares), preprocess.img_size
+    warp, colour, box = (
+        torch.from_numpy(a).to(device, non_blocking=True) for a in (draws.warp, draws.colour, draws.box)
+    )
     x = squares.permute(0, 3, 1, 2).float()
     luma = torch.from_numpy(LUMA).to(device)
     gain, contrast, saturation = (colour[:, i].view(n, 1, 1, 1) for i in range(3))
     mean = torch.einsum("nchw,c->n", x, luma).view(n, 1, 1, 1) / (x.shape[2] * x.shape[3])
     grey = torch.einsum("nchw,c->nhw", x, luma).unsqueeze(1)
     x = gain * contrast * (saturation * x + (1 - saturation) * grey) + gain * mean * (1 - contrast)
+    x = preprocess.normalise(x.clamp_(0, 255).permute(0, 2, 3, 1))
     theta = torch.cat([warp[:, :, :2], 2 * warp[:, :, 2:]], 2)  # grid_sample counts from -1 to 1
     grid = F.affine_grid(theta, [n, 3, out, out], align_corners=False)
-    x = F.grid_sample(x.clamp_(0, 255), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    x = F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     edge = torch.arange(out, device=device)
     left, top, right, bottom = (box * out).round().T.unsqueeze(2)
     inside = ((edge >= left) & (edge < right)).unsqueeze(1) & ((edge >= top) & (edge < bottom)).unsqueeze(2)
-    x = torch.where(inside.unsqueeze(1), torch.from_numpy(fill.astype(np.float32)).to(device).view(1, 3, 1, 1), x)
-    return x.permute(0, 2, 3, 1)
+    return x.masked_fill(inside.unsqueeze(1), 0).contiguous(memory_format=torch.channels_last)
 
 
 class Batches:
@@ -183,7 +183,6 @@ class Batches:
         self.targets, self.augmentation, self.seed = torch.tensor(np.asarray(targets)), augmentation, seed
         self.batch_size = min(batch_size, len(self.rows))
         self.device, self.rank, self.world = torch.device("cpu"), 0, 1
-        self.fill = np.array([round(255 * m) for m in preprocess.mean], np.uint8)
         self._resident: torch.Tensor | None = None
 
     def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Batches":
@@ -228,27 +227,27 @@ class Batches:
             late = draws[at] if draws and self.device.type == "cuda" else None
             yield self._finish(on_device, late, at)
 
-    def preview(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """The first pictures of the first pass as the model gets them, (n, img_size, img_size, 3) uint8, and positions."""
+    def preview(self, n: int) -> np.ndarray:
+        """The first pictures of the first pass as the model gets them: (n, img_size, img_size, 3) uint8."""
         plan, draws = self.plan(0)
         at = np.concatenate(plan)[:n]
         squares = self.pixels.take(self.rows[at])
         if draws is None:
-            return self.preprocess.evaluate(squares), at
-        return augment(squares, draws[at], self.preprocess.img_size, self.fill), at
+            return self.preprocess.evaluate(squares)
+        return augment(squares, draws[at], self.preprocess)
 
     def _gather(self, at: np.ndarray, draws: Draws | None) -> np.ndarray:
         squares = self.pixels.take(self.rows[at])
         if draws is None:
             return self.preprocess.evaluate(squares)
         if self.device.type == "cuda":
-            return squares  # the card warps
-        return augment(squares, draws[at], self.preprocess.img_size, self.fill)
+            return squares  # the card does the rest
+        return augment(squares, draws[at], self.preprocess)
 
-    def _finish(self, squares: torch.Tensor, draws: Draws | None, at: np.ndarray):
-        if draws is not None:
-            squares = augment_on_device(squares, draws, self.preprocess.img_size, self.fill)
-        return self.preprocess.normalise(squares), self.targets[at].to(self.device, non_blocking=True), at
+    def _finish(self, made: torch.Tensor, draws: Draws | None, at: np.ndarray):
+        late = draws is not None
+        inputs = augment_on_device(made, draws, self.preprocess) if late else self.preprocess.normalise(made)
+        return inputs, self.targets[at].to(self.device, non_blocking=True), at
 
     def _fits(self) -> bool:
         """Training pictures stay on the card when they take less than a quarter of what is free."""

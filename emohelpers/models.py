@@ -149,7 +149,7 @@ def freeze(model: nn.Module, trainable: str | int) -> str:
 
 
 def training_mode(model: nn.Module) -> None:
-    """Train mode for what is trained, eval mode for what is frozen: no drifting BatchNorm, no drop-path in the trunk."""
+    """Train mode for what is trained, eval mode for what is frozen: no drifting BatchNorm, no drop-path there."""
     parameters = list(model.parameters())
     if parameters and not any(p.requires_grad for p in parameters):
         model.eval()

@@ -16,7 +16,7 @@ class InputNotFound(FileNotFoundError):
 
 
 def host() -> str:
-    """"kaggle", "colab" or "" for any other machine."""
+    """ "kaggle", "colab" or "" for any other machine."""
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     return "colab" if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules else ""
@@ -53,14 +53,15 @@ def run_name(preset: str) -> str:
     return os.environ.get("EMOHELPERS_RUN") or preset
 
 
+def _results(stem: str, run: str) -> Path:
+    if host() == "kaggle" and stem in KAGGLE_FOLDERS:
+        return outputs_root() / KAGGLE_FOLDERS[stem]
+    return outputs_root() / run / stem
+
+
 def run_folder(stem: str, *, run: str = "demo", output_dir: str = "") -> Path:
     """The folder of one notebook's results, made if missing and proved writable before any work is done."""
-    if output_dir:
-        folder = Path(output_dir).expanduser().resolve()
-    elif host() == "kaggle" and stem in KAGGLE_FOLDERS:
-        folder = outputs_root() / KAGGLE_FOLDERS[stem]
-    else:
-        folder = outputs_root() / run / stem
+    folder = Path(output_dir).expanduser().resolve() if output_dir else _results(stem, run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -76,28 +77,41 @@ def run_folder(stem: str, *, run: str = "demo", output_dir: str = "") -> Path:
 
 def _mounts(handle: str) -> list[Path]:
     """Every place where Kaggle is known to mount `owner/slug` (or a bare slug), old and new layouts."""
-    owner, _, slug = handle.rpartition("/")
+    owner, slug = handle.split("/", 1) if "/" in handle else ("", handle)  # a model's slug goes on: vit/pytorch/base/1
     found = []
     for root in input_roots():
         found += [root / slug, root / "competitions" / slug]
         for kind in ("datasets", "notebooks", "models"):
             found.append(root / kind / owner / slug if owner else root / kind / slug)
-            if not owner and (root / kind).is_dir():  # a bare slug: one owner level, never deeper
-                found += [p / slug for p in sorted((root / kind).iterdir()) if p.is_dir()]
+            if not owner:  # a bare slug: one owner level, never deeper
+                found += [p / slug for p in _folders(root / kind)]
     return found
+
+
+def _folders(place: Path) -> list[Path]:
+    try:
+        return sorted(p for p in place.iterdir() if os.path.isdir(p))
+    except OSError:  # not there, or closed to us: for the search the same, and `listing` tells which
+        return []
 
 
 def listing(folder: Path, depth: int = 2, limit: int = 12) -> str:
     """A few lines of what lies below `folder`, for error messages."""
     if not folder.is_dir():
-        return f"{folder} does not exist"
+        return f"{folder} " + ("is a file" if folder.is_file() else "does not exist")
     lines: list[str] = []
 
     def walk(place: Path, level: int) -> None:
-        for entry in sorted(place.iterdir())[:limit]:
+        try:
+            entries = sorted(place.iterdir())[:limit]
+        except OSError as error:  # an error message must not fail itself
+            lines.append("  " * level + f"(cannot be listed: {error.strerror})")
+            return
+        for entry in entries:
             if len(lines) < limit:
-                lines.append("  " * level + entry.name + ("/" if entry.is_dir() else ""))
-                if entry.is_dir() and level < depth:
+                inside = os.path.isdir(entry)
+                lines.append("  " * level + entry.name + ("/" if inside else ""))
+                if inside and level < depth:
                     walk(entry, level + 1)
 
     walk(folder, 1)
@@ -114,23 +128,24 @@ def find_input(name: str, *, remedy: str = "") -> Path:
     if not tried[0].is_absolute():
         tried += _mounts(name)
     for place in tried:
-        if place.exists():
+        if os.path.exists(place):  # closed folders and endless names are not there, too: Path.exists raises
             return place.resolve()
     places = "\n".join(f"  {p}" for p in tried)
-    around = "\n".join(listing(root) for root in input_roots())
-    advice = remedy or "On Kaggle: Add Input, search for it, attach it. Elsewhere: give the path of the unpacked folder."
+    around = "\n".join(listing(root, depth=3) for root in input_roots())  # datasets/<owner>/<slug>
+    advice = remedy or "On Kaggle: Add Input, search for it, attach it. Elsewhere: give the unpacked folder's path."
     raise InputNotFound(f"{name!r} was not found. Places tried:\n{places}\n{around}\n{advice}".replace("\n\n", "\n"))
 
 
 def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
-    """A file that an earlier notebook wrote: `named` if given, else the same run, else an attached notebook's output."""
+    """A file that an earlier notebook wrote: `named` if given, else of the same run, else of an attached output."""
     if named:
         return find_input(named)
-    own = run_folder(stem, run=run) / file
+    own = _results(stem, run) / file
     folders = ["", stem, KAGGLE_FOLDERS.get(stem, stem), f"{run}/{stem}"]
     attached = []
     for root in input_roots():
-        for mount in [root, *sorted(p for p in root.glob("*") if p.is_dir()), *sorted(root.glob("notebooks/*/*"))]:
+        notebooks = [mount for owner in _folders(root / "notebooks") for mount in _folders(owner)]
+        for mount in [root, *_folders(root), *notebooks]:
             attached += [mount / folder / file for folder in folders]
     for place in [own, *attached]:
         if place.is_file():

@@ -169,11 +169,14 @@ def _verified(file: Path, table: pd.DataFrame, sha: dict[str, str]) -> Golden:
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     remedy = f"Restore both files, or remove {file.parent} and train every model that was compared on it again."
     if digest != stamp["sha256"]:
-        raise SplitError(f"{file} was changed after it was written (hash {digest[:12]}, was {stamp['sha256'][:12]}). {remedy}")
+        raise SplitError(
+            f"{file} was changed after it was written (hash {digest[:12]}, was {stamp['sha256'][:12]}). {remedy}"
+        )
     part = pd.read_csv(file, dtype=str, keep_default_na=False)
     label = dict(zip(table["path"], table["label"], strict=True))
     changed = [
-        f"{path}: " + ("not in the data set" if path not in label else "other label" if label[path] != was else "other content")
+        f"{path}: "
+        + ("not in the data set" if path not in label else "other label" if label[path] != was else "other content")
         for path, was, content in zip(part["path"], part["label"], part["sha256"], strict=True)
         if label.get(path) != was or sha[path] != content
     ]
@@ -191,7 +194,7 @@ def _enough(part: pd.DataFrame, classes: Iterable[str], what: str, table: pd.Dat
     if empty:
         told = ", ".join(f"{name} ({(table['label'] == name).sum()} pictures)" for name in empty)
         raise SplitError(
-            f"the {what} would hold no picture of: {told}. A class needs several pictures in separate groups in every part: "
+            f"the {what} would hold no picture of: {told}. A class needs several pictures in separate groups: "
             "add pictures, raise golden_cap or val_share, or leave the class out of the manifest's classes."
         )
 

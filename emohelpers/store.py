@@ -4,9 +4,11 @@ One pass reads, hashes and decodes every file; a second run only compares names,
 in parts that are kept, so a kill in the middle costs at most one part.
 """
 
+import errno
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -127,20 +129,12 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
     stamps = _stamps(dataset.root, paths)
     key = hashlib.sha256(json.dumps([_VERSION, side, str(dataset.root), paths]).encode()).hexdigest()[:16]
     home = Path(folder) / f"{dataset.name}-{side}px-{key}"
-    home.mkdir(parents=True, exist_ok=True)
     index = _Index.read(home, len(paths))
-    size = len(paths) * side * side * 3
     if not index.created:
-        free = _free(home)
-        if free < size * 1.05:
-            raise OSError(
-                f"decoded pictures need {size / 1e9:.2f} GB below {home}, {free / 1e9:.2f} GB are free. Free some space, "
-                "choose a smaller img_size, or point EMOHELPERS_CACHE at a larger disk."
-            )
-        np.lib.format.open_memmap(home / "pixels.npy", "w+", np.uint8, (len(paths), side, side, 3)).flush()
-    array = np.load(home / "pixels.npy", mmap_mode="r+")
+        _reserve(home, (len(paths), side, side, 3))
     todo = [i for i, stamp in enumerate(stamps) if index.stamps[i] != stamp]
     if todo:
+        array = np.load(home / "pixels.npy", mmap_mode="r+")
         _fill(array, index, dataset.root, paths, stamps, todo, home, workers)
     bad = {paths[i]: reason for i, reason in index.reasons.items()}
     frozen = np.load(home / "pixels.npy", mmap_mode="r")
@@ -160,7 +154,10 @@ def _fill(array, index, root, paths, stamps, todo, home, workers) -> None:
             return i, "", None, str(error)
 
     # Pillow and OpenCV release the lock while they work: threads are enough, and safe inside a notebook.
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, tqdm(total=len(todo), desc="decode", unit="img", mininterval=2) as bar:
+    with (
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+        tqdm(total=len(todo), desc="decode", unit="img", mininterval=2) as bar,
+    ):
         for part in _parts(todo, PART):
             for i, sha, square, reason in pool.map(one, part):
                 array[i] = 0 if square is None else square
@@ -188,11 +185,34 @@ def _stamps(root: Path, paths: list[str]) -> list[str]:
         if folder not in seen:
             try:
                 with os.scandir(folder) as entries:
-                    seen[folder] = {e.name: f"{e.stat().st_size}:{e.stat().st_mtime_ns}" for e in entries if e.is_file()}
+                    seen[folder] = {
+                        e.name: f"{e.stat().st_size}:{e.stat().st_mtime_ns}" for e in entries if e.is_file()
+                    }
             except OSError:
                 seen[folder] = {}
         stamps.append(seen[folder].get(name, "missing"))
     return stamps
+
+
+def _reserve(home: Path, shape: tuple[int, ...]) -> None:
+    """Makes pixels.npy with all of its blocks: a sparse map that meets a full disk later ends the process (SIGBUS)."""
+    file, size = home / "pixels.npy", math.prod(shape)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if (free := _free(home)) < size * 1.05:
+            raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
+        array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        if hasattr(os, "posix_fallocate"):  # not on a Mac
+            with file.open("rb+") as blocks:
+                os.posix_fallocate(blocks.fileno(), 0, array.offset + size)
+    except OSError as error:
+        if os.path.exists(file):
+            file.unlink()
+        raise OSError(
+            error.errno,
+            f"decoded pictures need {size / 1e9:.2f} GB below {home}: {error.strerror}. Free some space, choose a "
+            "smaller img_size, or point EMOHELPERS_CACHE at a larger disk that can be written.",
+        ) from error
 
 
 def _free(folder: Path) -> int:

@@ -70,7 +70,9 @@ def fit(
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, batches: Batches, *, processes: Accelerator | None = None) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(
+    model: nn.Module, batches: Batches, *, processes: Accelerator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (n, ...) float32 and targets (n, ...) in the order of `batches.rows`, every sample exactly once.
 
     With several processes each computes its share and all return the whole.
@@ -128,20 +130,21 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         self.resumed_at = 0
         self.accumulation, self.status, self.best = cfg.accumulation, "running", None
+        self.bar = tqdm(total=self.steps, unit="step", mininterval=5, leave=False, disable=self.mute)
         self.sign = -1 if "loss" in cfg.monitor else 1
 
     def go(self) -> Fit:
         self._resume()
         if self.cfg.trackers:
             self.processes.init_trackers(self.name.split(".")[0], config={name: str(value) for name, value in self.cfg})
-        steps = len(self.training) * (self.cfg.epochs - len(self.history))
-        with tqdm(total=steps, unit="step", mininterval=5, leave=False, disable=self.mute) as self.bar:
+        with self.bar:
             for epoch in range(len(self.history), self.cfg.epochs):
                 if self.status != "running":
                     break
                 if self._out_of_time():
                     self.status = "paused"
-                    self.say(f"Time budget of {self.cfg.time_budget_h} h: paused before epoch {epoch + 1}. Run again to go on.")
+                    hours = self.cfg.time_budget_h
+                    self.say(f"Time budget of {hours} h: paused before epoch {epoch + 1}. Run again to go on.")
                     break
                 self._epoch(epoch)
         if self.status == "running":
@@ -151,9 +154,22 @@ class _Run:
     def _epoch(self, epoch: int) -> None:
         started = time.monotonic()
         phase = self._enter(epoch)
+        means, rates = self._pass(epoch)
+        row = {"epoch": epoch + 1, "phase": phase, **means, **self._validate()}
+        row |= {"lr_backbone": rates[0], "lr_head": rates[2], "seconds": time.monotonic() - started}
+        row["images_per_s"] = len(self.training) * self.training.batch_size / row["seconds"]
+        self._judge(row)
+        self._save()
+        self.say(_line(row, self.cfg.epochs))
+        if self.cfg.trackers:
+            self.processes.log({k: v for k, v in row.items() if isinstance(v, float)}, step=epoch + 1)
+
+    def _pass(self, epoch: int) -> tuple[dict[str, float], list[float]]:
+        """One pass over the training part: means of the epoch, and the last step's learning rates."""
         torch.manual_seed(int(config.digest(self.cfg.seed, epoch, self.processes.process_index), 16) % 2**63)
         models.training_mode(self.plain)
         sums: dict[str, Any] = {}
+        started = time.monotonic()
         for step, (inputs, targets, _) in enumerate(self.training.epoch(epoch)):
             rates = [group["lr"] for group in self.optimizer.param_groups]
             for name, value in self._step(inputs, targets).items():
@@ -163,15 +179,7 @@ class _Run:
             if step == PROBE_STEPS and not self.history:
                 self._probe((time.monotonic() - started) / (step + 1))
             self.bar.update()
-        means = {f"train_{name}": self._mean(value) / len(self.training) for name, value in sums.items()}
-        row = {"epoch": epoch + 1, "phase": phase, **means, **self._validate()}
-        row |= {"lr_backbone": rates[0], "lr_head": rates[2], "seconds": time.monotonic() - started}
-        row["images_per_s"] = len(self.training) * self.training.batch_size / row["seconds"]
-        self._judge(row)
-        self._save()
-        self.say(_line(row, self.cfg.epochs))
-        if self.cfg.trackers:
-            self.processes.log({k: v for k, v in row.items() if isinstance(v, float)}, step=epoch + 1)
+        return {f"train_{name}": self._mean(value) / len(self.training) for name, value in sums.items()}, rates
 
     def _enter(self, epoch: int) -> str:
         """Freezes as the stage of this epoch says; wraps the model anew when what is trained has changed."""
@@ -199,14 +207,16 @@ class _Run:
             except torch.OutOfMemoryError:
                 if self.accumulation >= len(inputs):
                     raise TrainingError(
-                        f"out of memory with single pictures of {tuple(inputs.shape[1:])}: choose a smaller backbone or "
-                        "img_size, or freeze more (trainable)."
+                        f"out of memory with single pictures of {tuple(inputs.shape[1:])}: choose a smaller backbone "
+                        "or img_size, or freeze more (trainable)."
                     ) from None
                 self.accumulation *= 2
                 self.optimizer.zero_grad()
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
-                self.say(f"Out of memory: each batch is now computed in {self.accumulation} parts, with the same effect.")
+                self.say(
+                    f"Out of memory: each batch is now computed in {self.accumulation} parts, with the same effect."
+                )
         if self.cfg.clip:
             self.processes.clip_grad_norm_(self.trained, self.cfg.clip)
         self.optimizer.step()
@@ -254,13 +264,16 @@ class _Run:
     def _check(self, loss: torch.Tensor, epoch: int, step: int) -> None:
         if not torch.isfinite(loss):
             raise TrainingError(
-                f"the loss became {float(loss)} in epoch {epoch + 1}, by step {step + 1}. Lower lr (now {self.cfg.lr:g}), "
-                f"lengthen warmup_epochs, set clip=1.0, or precision='fp32'. The last good epoch is kept in {self.home}."
+                f"the loss became {float(loss)} in epoch {epoch + 1}, by step {step + 1}. Lower lr "
+                f"(now {self.cfg.lr:g}), lengthen warmup_epochs, set clip=1.0, or precision='fp32'. "
+                f"The last good epoch is kept in {self.home}."
             )
 
     def _probe(self, seconds: float) -> None:
         epoch = seconds * len(self.training)
-        self.say(f"Expected: about {_clock(epoch)} an epoch, {_clock(epoch * self.cfg.epochs)} for {self.cfg.epochs} epochs.")
+        self.say(
+            f"Expected: about {_clock(epoch)} an epoch, {_clock(epoch * self.cfg.epochs)} for {self.cfg.epochs} epochs."
+        )
 
     def _out_of_time(self) -> bool:
         if not self.cfg.time_budget_h:
@@ -284,11 +297,14 @@ class _Run:
             return
         scaler = self.processes.scaler
         if self.history[-1] is self.best:
-            with self.ema.applied(self.moving) if self.ema else nullcontext(), files.replace(self.home / "best.pth") as temp:
+            with (
+                self.ema.applied(self.moving) if self.ema else nullcontext(),
+                files.replace(self.home / "best.pth") as temp,
+            ):
                 torch.save(self._weights(), temp)
         state = {
-            "weights": self._weights(), "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(),
-            "scaler": scaler.state_dict() if scaler else None, "history": self.history,
+            "weights": self._weights(), "optimizer": self.optimizer.state_dict(), "history": self.history,
+            "schedule": self.schedule.state_dict(), "scaler": scaler.state_dict() if scaler else None,
             "best_epoch": self.best["epoch"], "status": self.status, "accumulation": self.accumulation,
             "ema": (self.ema.steps, self.ema.average) if self.ema else None,
         }  # fmt: skip
@@ -300,8 +316,14 @@ class _Run:
         last = self.home / "last.pth"
         if not last.is_file():
             return
-        state = torch.load(last, map_location="cpu", weights_only=True)
-        self._put(state["weights"])
+        try:
+            state = torch.load(last, map_location="cpu", weights_only=True)
+            self._put(state["weights"])
+        except Exception as error:  # torch raises half a dozen types for a file that is not this checkpoint
+            raise TrainingError(
+                f"{last} cannot be resumed, it is damaged or of another model ({str(error)[:150]}). "
+                f"Restore it, or remove {self.home} to train from the start."
+            ) from error
         self.moved = set(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
@@ -313,6 +335,7 @@ class _Run:
             steps, average = state["ema"]
             self.ema.steps = steps
             self.ema.average = {name: tensor.to(self.processes.device) for name, tensor in average.items()}
+        self.bar.update(len(self.history) * len(self.training))
         self.say(f"Resumed after epoch {len(self.history)} of {self.cfg.epochs} from {last}.")
 
     def _put(self, weights: dict[str, torch.Tensor]) -> None:
@@ -327,11 +350,14 @@ class _Run:
         self.plain.eval()
         whole = self.folder / self.name
         if self.processes.is_main_process:
+            files.write_csv(pd.DataFrame(self.history), self.folder / "history.csv")  # a kill or another run left less
             facts = {"epoch": self.best["epoch"], "monitor": self.cfg.monitor, "value": self.best[self.cfg.monitor]}
             models.save(whole, self.plain, **facts, config=_plain(self.cfg), history=self.history, run=self.key)
         self.processes.end_training()
         seconds = sum(row["seconds"] for row in self.history)
-        return Fit(self.plain, pd.DataFrame(self.history), self.best, self.status, whole, seconds, devices.peak_memory_gb())
+        return Fit(
+            self.plain, pd.DataFrame(self.history), self.best, self.status, whole, seconds, devices.peak_memory_gb()
+        )
 
 
 def _key(model: nn.Module, training: Batches, validation: Batches, cfg) -> str:

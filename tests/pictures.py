@@ -33,7 +33,9 @@ def bar(label: int, rng: np.random.Generator, side: int = 32) -> np.ndarray:
     return np.clip(picture + rng.normal(0, 18, picture.shape), 0, 255).astype(np.uint8)
 
 
-def write(folder: Path, *, each: int = 20, classes: tuple[str, ...] = EMOTIONS, side: int = 32, seed: int = 0) -> Folder:
+def write(
+    folder: Path, *, each: int = 20, classes: tuple[str, ...] = EMOTIONS, side: int = 32, seed: int = 0
+) -> Folder:
     """`each` pictures a class as PNG files and their table, in the form of `manifests`."""
     rng = np.random.default_rng(seed)
     data = known(folder, each=each, classes=classes)

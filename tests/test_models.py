@@ -105,7 +105,9 @@ def test_a_failed_download_is_an_error_with_the_remedy_never_a_random_net(monkey
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(models.WeightsError, match=r"could not be fetched .*\n?.*attach the weights and name their folder"):
+    with pytest.raises(
+        models.WeightsError, match=r"could not be fetched .*\n?.*attach the weights and name their folder"
+    ):
         models.build(settings(weights="hub"), EMOTIONS)
 
 

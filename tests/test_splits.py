@@ -3,10 +3,10 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pictures
 import pytest
 from PIL import Image
 
-import pictures
 from emohelpers import config, splits, store
 
 

@@ -8,10 +8,10 @@ import time
 
 import cv2
 import numpy as np
+import pictures
 import pytest
 from PIL import Image
 
-import pictures
 from emohelpers import store
 
 

@@ -1,4 +1,5 @@
 import copy
+import json
 import random
 import signal
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 import training_job
+
 from emohelpers import models, objectives, train
 from emohelpers.labels import EMOTIONS
 
@@ -38,8 +39,8 @@ def same(one, two):
 
 
 def test_it_learns_and_leaves_the_best_epoch_in_model_and_file(tmp_path):
-    job = training_job.job(tmp_path, backbone="test_resnet", img_size=64, head="linear", epochs=8, mixup=0.0, cutmix=0.0,
-                           lr=5e-3, ema=0.9, flip=0.0)  # fmt: skip
+    easy = {"mixup": 0.0, "cutmix": 0.0, "lr": 5e-3, "ema": 0.9, "flip": 0.0}
+    job = training_job.job(tmp_path, backbone="test_resnet", img_size=64, head="linear", epochs=8, **easy)
     done = train.fit(*job, tmp_path / "out", name="vit.pth", quiet=True)
     assert done.status == "finished" and len(done.history) == 8
     best = done.history.loc[done.history["val_macro_f1"].idxmax()]
@@ -205,7 +206,8 @@ torch.set_num_threads(1)
 import training_job
 from emohelpers import train, devices
 home = pathlib.Path(sys.argv[1])
-job = training_job.job(home, head="linear", mixup=0.0, cutmix=0.0, ema=0.0, epochs=1, batch_size=96, schedule="constant", warmup_epochs=0.0, time_budget_h=None)
+plain = dict(head="linear", mixup=0.0, cutmix=0.0, ema=0.0, epochs=1, schedule="constant", warmup_epochs=0.0)
+job = training_job.job(home, batch_size=96, **plain)
 run = train._Run(*job, home / "out", "m.pth", True)
 rank, world = run.processes.process_index, run.processes.num_processes
 run._enter(0)
@@ -215,8 +217,8 @@ loss = run.processes.reduce(run._forward_backward(x, y)["loss"], "mean").item()
 grad = [p.grad.clone() for p in run.plain.parameters()][0].norm().item()
 outputs, targets = train.evaluate(run.plain, job[2], processes=run.processes)
 if rank == 0:
-    import os
-    json.dump(dict(loss=loss, grad=grad, world=world, share=len(at), outputs=outputs.tolist(), targets=targets.tolist()), open(sys.argv[2], "w"))
+    told = dict(loss=loss, grad=grad, world=world, share=len(at), outputs=outputs.tolist(), targets=targets.tolist())
+    pathlib.Path(sys.argv[2]).write_text(json.dumps(told))
 """
     script = tmp_path / "two.py"
     script.write_text(code)
@@ -225,10 +227,10 @@ if rank == 0:
         training_job.job(tmp_path / str(world))  # pictures and store are made before the processes start
         result = tmp_path / f"{world}.json"
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
-        ran = subprocess.run([*launch, str(script), str(tmp_path / str(world)), str(result)], capture_output=True, text=True)
+        ran = subprocess.run(
+            [*launch, str(script), str(tmp_path / str(world)), str(result)], capture_output=True, text=True
+        )
         assert ran.returncode == 0, ran.stderr[-3000:]
-        import json
-
         results.append(json.loads(result.read_text()))
     one, two = results
     assert (one["world"], two["world"]) == (1, 2) and two["share"] * 2 == one["share"]

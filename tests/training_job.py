@@ -1,13 +1,13 @@
-"""A small training as a script, for the tests that kill it or start it twice: python training_job.py FOLDER [key=value]"""
+"""A small training as a script, for tests that kill it or start it twice: training_job.py FOLDER [key=value ...]"""
 
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import pictures
 import torch
 
-import pictures
 from emohelpers import config, images, models, objectives, store, train
 
 HARD = {  # everything that has state: averages, momentum, schedule, dropout, mixing, stages

@@ -79,7 +79,7 @@ def expression(
     `second` is blended in with `share` of the intensity. `play` scales how far a unit strays from its prototype;
     at 0 the result is the prototype itself.
     """
-    units = {unit: 0.0 for unit in UNITS}
+    units = dict.fromkeys(UNITS, 0.0)
     for name, strength in ((emotion, intensity), (second, intensity * share)):
         for unit, apex in PROTOTYPES.get(name, {}).items():
             stray = 1 + play * rng.uniform(-0.3, 0.2)

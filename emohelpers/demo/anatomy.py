@@ -3,56 +3,13 @@
 The face plane has x to the picture's right and y down; half a face's width is 1, the chin is near (0, 1.24).
 """
 
-import functools
-
 import numpy as np
 
 from emohelpers.demo.action_units import both_sides
+from emohelpers.demo.canvas import curve, ellipse
 from emohelpers.demo.people import Person, Shot
 
 SIDES = ((-1, "left"), (1, "right"))  # of the picture
-
-
-@functools.lru_cache(maxsize=8)
-def _basis(k: int) -> np.ndarray:
-    t = np.arange(k) / k
-    return 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
-
-
-@functools.lru_cache(maxsize=64)
-def _spline(n: int, k: int, closed: bool) -> np.ndarray:
-    """The (samples, n) matrix that turns n points into a Catmull-Rom spline, k samples a piece."""
-    rows = []
-    for i in range(n if closed else n - 1):
-        piece = np.zeros((k, n))
-        for j, weight in zip((i - 1, i, i + 1, i + 2), _basis(k).T, strict=True):
-            if closed or 0 <= j < n:
-                piece[:, j % n] += weight
-            else:  # beyond an end the curve goes on straight
-                end, inner = (0, 1) if j < 0 else (n - 1, n - 2)
-                piece[:, end] += 2 * weight
-                piece[:, inner] -= weight
-        rows.append(piece)
-    if not closed:
-        rows.append(np.eye(n)[-1:])
-    return np.concatenate(rows)
-
-
-def curve(points, k: int = 5, closed: bool = True) -> np.ndarray:
-    """A Catmull-Rom spline through (N, 2) points, k samples a piece."""
-    p = np.asarray(points, float)
-    return _spline(len(p), k, closed) @ p
-
-
-@functools.lru_cache(maxsize=8)
-def _circle(n: int) -> np.ndarray:
-    t = np.arange(n) * (2 * np.pi / n)
-    return np.stack([np.cos(t), np.sin(t)], 1)
-
-
-def ellipse(x: float, y: float, rx: float, ry: float, n: int = 18) -> np.ndarray:
-    """(n, 2) points of an ellipse."""
-    return _circle(n) * (rx, ry) + (x, y)
 
 
 def _mirror(right, side: int) -> np.ndarray:
@@ -64,6 +21,9 @@ def shapes(p: Person, s: Shot, units: dict[str, float]) -> dict[str, np.ndarray]
     halves = both_sides(units)
     flat: dict[str, np.ndarray] = {}
     lift: dict[str, float] = {}  # depth beyond the head's surface; below -0.5: the point lies at that depth itself
+    # where occluders are placed and the light is centred, whatever the expression: centre, mouth, brows, cheeks
+    brows = [(-p.eye_x, p.brow_y), (p.eye_x, p.brow_y)]
+    flat["anchors"] = np.array([(0, 0), (0, p.mouth_y), *brows, (-0.6, 0.3), (0.6, 0.3)])
     _skull(flat, lift, p, halves)
     for (side, name), a in zip(SIDES, halves, strict=True):
         _eye(flat, p, s, a, side, name)
@@ -140,7 +100,7 @@ def _skull(flat, lift, p: Person, halves) -> None:
 
 
 def _eye(flat, p: Person, s: Shot, a: dict[int, float], side: int, name: str) -> None:
-    up = p.eye_h * (1.06 - p.lid + 0.62 * a[5] - 0.36 * a[7] - 0.22 * a[6] - 0.25 * a[9] - 0.12 * a[4] - 0.1 * a[12])
+    up = p.eye_h * (1.06 - p.lid + 0.78 * a[5] - 0.42 * a[7] - 0.22 * a[6] - 0.3 * a[9] - 0.12 * a[4] - 0.1 * a[12])
     down = p.eye_h * (0.68 + 0.16 * a[5] - 0.42 * a[7] - 0.8 * a[6] - 0.4 * a[9])
     up = max(up, 0.22 * p.eye_h + max(0.0, -down))
     t = np.linspace(-1, 1, 11)  # inner corner -> outer corner
@@ -160,9 +120,8 @@ def _eye(flat, p: Person, s: Shot, a: dict[int, float], side: int, name: str) ->
     flat[f"iris_{name}"] = ellipse(iris_x, iris_y, 0.125, 0.125)
     flat[f"pupil_{name}"] = ellipse(iris_x, iris_y, 0.06, 0.06, 12)
     flat[f"glint_{name}"] = ellipse(iris_x - 0.045, iris_y - 0.05, 0.032, 0.032, 10)
-    feet = [(p.eye_x + p.eye_w + 0.05, y), (p.eye_x + p.eye_w + 0.19, y - 0.1), (p.eye_x + p.eye_w + 0.05, y + 0.02),
-            (p.eye_x + p.eye_w + 0.21, y + 0.02), (p.eye_x + p.eye_w + 0.04, y + 0.04), (p.eye_x + p.eye_w + 0.17, y + 0.13)]
-    flat[f"crow_{name}"] = _mirror(feet, side)
+    feet = np.array([(0.05, 0), (0.19, -0.1), (0.05, 0.02), (0.21, 0.02), (0.04, 0.04), (0.17, 0.13)])  # three pairs
+    flat[f"crow_{name}"] = _mirror(feet + (p.eye_x + p.eye_w, y), side)
     flat[f"glass_{name}"] = ellipse(side * p.eye_x, y + 0.05, 0.34, 0.3, 24)
     if p.glasses == "square":
         square = [(0.1, -0.2), (0.42, -0.24), (0.78, -0.2), (0.76, 0.2), (0.44, 0.28), (0.14, 0.2)]
@@ -177,15 +136,16 @@ def _brow(flat, p: Person, a: dict[int, float], side: int, name: str) -> None:
     together = a[4] * (1 - 0.55 * a[1])
     x = inner + (outer - inner) * t - 0.075 * a[4] * (1 - t)
     y = p.brow_y - p.brow_arch * np.sin(np.pi * t**1.2) + p.brow_tilt * (2 * t - 1) + 0.02 * t**2
-    y = y - 0.2 * a[1] * (1 - t) ** 1.4 - a[2] * (0.04 + 0.15 * np.sin(np.pi * (0.1 + 0.65 * t)))
-    y = y + together * (0.2 * (1 - t) ** 1.3 + 0.05) + 0.07 * a[9] * (1 - t) + 0.03 * a[6] * t
+    y = y - 0.23 * a[1] * (1 - t) ** 1.4 - a[2] * (0.05 + 0.16 * np.sin(np.pi * (0.1 + 0.65 * t)))
+    y = y + together * (0.24 * (1 - t) ** 1.3 + 0.05) + 0.07 * a[9] * (1 - t) + 0.03 * a[6] * t
     y = np.minimum(y, p.eye_y - p.eye_h * 0.75)
     thick = p.brow_thick * (0.78 + 0.3 * np.sin(np.pi * np.clip(t + 0.1, 0, 1)) - 0.62 * t**3)
     line = np.stack([x, y], 1)
     half = np.stack([np.zeros(7), thick / 2], 1)
-    flat[f"brow_{name}"] = _mirror(np.concatenate([curve(line - half, 3, False), curve(line + half, 3, False)[::-1]]), side)
-    flat[f"frown_{name}"] = _mirror(curve([(0.07, p.brow_y - 0.08), (0.055, p.brow_y + 0.04), (0.085, p.brow_y + 0.15)],
-                                          3, False), side)
+    over, below = curve(line - half, 3, False), curve(line + half, 3, False)
+    flat[f"brow_{name}"] = _mirror(np.concatenate([over, below[::-1]]), side)
+    frown = [(0.07, p.brow_y - 0.08), (0.055, p.brow_y + 0.04), (0.085, p.brow_y + 0.15)]
+    flat[f"frown_{name}"] = _mirror(curve(frown, 3, False), side)
 
 
 def _nose(flat, lift, p: Person, halves) -> None:
@@ -194,7 +154,8 @@ def _nose(flat, lift, p: Person, halves) -> None:
     w = p.nose_w * (1 + 0.22 * wrinkle)
     flat["nose_tip"] = ellipse(0, tip - 0.05, w * 0.55, 0.1)
     lift["nose_tip"] = 0.22
-    flat["nose_bridge"] = np.array([(-0.05, p.eye_y - 0.1), (0.05, p.eye_y - 0.1), (0.07, tip - 0.1), (-0.07, tip - 0.1)])
+    top = p.eye_y - 0.1
+    flat["nose_bridge"] = np.array([(-0.05, top), (0.05, top), (0.07, tip - 0.1), (-0.07, tip - 0.1)])
     lift["nose_bridge"] = 0.14
     flat["nose_base"] = curve([(-w, tip), (-w * 0.62, tip + 0.06), (-0.03, tip + 0.1), (0.03, tip + 0.1),
                                (w * 0.62, tip + 0.06), (w, tip)], 3, False)
@@ -206,7 +167,8 @@ def _nose(flat, lift, p: Person, halves) -> None:
         flat[f"ala_{name}"] = _mirror(curve([(w * 0.8, tip - 0.12 - up), (w * 1.12, tip - 0.02 - up),
                                              (w * 0.95, tip + 0.07 - up)], 3, False), side)
         lift[f"ala_{name}"] = 0.08
-        flat[f"nose_side_{name}"] = _mirror([(0.09, p.eye_y - 0.05), (0.12, tip - 0.2), (w, tip - 0.08), (w * 0.5, tip)], side)
+        slope = [(0.09, p.eye_y - 0.05), (0.12, tip - 0.2), (w, tip - 0.08), (w * 0.5, tip)]
+        flat[f"nose_side_{name}"] = _mirror(slope, side)
         lift[f"nose_side_{name}"] = 0.1
     y = p.eye_y - 0.02
     flat["nose_wrinkles"] = np.concatenate([
@@ -221,16 +183,17 @@ def _nose(flat, lift, p: Person, halves) -> None:
 
 def _mouth(flat, p: Person, halves) -> None:
     mean = {u: (halves[0][u] + halves[1][u]) / 2 for u in halves[0]}
-    open_ = 0.07 * mean[25] + 0.36 * mean[26] + 0.05 * mean[16] * mean[25]
+    open_ = 0.08 * mean[25] + 0.38 * mean[26] + 0.05 * mean[16] * mean[25]
     open_ += 0.1 * mean[12] * mean[25] + 0.05 * mean[20] * mean[25] + 0.05 * mean[10] * mean[25]
     tight = max(mean[23], 0.9 * mean[24])
     y0 = p.mouth_y - 0.03 * mean[10] - 0.03 * mean[9] - 0.045 * mean[17] + 0.02 * mean[12] - 0.02 * mean[26]
     t = np.linspace(-1, 1, 13)
     corner_x, corner_y = [], []
     for side, a in zip((-1, 1), halves, strict=True):
-        wide = 1 + 0.36 * a[12] + 0.34 * a[20] - 0.24 * tight - 0.26 * mean[26] * (1 - a[12]) + 0.08 * a[14] + 0.04 * a[15]
+        wide = 1 + 0.4 * a[12] + 0.4 * a[20] - 0.24 * tight - 0.26 * mean[26] * (1 - a[12])
+        wide = wide + 0.08 * a[14] + 0.04 * a[15]
         corner_x.append(side * p.mouth_w * wide)
-        rise = -0.2 * a[12] - 0.045 * a[14] + 0.15 * a[15] + 0.05 * a[20] + 0.03 * mean[17] - p.mouth_curve
+        rise = -0.24 * a[12] - 0.06 * a[14] + 0.19 * a[15] + 0.05 * a[20] + 0.03 * mean[17] - p.mouth_curve
         corner_y.append(rise)
     left = t < 0
     x = np.where(left, -t * corner_x[0], t * corner_x[1])
@@ -245,9 +208,13 @@ def _mouth(flat, p: Person, halves) -> None:
     inner_low = middle + (1 - over) * gap
     thick = p.lip_thick * (1 - 0.72 * tight) * (1 - 0.2 * mean[12]) * (1 - 0.15 * mean[20])
     shape = np.clip(1 - np.abs(t) ** 2.3, 0, 1)
-    outer_up = inner_up - thick * (0.85 - 0.25 * mean[17] + 0.2 * mean[10]) * shape - 0.05 * mean[10] * shape + bow * shape
+    outer_up = inner_up - thick * (0.85 - 0.25 * mean[17] + 0.2 * mean[10]) * shape
+    outer_up = outer_up - 0.05 * mean[10] * shape + bow * shape
     outer_low = inner_low + thick * (1.15 + 0.25 * mean[17] + 0.35 * mean[16]) * np.clip(1 - np.abs(t) ** 2.6, 0, 1)
-    line = lambda y: np.stack([x, y], 1)  # noqa: E731
+
+    def line(y: np.ndarray) -> np.ndarray:
+        return np.stack([x, y], 1)
+
     flat["lips"] = np.concatenate([line(outer_up), line(outer_low)[::-1]])
     flat["lip_upper"] = np.concatenate([line(outer_up), line(inner_up)[::-1]])
     flat["lip_line"] = line(inner_up)
@@ -261,12 +228,14 @@ def _mouth(flat, p: Person, halves) -> None:
     flat["tongue"] = ellipse(0, floor - 0.02, p.mouth_w * 0.5, max(0.02, open_ * 0.3))
     flat["lip_shine"] = line(inner_low + thick * 0.5)[4:9]
     flat["lip_shadow"] = line(outer_low + 0.03)[2:11]
-    flat["around_mouth"] = np.concatenate([line(outer_up - 0.07) * (1.12, 1), (line(outer_low + 0.08) * (1.12, 1))[::-1]])
+    flat["around_mouth"] = np.concatenate([line(outer_up - 0.07), line(outer_low + 0.08)[::-1]]) * (1.12, 1)
     for (side, name), a in zip(SIDES, halves, strict=True):
         k = 0 if side < 0 else 1
         cx, cy = abs(corner_x[k]), y0 + corner_y[k]
-        flat[f"dimple_{name}"] = _mirror(curve([(cx + 0.03, cy - 0.09), (cx + 0.075, cy), (cx + 0.04, cy + 0.08)], 3, False), side)
-        flat[f"droop_{name}"] = _mirror(curve([(cx + 0.01, cy + 0.01), (cx + 0.05, cy + 0.09), (cx + 0.05, cy + 0.18)], 3, False), side)
+        dimple = [(cx + 0.03, cy - 0.09), (cx + 0.075, cy), (cx + 0.04, cy + 0.08)]
+        flat[f"dimple_{name}"] = _mirror(curve(dimple, 3, False), side)
+        droop = [(cx + 0.01, cy + 0.01), (cx + 0.05, cy + 0.09), (cx + 0.05, cy + 0.18)]
+        flat[f"droop_{name}"] = _mirror(curve(droop, 3, False), side)
         nose = p.eye_y + p.nose_l + 0.1 - 0.06 * a[9]
         bulge = 0.06 * a[12] + 0.03 * a[9]
         flat[f"fold_{name}"] = _mirror(curve([(p.nose_w * 1.25, nose), (p.nose_w * 1.6 + bulge + 0.06, nose + 0.12),

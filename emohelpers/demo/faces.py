@@ -22,12 +22,16 @@ from emohelpers.labels import EMOTIONS
 DRAWING_VERSION = 1  # raise it whenever a picture or a label would change: golden sets depend on both
 
 # Relative class sizes as in AffectNet on Kaggle, the tail a little longer.
-CLASS_SIZES = {"neutral": 50, "happy": 49, "surprise": 39, "anger": 32, "fear": 31, "sad": 31, "contempt": 25, "disgust": 20}
+CLASS_SIZES = {"neutral": 50, "happy": 49, "surprise": 39, "anger": 32, "fear": 31, "sad": 31, "contempt": 25,
+               "disgust": 20}  # fmt: skip
 FOLDER_AGREEMENT = 0.63  # of all rows lie in the folder of their label; AffectNet on Kaggle
 NEUTRAL_AGREEMENT = 0.35  # of the neutral rows do
 RECURRING_STEMS = 0.05  # of the rows carry a stem that another folder has already
+FEW = 600  # pictures: below, starting processes costs more than it saves
 BLENDS = 0.3  # of the expressions have a second emotion in them
-INTENSITY = (2.2, 1.6)  # Beta, stretched over 0.2..1
+BLEND_SHARES = (0.2, 0.6)  # of the intensity that the second one gets
+WEAKEST = 0.2  # intensity; neutral aside
+INTENSITY = (2.2, 1.6)  # Beta, stretched over WEAKEST..1
 KNOWN = ("pth", "emotion", "label", "intensity", "second", "share", "identity", "person_seed", "shot_seed", "skin_type",
          "skin_group", "age", "age_group", "glasses", "occluded", "quality", *action_units.COLUMNS)  # fmt: skip
 
@@ -76,7 +80,8 @@ def write_faces(
     folder = Path(folder).expanduser().resolve()
     stamp = {"drawing": DRAWING_VERSION, "n": n, "seed": seed, "wrong_labels": wrong_labels}
     if n < 80 or not 0 <= wrong_labels < 1 or seed < 0:
-        raise ValueError(f"cannot draw n={n}, seed={seed}, wrong_labels={wrong_labels}: n >= 80, 0 <= share < 1, seed >= 0")
+        given = f"n={n}, seed={seed}, wrong_labels={wrong_labels}"
+        raise ValueError(f"cannot draw {given}: n is at least 80, seed at least 0, wrong_labels in 0..1")
     if _ready(folder, stamp):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -85,16 +90,19 @@ def write_faces(
         rows = _plan(n, seed, wrong_labels)
         for emotion in EMOTIONS:
             (temporary / emotion).mkdir()
-        shares = _draw_all(temporary, rows, workers if n >= 600 else 1)
+        shares = _draw_all(temporary, rows, workers if n >= FEW else 1)
         _write_csv(temporary / "faces.csv", KNOWN, [[row[k] for k in KNOWN] for row in rows])
-        table = [[i, row["pth"], row["label"], f"{share:.6f}"] for i, (row, share) in enumerate(zip(rows, shares, strict=True))]
+        table = [[i, row["pth"], row["label"], f"{shares[i]:.6f}"] for i, row in enumerate(rows)]
         _write_csv(temporary / "labels.csv", ("", "pth", "label", "relFCs"), table)
         (temporary / "faces.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
         temporary.chmod(0o755)  # mkdtemp makes it private
-        if not _ready(folder, stamp):  # another process may have been quicker
-            if folder.exists():
-                shutil.rmtree(folder)
+        if folder.exists() and not _ready(folder, stamp):  # drawn with other arguments
+            shutil.rmtree(folder)
+        try:
             os.replace(temporary, folder)
+        except OSError:
+            if not _ready(folder, stamp):  # else another process was quicker
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
@@ -138,11 +146,11 @@ def _plan(n: int, seed: int, wrong_labels: float) -> list[dict]:
 def _row(index: int, emotion: str, identity: int, seed: int) -> dict:
     person_seed, shot_seed = seed * 1_000_000 + identity, seed * 1_000_000 + index
     rng = np.random.default_rng([shot_seed, 4])
-    intensity = round(float(0.2 + 0.8 * rng.beta(*INTENSITY)), 3)
+    intensity = round(float(WEAKEST + (1 - WEAKEST) * rng.beta(*INTENSITY)), 3)
     second, share = "", 0.0
     if rng.random() < BLENDS:
         second = str(rng.choice(action_units.NEIGHBOURS[emotion]))
-        share = round(float(rng.uniform(0.2, 0.6)), 3)
+        share = round(float(rng.uniform(*BLEND_SHARES)), 3)
     who, how = person(person_seed), shot(shot_seed)
     return {
         "emotion": emotion,

@@ -3,116 +3,28 @@
 import cv2
 import numpy as np
 
-from emohelpers.demo import anatomy
+from emohelpers.demo import anatomy, scene
+from emohelpers.demo.canvas import BIG, SIDE, ZOOM, Canvas, box_of, ellipse, mix
 from emohelpers.demo.people import Person, Shot
-
-SIDE = 96  # pixels of the finished picture
-ZOOM = 3  # drawn so much larger, then averaged down
-BIG = SIDE * ZOOM
-_YY, _XX = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
-_GRAIN = np.random.default_rng(96).standard_normal((2 * SIDE, 2 * SIDE, 3), np.float32)  # a sensor's noise, cut anew
-
-
-class Canvas:
-    """An RGB picture of BIG x BIG pixels; outlines come in 96-pixel coordinates, widths in face units."""
-
-    def __init__(self, colour, unit: float):
-        self.pixels = np.empty((BIG, BIG, 3), np.uint8)
-        cv2.rectangle(self.pixels, (0, 0), (BIG, BIG), tuple(int(v) for v in colour), -1)
-        self.unit = unit * ZOOM
-
-    @staticmethod
-    def points(outline: np.ndarray) -> np.ndarray:
-        return (outline * (16 * ZOOM) + 8 * (ZOOM - 1) + 0.5).astype(np.int32)  # sixteenths of a pixel
-
-    def fill(self, outline, colour, target=None) -> None:
-        colour = _ink(colour)
-        cv2.fillPoly(self.pixels if target is None else target, [self.points(outline)], colour, cv2.LINE_AA, 4)
-
-    def line(self, outline, colour, width: float, target=None, closed: bool = False) -> None:
-        colour = _ink(colour)
-        thick = max(1, int(round(width * self.unit)))
-        cv2.polylines(
-            self.pixels if target is None else target, [self.points(outline)], closed, colour, thick, cv2.LINE_AA, 4
-        )
-
-    def through(self, mask: np.ndarray, over: np.ndarray, box) -> None:
-        """Lays `over` on the picture inside the box (x0, y0, x1, y1) where the mask is set."""
-        x0, y0, x1, y1 = box
-        under = self.pixels[y0:y1, x0:x1]
-        a = cv2.merge([mask, mask, mask])
-        under[:] = cv2.add(cv2.multiply(under, 255 - a, scale=1 / 255), cv2.multiply(over, a, scale=1 / 255))
-
-
-def _ink(colour):
-    if isinstance(colour, (int, float)):
-        return int(colour)
-    return tuple(min(255, max(0, int(v))) for v in colour)
-
-
-def _mix(a, b, share: float) -> np.ndarray:
-    return np.asarray(a, float) * (1 - share) + np.asarray(b, float) * share
-
-
-def _box(outline: np.ndarray, margin: int = 3) -> tuple[int, int, int, int]:
-    low = np.floor(outline.min(0) * ZOOM).astype(int) - margin
-    high = np.ceil(outline.max(0) * ZOOM).astype(int) + margin
-    x0, y0 = np.clip(low, 0, BIG - 1)
-    x1, y1 = np.clip(high, 1, BIG)
-    return int(x0), int(y0), max(int(x1), int(x0) + 1), max(int(y1), int(y0) + 1)
 
 
 def face(p: Person, s: Shot, units: dict[str, float]) -> np.ndarray:
     """The (96, 96, 3) uint8 RGB picture, before JPEG."""
     f = anatomy.shapes(p, s, units)
-    rng = np.random.default_rng([s.seed, 3])
     c = Canvas(s.colours[0], s.scale)
-    _backdrop(c, s, rng)
+    scene.backdrop(c, s)
     _behind(c, p, f)
     _skin(c, p, f, units)
     for name in ("left", "right"):
         _eye(c, p, f, name)
     _mouth(c, p, f)
-    _hair_front(c, p, f, rng)
+    _hair_front(c, p, f)
     _brows(c, p, f)
     head = np.zeros((BIG, BIG), np.uint8)
     c.fill(f["face"], 255, head)
     _glasses(c, p, s, f)
-    occluder = occlusion(c, p, s, f, rng)
-    return _photograph(c, s, f, head, occluder, rng)
-
-
-def _backdrop(c: Canvas, s: Shot, rng: np.random.Generator) -> None:
-    a, b, d, e = (np.array(v) for v in s.colours)
-    if s.backdrop in (0, 1):  # a gradient
-        t = np.linspace(0, 1, BIG)[:, None, None]
-        c.pixels[:] = (a * (1 - t) + b * t).astype(np.uint8)
-        if s.backdrop == 1:
-            c.pixels[:] = c.pixels.transpose(1, 0, 2).copy()
-    elif s.backdrop == 2:  # lights out of focus
-        for _ in range(9):
-            centre = rng.integers(0, BIG, 2)
-            tint = tuple(int(v) for v in _mix(a, (b, d, e)[rng.integers(3)], rng.uniform(0.3, 0.9)))
-            cv2.circle(c.pixels, tuple(int(v) for v in centre), int(rng.integers(12, 45)), tint, -1, cv2.LINE_AA)
-        c.pixels[:] = cv2.blur(c.pixels, (15, 15))
-    elif s.backdrop == 3:  # a room: wall, floor line, a frame or a door
-        y = int(rng.integers(BIG // 2, BIG))
-        c.pixels[y:] = b
-        x = int(rng.integers(-40, BIG))
-        cv2.rectangle(c.pixels, (x, int(rng.integers(0, 80))), (x + int(rng.integers(40, 120)), y), tuple(map(int, d)), -1)
-        c.pixels[:] = cv2.blur(c.pixels, (7, 7))
-    elif s.backdrop == 4:  # stripes
-        step, slant = int(rng.integers(14, 50)), float(rng.uniform(-0.6, 0.6))
-        for x in range(-BIG, 2 * BIG, 2 * step):
-            stripe = np.array([(x, 0), (x + step, 0), (x + step + slant * BIG, BIG), (x + slant * BIG, BIG)]) / ZOOM
-            c.fill(stripe, _mix(a, b, 0.5))
-    else:  # leaves
-        for _ in range(40):
-            centre = tuple(int(v) for v in rng.integers(0, BIG, 2))
-            axes = (int(rng.integers(8, 26)), int(rng.integers(4, 14)))
-            tint = tuple(int(v) for v in _mix((b, d)[rng.integers(2)], a, rng.uniform(0, 0.8)))
-            cv2.ellipse(c.pixels, centre, axes, int(rng.integers(180)), 0, 360, tint, -1)
-        c.pixels[:] = cv2.blur(c.pixels, (5, 5))
+    scene.occlusion(c, p, s, f)
+    return scene.photograph(c, s, f, head)
 
 
 def _behind(c: Canvas, p: Person, f) -> None:
@@ -171,17 +83,18 @@ def _skin(c: Canvas, p: Person, f, units) -> None:
             dark(f[f"crow_{name}"][k : k + 2], 0.6 * au[6] + 0.35 * max(0.0, old - 0.3), 0.03)
     relief = cv2.blur(relief, (5, 5))
     tinted = c.pixels.copy()
-    warm = _mix(skin, (206, 84, 84), 0.12 + 0.1 * max(au[6], au[12]))
+    warm = mix(skin, (206, 84, 84), 0.12 + 0.1 * max(au[6], au[12]))
     for name in ("left", "right"):
         c.fill(f[f"apple_{name}"], warm, tinted)
     if p.freckles:
         rng = np.random.default_rng(p.freckles)
         spots = np.concatenate([f["cheek_left"], f["cheek_right"], f["nose_tip"]])
         for spot in spots[rng.integers(0, len(spots), p.freckles)] + rng.normal(0, 2.2, (p.freckles, 2)):
-            cv2.circle(tinted, tuple(int(v) for v in spot * ZOOM), 1, tuple(int(v) for v in skin * (0.75, 0.62, 0.55)), -1)
+            x, y = (int(v) for v in spot * ZOOM)
+            cv2.circle(tinted, (x, y), 1, tuple(int(v) for v in skin * (0.75, 0.62, 0.55)), -1)
     if p.beard in ("stubble", "full"):
-        c.fill(f["beard"], _mix(skin, p.hair, 0.28 if p.beard == "stubble" else 0.85), tinted)
-    x0, y0, x1, y1 = _box(f["face"], 6)
+        c.fill(f["beard"], mix(skin, p.hair, 0.28 if p.beard == "stubble" else 0.85), tinted)
+    x0, y0, x1, y1 = box_of(f["face"], 6)
     tinted = cv2.blur(cv2.blur(tinted[y0:y1, x0:x1], (15, 15)), (15, 15))
     mask = np.zeros((BIG, BIG), np.uint8)
     c.fill(f["face"], 255, mask)
@@ -206,7 +119,7 @@ def _eye(c: Canvas, p: Person, f, name: str) -> None:
     c.fill(np.concatenate([f[f"crease_{name}"], f[f"lid_{name}"][::-1]]), skin * (0.9, 0.82, 0.8))
     c.line(f[f"crease_{name}"], skin * (0.66, 0.55, 0.53), 0.028)
     outline = f[f"eye_{name}"]
-    x0, y0, x1, y1 = box = _box(outline)
+    x0, y0, x1, y1 = box = box_of(outline)
     mask = np.zeros((BIG, BIG), np.uint8)
     c.fill(outline, 255, mask)
     eye = np.empty_like(c.pixels)
@@ -219,7 +132,7 @@ def _eye(c: Canvas, p: Person, f, name: str) -> None:
     c.fill(f[f"glint_{name}"], (255, 255, 255), eye)
     c.through(mask[y0:y1, x0:x1], eye[y0:y1, x0:x1], box)
     c.line(f[f"under_{name}"], skin * (0.62, 0.48, 0.46), 0.025)
-    c.line(f[f"lid_{name}"], _mix(skin * 0.35, (24, 16, 16), p.lashes), 0.04 + 0.02 * p.lashes)
+    c.line(f[f"lid_{name}"], mix(skin * 0.35, (24, 16, 16), p.lashes), 0.04 + 0.02 * p.lashes)
 
 
 def _mouth(c: Canvas, p: Person, f) -> None:
@@ -227,13 +140,13 @@ def _mouth(c: Canvas, p: Person, f) -> None:
     if p.beard in ("full", "moustache"):
         above = f["lips"][:13]
         tache = np.concatenate([above[1:-1] + (0, 0.3), (above - (0, 0.13 * c.unit / ZOOM))[::-1][1:-1]])
-        c.fill(tache, _mix(p.skin, p.hair, 0.85))
+        c.fill(tache, mix(p.skin, p.hair, 0.85))
     c.fill(f["lips"], lips)
     c.fill(f["lip_upper"], lips * 0.86)
     opening = f["opening"]
     tall = float(np.linalg.norm(opening[6] - opening[19])) * ZOOM  # pixels
     if tall > 2.5:
-        x0, y0, x1, y1 = box = _box(opening)
+        x0, y0, x1, y1 = box = box_of(opening)
         mask = np.zeros((BIG, BIG), np.uint8)
         c.fill(opening, 255, mask)
         inside = np.empty_like(c.pixels)
@@ -249,12 +162,12 @@ def _mouth(c: Canvas, p: Person, f) -> None:
 
 
 def _brows(c: Canvas, p: Person, f) -> None:
-    colour = _mix(p.hair, (30, 22, 20), 0.45 if sum(p.hair) < 420 else 0.25)
+    colour = mix(p.hair, (30, 22, 20), 0.45 if sum(p.hair) < 420 else 0.25)
     for name in ("left", "right"):
         c.fill(f[f"brow_{name}"], colour)
 
 
-def _hair_front(c: Canvas, p: Person, f, rng) -> None:
+def _hair_front(c: Canvas, p: Person, f) -> None:
     if p.style == "bald":
         return
     hair = np.array(p.hair)
@@ -274,7 +187,7 @@ def _hair_front(c: Canvas, p: Person, f, rng) -> None:
     c.line(inner, hair * 0.78, 0.03)
     if p.style == "curly":
         for point in f["hair"][:28:2]:
-            c.fill(anatomy.ellipse(point[0], point[1], 0.17 * c.unit / ZOOM, 0.17 * c.unit / ZOOM, 12), hair * 0.95)
+            c.fill(ellipse(point[0], point[1], 0.17 * c.unit / ZOOM, 0.17 * c.unit / ZOOM, 12), hair * 0.95)
 
 
 def _glasses(c: Canvas, p: Person, s: Shot, f) -> None:
@@ -289,81 +202,9 @@ def _glasses(c: Canvas, p: Person, s: Shot, f) -> None:
             c.line(f[f"temple_{name}"], p.frame, 0.05)
     else:
         return
-    bridge = np.stack([f["glass_left"][np.argmax(f["glass_left"][:, 0])], f["glass_right"][np.argmin(f["glass_right"][:, 0])]])
+    left, right = f["glass_left"], f["glass_right"]
+    bridge = np.stack([left[np.argmax(left[:, 0])], right[np.argmin(right[:, 0])]])
     c.line(bridge, (10, 10, 12) if s.occluder == "sunglasses" else p.frame, 0.05)
-
-
-def occlusion(c: Canvas, p: Person, s: Shot, f, rng: np.random.Generator) -> np.ndarray | None:
-    """Draws what hides a part of the face; its (288, 288) mask, or None."""
-    if s.occluder == "none":
-        return None
-    hidden = np.zeros((BIG, BIG), np.uint8)
-    unit = s.scale
-    if s.occluder == "sunglasses":
-        for name in ("left", "right"):
-            c.fill(f[f"glass_{name}"], 255, hidden)
-        return hidden
-    if s.occluder == "hand":
-        side = rng.choice([-1, 1])
-        middle = f["lips"].mean(0) + (side * unit * rng.uniform(0.2, 0.6), unit * rng.uniform(-0.1, 0.3))
-        colour = np.array(p.skin) * 0.95
-        for k in range(4):
-            base = middle + (side * unit * 0.9, unit * (0.75 + 0.1 * k))
-            tip = middle + (-side * unit * (0.12 * (1.5 - abs(k - 1.5))), unit * (-0.2 + 0.23 * k))
-            for layer, tint, width in ((None, colour * (0.75, 0.66, 0.64), 0.26), (None, colour, 0.21), (hidden, 255, 0.26)):
-                c.line(np.stack([base, tip]), tint, width, layer)
-        return hidden
-    if s.occluder == "lock":
-        name = ("left", "right")[rng.integers(2)]
-        side = -1 if name == "left" else 1
-        top = f["hair"].mean(0) + (0, -unit * 0.3)
-        end = f[f"cheek_{name}"].mean(0) + (side * unit * 0.15, 0)
-        for k in range(6):
-            shift = np.array((unit * 0.07 * k * -side, 0))
-            mid = f[f"brow_{name}"].mean(0) + shift * 0.8
-            strand = anatomy.curve(np.stack([top, mid, end + shift * 0.5]), 5, False)
-            c.line(strand, np.array(p.hair) * (0.85 + 0.08 * k), 0.1)
-            c.line(strand, 255, 0.1, hidden)
-        return hidden
-    if s.occluder == "mask":
-        jaw = f["jaw"]
-        outline = np.concatenate([jaw, (f["nose_tip"].mean(0) - (0, unit * 0.05))[None]])
-        tint = np.array([(168, 204, 222), (230, 232, 234), (50, 54, 62)][rng.integers(3)])
-        c.fill(outline, tint)
-        c.fill(outline, 255, hidden)
-        for k in (0.3, 0.55, 0.8):
-            across = jaw[2] * (1 - k) + jaw[len(jaw) // 2] * k, jaw[-3] * (1 - k) + jaw[len(jaw) // 2] * k
-            c.line(np.stack(across), tint * 0.85, 0.02)
-        return hidden
-    x, y = f["nose_tip"].mean(0) + rng.uniform(-0.4, 0.4, 2) * unit  # something out of focus passes the lens
-    tilt = rng.uniform(-0.5, 0.5)
-    along, across = np.array((np.cos(tilt), np.sin(tilt))) * 90, np.array((-np.sin(tilt), np.cos(tilt))) * unit * 0.17
-    centre = np.array((x, y + unit * rng.choice([-0.35, 0.4])))
-    outline = np.stack([centre - along - across, centre + along - across, centre + along + across, centre - along + across])
-    c.fill(outline, s.colours[3])
-    c.fill(outline, 255, hidden)
-    return hidden
-
-
-def _photograph(c: Canvas, s: Shot, f, head: np.ndarray, occluder, rng: np.random.Generator) -> np.ndarray:
-    """Light on the head, averaging down, lens and sensor."""
-    small = cv2.resize(c.pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    inside = cv2.blur(cv2.resize(head, (SIDE, SIDE), interpolation=cv2.INTER_AREA), (3, 3)).astype(np.float32) / 255
-    x, y = f["face"].mean(0)
-    u = (_XX - x) / (s.scale * 1.05)
-    v = (_YY - y) / (s.scale * 1.4)
-    depth = np.sqrt(np.clip(1 - u * u - v * v, 0.02, None))
-    lx, ly = s.light
-    lit = 0.74 + 0.3 * depth + 0.26 * (u * lx + v * ly)  # a Lambertian ellipsoid
-    room = 1 + 0.12 * (u * lx + v * ly)
-    light = room + inside * (lit - room)
-    small *= light[..., None] * (np.array(s.tint, np.float32) * s.exposure)
-    small = (small - 118) * s.contrast + 118
-    if s.blur:
-        small = cv2.GaussianBlur(small, (0, 0), s.blur)
-    top, side = rng.integers(0, SIDE, 2)
-    small += _GRAIN[top : top + SIDE, side : side + SIDE] * np.float32(s.noise)
-    return np.clip(small + 0.5, 0, 255).astype(np.uint8)
 
 
 def regions(p: Person, s: Shot, units: dict[str, float]) -> dict[str, np.ndarray]:
@@ -387,9 +228,7 @@ def regions(p: Person, s: Shot, units: dict[str, float]) -> dict[str, np.ndarray
             if region in swell:
                 c.line(f[outline], 255, 2 * swell[region], plane, closed=True)
         masks[region] = cv2.resize(plane, (SIDE, SIDE), interpolation=cv2.INTER_AREA) > 127
-    rng = np.random.default_rng([s.seed, 3])
-    _backdrop(c, s, rng)  # leaves the generator where the drawing had it
-    hidden = occlusion(c, p, s, f, rng)
+    hidden = scene.occlusion(c, p, s, f)
     masks["hidden"] = np.zeros((SIDE, SIDE), bool)
     if hidden is not None:
         masks["hidden"] = cv2.resize(hidden, (SIDE, SIDE), interpolation=cv2.INTER_AREA) > 127

@@ -102,7 +102,8 @@ def person(seed: int) -> Person:
     rng = np.random.default_rng([seed, 1])
     tone = rng.uniform(0, 5)
     low = min(int(tone), 4)
-    skin = SKIN_TONES[low] + (tone - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low]) + rng.normal(0, 6) + rng.normal(0, 2.5, 3)
+    skin = SKIN_TONES[low] + (tone - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])
+    skin = skin + rng.normal(0, 6) + rng.normal(0, 2.5, 3)
     skin_type = int(round(tone)) + 1
     age = rng.uniform(0, 1)
     dark = skin_type >= 4
@@ -164,13 +165,13 @@ def shot(seed: int) -> Shot:
     strength = rng.uniform(0.2, 1.0)
     return Shot(
         seed=seed,
-        yaw=float(np.clip(rng.normal(0, 0.22), -0.5, 0.5)),
+        yaw=float(np.clip(rng.normal(0, 0.19), -0.5, 0.5)),
         pitch=float(np.clip(rng.normal(0, 0.11), -0.25, 0.25)),
-        roll=float(np.clip(rng.normal(0, 0.12), -0.3, 0.3)),
+        roll=float(np.clip(rng.normal(0, 0.09), -0.25, 0.25)),
         shear=float(rng.normal(0, 0.03)),
-        scale=float(rng.uniform(31, 37)),
-        dx=float(rng.normal(0, 2.2)),
-        dy=float(rng.normal(0, 2.0)),
+        scale=float(rng.uniform(33, 38)),
+        dx=float(rng.normal(0, 1.6)),
+        dy=float(rng.normal(0, 1.6)),
         gaze_x=float(np.clip(rng.normal(0, 0.3), -0.7, 0.7)),
         gaze_y=float(np.clip(rng.normal(0, 0.15), -0.3, 0.3)),
         light=(float(np.cos(angle) * strength), float(-abs(np.sin(angle)) * strength)),
@@ -181,6 +182,6 @@ def shot(seed: int) -> Shot:
         colours=tuple(_rgb(c) for c in rng.uniform(60, 210, (4, 1)) + rng.uniform(-45, 45, (4, 3))),
         occluder=str(rng.choice(OCCLUDERS, p=[0.86, 0.04, 0.04, 0.03, 0.015, 0.015])),
         blur=float(rng.choice([0.0, rng.uniform(0.3, 1.1)], p=[0.6, 0.4])),
-        noise=float(rng.uniform(0, 7)),
+        noise=float(rng.uniform(0, 6)),
         quality=int(rng.integers(55, 96)),
     )

@@ -1,0 +1,88 @@
+"""The processor's rules. Cards that this machine lacks are described: name, capability, and whether they run."""
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from emohelpers import devices
+from emohelpers.devices import UnusableDevice, precision
+
+needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    yield
+    AcceleratorState._reset_state()
+
+
+@pytest.fixture
+def no_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def card(monkeypatch, name: str, capability: tuple[int, int], *, runs: bool = True) -> None:
+    real = torch.ones
+
+    def ones(*size, device="cpu", **options):
+        if device == "cuda" and not runs:
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel ...")
+        return real(*size, **options)
+
+    monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+
+
+def test_a_cpu_computes_in_fp32(no_card):
+    assert precision("auto") == precision("fp32") == "no"
+
+
+@pytest.mark.parametrize("wanted", ["fp16", "bf16"])
+def test_half_precision_without_a_card_is_an_error_with_the_remedy(no_card, wanted):
+    with pytest.raises(UnusableDevice, match=rf"precision='{wanted}' needs a GPU.*Use precision='auto'"):
+        precision(wanted)
+
+
+@pytest.mark.parametrize(
+    "name, capability, auto",
+    [("Tesla T4", (7, 5), "fp16"), ("NVIDIA A100", (8, 0), "bf16"), ("NVIDIA H200", (9, 0), "bf16")],
+)
+def test_auto_is_what_the_card_computes_natively(monkeypatch, name, capability, auto):
+    card(monkeypatch, name, capability)
+    assert precision("auto") == auto and precision("fp32") == "no" and precision("fp16") == "fp16"
+
+
+def test_bf16_that_is_only_emulated_is_refused(monkeypatch):
+    card(monkeypatch, "Tesla T4", (7, 5))
+    with pytest.raises(UnusableDevice, match=r"Tesla T4 only emulates bf16.*precision='auto'"):
+        precision("bf16")
+
+
+@pytest.mark.parametrize("wanted", ["auto", "fp32", "fp16"])
+def test_a_card_without_kernels_says_which_card_to_choose(monkeypatch, wanted):
+    card(monkeypatch, "Tesla P100-PCIE-16GB", (6, 0), runs=False)
+    with pytest.raises(UnusableDevice) as caught:
+        precision(wanted)
+    text = str(caught.value)
+    assert "P100-PCIE-16GB cannot run this PyTorch (CUDA error: no kernel image" in text
+    assert "GPU T4 x2" in text and "\n" not in text
+
+
+def test_one_accelerator_after_another_and_peak_memory(no_card, tmp_path):
+    for _ in range(2):
+        made = devices.accelerator("auto", folder=tmp_path)
+        assert made.device.type == "cpu" and made.mixed_precision == "no" and made.num_processes == 1
+    assert 0.05 < devices.peak_memory_gb() < 200
+
+
+@needs_card
+def test_the_card_that_is_there():
+    native = torch.cuda.get_device_capability() >= (8, 0)
+    assert precision() == ("bf16" if native else "fp16")
+    made = devices.accelerator()
+    assert made.device.type == "cuda" and made.mixed_precision == precision()
+    torch.ones(1 << 26, device="cuda")
+    assert devices.peak_memory_gb() > 0.25
+    assert devices.accelerator("fp32").mixed_precision == "no"
