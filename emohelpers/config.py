@@ -130,12 +130,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def make(kind: type[T], preset: str = "auto", **values: Any) -> T:
+def make(kind: type[T], preset: str = "auto", /, **values: Any) -> T:
     """The config of one notebook: preset, then the values given.
 
     `auto` is `full` on Kaggle and Colab or with a data folder, and `demo` on a machine with neither.
     JSON types are accepted where papermill can pass nothing else (a list for a tuple, "3" as a dict key).
     """
+    if "preset" in values:
+        raise ConfigError(f"preset = {values['preset']!r}: a setting of its own, give it as PRESET, not in OVERRIDES")
     if preset == "auto":
         preset = "full" if paths.host() or values.get("dataset_root") else "demo"
     presets = PRESETS[kind.__name__]

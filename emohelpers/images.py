@@ -32,17 +32,21 @@ class Preprocess:
     zoom: float  # the square is resized to img_size * zoom and its centre cut out
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    interpolation: str = (
+        "bilinear"  # when evaluation enlarges, as the model's weights expect; training warps bilinearly
+    )
 
     def evaluate(self, squares: np.ndarray) -> np.ndarray:
         """(n, side, side, 3) -> (n, img_size, img_size, 3) uint8: the one resize of evaluation, export, prediction."""
         large = round(self.img_size * self.zoom)
         if large == squares.shape[1] == self.img_size:
             return squares
-        shrink = cv2.INTER_AREA if large < squares.shape[1] else cv2.INTER_LINEAR
+        enlarge = cv2.INTER_CUBIC if self.interpolation == "bicubic" else cv2.INTER_LINEAR
+        kind = cv2.INTER_AREA if large < squares.shape[1] else enlarge
         low = (large - self.img_size) // 2
         out = np.empty((len(squares), self.img_size, self.img_size, 3), np.uint8)
         for i, square in enumerate(squares):
-            resized = square if large == squares.shape[1] else cv2.resize(square, (large, large), interpolation=shrink)
+            resized = square if large == squares.shape[1] else cv2.resize(square, (large, large), interpolation=kind)
             out[i] = resized[low : low + self.img_size, low : low + self.img_size]
         return out
 

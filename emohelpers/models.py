@@ -127,9 +127,9 @@ def _finish(model: nn.Module, spec: dict[str, Any]) -> nn.Module:
 
 
 def preprocess(model: nn.Module, *, side: int, zoom: float) -> Preprocess:
-    """Mean and std from the model's own config (never typed), sizes from the recipe; remembered in `model.spec`."""
-    wanted = timm.data.resolve_model_data_config(model)
-    made = Preprocess(side, model.spec["img_size"], zoom, tuple(wanted["mean"]), tuple(wanted["std"]))
+    """Mean, std and interpolation from the model's own config (never typed), sizes from the recipe; kept in `spec`."""
+    own = timm.data.resolve_model_data_config(model)
+    made = Preprocess(side, model.spec["img_size"], zoom, tuple(own["mean"]), tuple(own["std"]), own["interpolation"])
     model.spec["preprocess"] = {**made.__dict__, "mean": list(made.mean), "std": list(made.std)}
     return made
 

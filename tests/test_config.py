@@ -59,6 +59,10 @@ def test_auto_is_demo_only_where_there_is_neither_data_nor_a_host(monkeypatch, h
     assert make(Baseline, "demo", dataset_root=root).preset == "demo", "what is asked for wins"
 
 
+def test_a_preset_among_the_values_is_refused():
+    assert "give it as PRESET" in refused("full", preset="demo")
+
+
 def test_an_unknown_preset_names_the_known_ones():
     assert refused("smoke") == "PRESET = 'smoke' is not one of 'auto', 'full', 'demo'"
 

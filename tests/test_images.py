@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pictures
 import pytest
@@ -87,6 +88,13 @@ def test_evaluation_resizes_and_cuts_the_centre():
     pre = images.Preprocess(64, 56, 64 / 56, (0.5,) * 3, (0.5,) * 3)
     squares = smooth()
     assert np.array_equal(pre.evaluate(squares), squares[:, 4:60, 4:60])
+
+
+def test_evaluation_enlarges_as_the_weights_expect():
+    squares = smooth(2)
+    for name, kind in (("bilinear", cv2.INTER_LINEAR), ("bicubic", cv2.INTER_CUBIC)):
+        pre = images.Preprocess(64, 96, 1.0, (0.5,) * 3, (0.5,) * 3, name)
+        assert np.array_equal(pre.evaluate(squares)[1], cv2.resize(squares[1], (96, 96), interpolation=kind))
 
 
 def batches(pixels, **options):

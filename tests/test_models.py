@@ -77,14 +77,14 @@ def test_frozen_parts_are_in_eval_mode_dropout_and_droppath_included():
     assert not model.patch_embed.training
 
 
-def test_mean_and_std_are_asked_of_the_weights_not_typed(folder, tmp_path):
+def test_mean_std_and_interpolation_are_asked_of_the_weights_not_typed(folder, tmp_path):
     found = json.loads((folder / "config.json").read_text())
-    found["pretrained_cfg"] |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    found["pretrained_cfg"] |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"}
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(found))
     made = models.preprocess(models.build(settings(weights=str(tmp_path)), EMOTIONS), side=48, zoom=1.0)
-    assert made == images.Preprocess(48, 96, 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert made == images.Preprocess(48, 96, 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
 
 
 def test_local_weights_are_loaded_from_folder_and_file(folder):

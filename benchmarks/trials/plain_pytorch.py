@@ -1,6 +1,6 @@
 """What a user would write without this suite: a plain PyTorch fine-tuning on the same split. Peer of `real_faces.py`.
 
-python benchmarks/plain_pytorch.py FACES SPLITS_CSV WEIGHTS OUT_CSV [--epochs 10] [--seed 0]
+python benchmarks/trials/plain_pytorch.py FACES SPLITS_CSV WEIGHTS OUT_CSV [--epochs 10] [--seed 0]
 
 timm model, torchvision transforms (crop and flip), DataLoader, AdamW, OneCycle, cross-entropy; the last epoch is
 evaluated on the golden part. Prints the seconds of training.
