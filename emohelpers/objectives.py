@@ -18,7 +18,7 @@ class Classification:
     of the batch, and only for hard targets).
     """
 
-    name = "classification"
+    figures = ("loss", "accuracy", "macro_f1")  # what `scores` measures; `monitor` is "val_" and one of these
 
     def __init__(
         self, classes: Sequence[str], *, weights: np.ndarray | None = None, smoothing: float = 0.0,

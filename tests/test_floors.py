@@ -14,7 +14,7 @@ PACKAGE = HOME / "emohelpers"
 FLOORS = {  # a new module is placed here, and in the picture of the README's "How it is built"
     0: "labels paths files config locate layouts tables folders pixel_csv audit manifests store splits demo notebooks",
     1: "devices images audio models bootstrap metrics calibration comparison",
-    2: "objectives optim train frozen saga gan ranking",
+    2: "objectives optim step train frozen saga gan ranking",
     3: "explain export predict style figures report runs cli __main__",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}

@@ -12,7 +12,7 @@ import pytest
 import torch
 import training_job
 
-from emohelpers import models, objectives, train
+from emohelpers import models, objectives, step, train
 from emohelpers.labels import EMOTIONS
 
 SCRIPT = str(Path(training_job.__file__))
@@ -193,7 +193,7 @@ def test_memory_too_small_for_one_picture_is_an_error(tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     job[0].register_forward_pre_hook(full)
-    with pytest.raises(train.TrainingError, match="out of memory with single pictures"):
+    with pytest.raises(step.OutOfMemory, match="out of memory with two pictures"):
         train.fit(*job, tmp_path / "out", quiet=True)
 
 
@@ -211,11 +211,11 @@ job = training_job.job(home, batch_size=96, **plain)
 run = train._Run(*job, home / "out", "m.pth", True)
 rank, world = run.processes.process_index, run.processes.num_processes
 run._enter(0)
-run.plain.eval()
+run.model.eval()
 x, y, at = next(run.training.epoch(0))
-loss = run.processes.reduce(run._forward_backward(x, y)["loss"], "mean").item()
-grad = [p.grad.clone() for p in run.plain.parameters()][0].norm().item()
-outputs, targets = train.evaluate(run.plain, job[2], processes=run.processes)
+loss = run.processes.reduce(run.step.forward_backward(x, y)["loss"], "mean").item()
+grad = [p.grad.clone() for p in run.model.parameters()][0].norm().item()
+outputs, targets = train.evaluate(run.model, job[2], processes=run.processes)
 if rank == 0:
     told = dict(loss=loss, grad=grad, world=world, share=len(at), outputs=outputs.tolist(), targets=targets.tolist())
     pathlib.Path(sys.argv[2]).write_text(json.dumps(told))
