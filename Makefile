@@ -4,7 +4,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 120
 
-.PHONY: run test test-full lint bench receipts clean
+.PHONY: run test test-full lint bench receipts wheel clean
 .DEFAULT_GOAL := run
 
 run: $(READY)  ## all notebooks on the embedded data, or some with what they need: make run NB=03, NB="03 05"
@@ -26,6 +26,10 @@ bench: $(READY)  ## speed beside what one would use instead; results in benchmar
 
 receipts: $(READY)  ## execute notebooks and keep the outputs that nbval compares: the only way to change them
 	@$(PY) -m emohelpers receipts $(NB)
+
+wheel: $(READY)  ## dist/emohelpers-*.whl, to be attached as a data set on Kaggle
+	@$(PY) -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
 
 clean:  ## the set-up, caches and what `make run` wrote; runs with a name of yours stay
 	rm -rf .venv build dist .pytest_cache .ruff_cache outputs/demo outputs/cache
