@@ -29,7 +29,7 @@ UNITS = {
 # EMFACS prototypes: unit -> strength at full intensity (0..1).
 PROTOTYPES: dict[str, dict[int, float]] = {
     "anger": {4: 1.0, 5: 0.5, 7: 0.7, 23: 1.0},
-    "contempt": {12: 0.7, 14: 1.0},  # on one side of the face only
+    "contempt": {12: 1.0, 14: 1.0},  # on one side of the face only
     "disgust": {9: 1.0, 15: 0.6, 16: 0.6},
     "fear": {1: 0.9, 2: 0.55, 4: 0.6, 5: 1.0, 20: 1.0, 25: 0.7},
     "happy": {6: 0.9, 12: 1.0},
@@ -92,7 +92,7 @@ def expression(
             units[unit] += rng.uniform(0, 0.18)
     lean = rng.uniform(-0.25, 0.25) * play
     if emotion == "contempt":
-        lean = rng.choice([-1.0, 1.0]) * rng.uniform(1 - 0.25 * play, 1.0)
+        lean = rng.choice([-1.0, 1.0]) * rng.uniform(1 - 0.2 * play, 1.0)
     values = {f"au{unit}": round(float(min(max(value, 0.0), 1.0)), 3) for unit, value in units.items()}
     return values | {"lean": round(float(lean), 3)}
 

@@ -28,10 +28,10 @@ FOLDER_AGREEMENT = 0.63  # of all rows lie in the folder of their label; AffectN
 NEUTRAL_AGREEMENT = 0.35  # of the neutral rows do
 RECURRING_STEMS = 0.05  # of the rows carry a stem that another folder has already
 FEW = 600  # pictures: below, starting processes costs more than it saves
-BLENDS = 0.3  # of the expressions have a second emotion in them
-BLEND_SHARES = (0.2, 0.6)  # of the intensity that the second one gets
-WEAKEST = 0.2  # intensity; neutral aside
-INTENSITY = (2.2, 1.6)  # Beta, stretched over WEAKEST..1
+BLENDS = 0.12  # of the expressions have a second emotion in them
+BLEND_SHARES = (0.2, 0.4)  # of the intensity that the second one gets
+WEAKEST = 0.4  # intensity; neutral aside
+INTENSITY = (2.5, 0.8)  # Beta, stretched over WEAKEST..1
 KNOWN = ("pth", "emotion", "label", "intensity", "second", "share", "identity", "person_seed", "shot_seed", "skin_type",
          "skin_group", "age", "age_group", "glasses", "occluded", "quality", *action_units.COLUMNS)  # fmt: skip
 
