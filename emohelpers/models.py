@@ -87,6 +87,11 @@ def _whole(model: nn.Module, drawn: nn.Module, place: Path) -> None:
     own, start = dict(model.named_parameters()), dict(drawn.named_parameters())
     head = head_parameters(model)
     still = [n for n, p in own.items() if n not in head and torch.equal(p, start[n]) and p.numel() > 1 and p.std() > 0]
+    if still and place.suffix == ".pth" and "spec" in torch.load(place, map_location="cpu", weights_only=True):
+        raise WeightsError(
+            f"{place} does not hold weights of a trunk: it is a whole model of this suite. models.load reads it; as "
+            "weights give what timm's save_for_hf writes."
+        )
     if still:
         raise WeightsError(
             f"{place} does not hold weights of this architecture: {len(still)} of {len(own)} tensors are not in it, "

@@ -59,7 +59,7 @@ def fit(
         training, validation: see `images.Batches`; anything with its `epoch`, `on`, `__len__` and `digest` will do.
         objective: `objectives.Classification` or its like.
         cfg: the `config.Training` fields.
-        folder: gets `history.csv`, the checkpoint and `checkpoints/<run>/{last,best}.pth`.
+        folder: gets `history.csv`, the checkpoint and `checkpoints/<run>/{last,best-<epoch>}.pth`.
 
     Raises:
         TrainingError: NaN or infinite loss, unknown monitor, unusable card; each says what to do.
@@ -225,12 +225,17 @@ class _Run:
         if not self.processes.is_main_process:
             return
         if self.history[-1] is self.best:
-            with self.step.averaged(), files.replace(self.home / "best.pth") as temp:
+            with self.step.averaged(), files.replace(self._best()) as temp:
                 torch.save(self._weights(), temp)
         progress = {"history": self.history, "best_epoch": self.best["epoch"], "status": self.status}
         with files.replace(self.home / "last.pth") as temp:
             torch.save({"weights": self._weights(), **progress, **self.step.state()}, temp)
+        for old in set(self.home.glob("best-*.pth")) - {self._best()}:  # only now: `last` names the one it belongs to
+            old.unlink()
         files.write_csv(pd.DataFrame(self.history), self.folder / "history.csv")
+
+    def _best(self) -> Path:
+        return self.home / f"best-{self.best['epoch']}.pth"
 
     def _resume(self) -> None:
         last = self.home / "last.pth"
@@ -257,7 +262,7 @@ class _Run:
         self.processes.wait_for_everyone()
         if not self.history:
             raise TrainingError("the time budget ended before the first epoch: raise time_budget_h.")
-        self._put(torch.load(self.home / "best.pth", map_location="cpu", weights_only=True))
+        self._put(torch.load(self._best(), map_location="cpu", weights_only=True))
         self.model.eval()
         history, whole = pd.DataFrame(self.history), self.folder / self.name
         if self.processes.is_main_process:

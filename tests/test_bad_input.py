@@ -499,13 +499,13 @@ say(case="decoded", same=bool(same))
 def test_a_full_disk_is_told_and_costs_at_most_one_epoch(tmp_path):
     permitted([*MOUNTS, "mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path)])
     told = {line["case"]: line for line in child(MOUNTS, FULL, tmp_path)}
-    assert [Path(file).name for file in told["small"]["files"]] in ([], ["best.pth"]), "whole files or none"
+    assert [Path(file).name for file in told["small"]["files"]] in ([], ["best-1.pth"]), "whole files or none"
     tells(told["small"]["text"], f"cannot write {tmp_path / 'small' / 'checkpoints'}", "The disk is full", "OUTPUT_DIR")
     tells(
         told["large"]["text"], f"cannot write {tmp_path / 'large' / 'checkpoints'}", "The disk is full: free some space"
     )
     kept = {Path(file).name for file in told["large"]["files"]}
-    assert kept == {"best.pth", "last.pth", "history.csv", "filler"}, "more or less than the first epoch's files"
+    assert kept == {"best-1.pth", "last.pth", "history.csv", "filler"}, "more or less than the first epoch's files"
     assert told["after"] == {"case": "after", "kept": 1, "same": True, "epochs": 3}
     tells(told["ahead"]["text"], "decoded pictures need", str(tmp_path / "cache2"), "EMOHELPERS_CACHE")
     tells(told["store"]["text"], f"cannot write {tmp_path / 'cache2'}", "The disk is full", "EMOHELPERS_")
