@@ -16,7 +16,7 @@ class InputNotFound(FileNotFoundError):
 
 
 def host() -> str:
-    """ "kaggle", "colab" or "" for any other machine."""
+    """The notebook service we run on: kaggle, colab, or "" for any other machine."""
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     return "colab" if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules else ""
@@ -141,16 +141,21 @@ def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
     if named:
         return find_input(named)
     own = _results(stem, run) / file
-    folders = ["", stem, KAGGLE_FOLDERS.get(stem, stem), f"{run}/{stem}"]
-    attached = []
-    for root in input_roots():
-        notebooks = [mount for owner in _folders(root / "notebooks") for mount in _folders(owner)]
-        for mount in [root, *_folders(root), *notebooks]:
-            attached += [mount / folder / file for folder in folders]
-    for place in [own, *attached]:
-        if place.is_file():
-            return place
+    found = own if own.is_file() else attached(file, ["", stem, KAGGLE_FOLDERS.get(stem, stem), f"{run}/{stem}"])
+    if found:
+        return found
     raise InputNotFound(
         f"{file} of notebook {stem} was not found: looked for {own} and below {[str(p) for p in input_roots()]}. "
         f"Run {stem}.ipynb first (make run NB={stem[:2]}), or on Kaggle attach its output by Add Input -> Notebooks."
     )
+
+
+def attached(file: str, folders: list[str]) -> Path | None:
+    """`file` in one of `folders` of an earlier notebook's output that is mounted as an input, old and new layouts."""
+    for root in input_roots():
+        outputs = [mount for owner in _folders(root / "notebooks") for mount in _folders(owner)]
+        for mount in [root, *_folders(root), *outputs]:
+            for folder in folders:
+                if (mount / folder / file).is_file():
+                    return mount / folder / file
+    return None

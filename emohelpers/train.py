@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
 
-from emohelpers import config, devices, files, models
+from emohelpers import config, devices, files, models, paths
 from emohelpers.images import Batches
 from emohelpers.step import Step
 
@@ -138,7 +138,9 @@ class _Run:
             while self.status == "running" and len(self.history) < self.cfg.epochs:
                 if self._out_of_time():
                     self.status = "paused"
-                    self.say(f"Time budget of {self.cfg.time_budget_h} h: paused. Run again to go on.")
+                    self.say(
+                        f"Time budget of {self.cfg.time_budget_h} h: paused. Run again to go on (Kaggle: attach this output first)."
+                    )
                 else:
                     self._epoch(len(self.history))
         if self.status == "running":
@@ -239,7 +241,7 @@ class _Run:
 
     def _resume(self) -> None:
         last = self.home / "last.pth"
-        if not last.is_file():
+        if not last.is_file() and not self._fetch():
             return
         try:
             state = torch.load(last, map_location="cpu", weights_only=True)
@@ -254,6 +256,17 @@ class _Run:
         self.best, self.resumed_at = self.history[state["best_epoch"] - 1], len(self.history)
         self.bar.update(len(self.history) * len(self.training))
         self.say(f"Resumed after epoch {len(self.history)} of {self.cfg.epochs} from {last}.")
+
+    def _fetch(self) -> bool:
+        """Takes this very run over from an attached earlier output (a Kaggle session starts with an empty folder)."""
+        inside = f"checkpoints/{self.key}/last.pth"
+        found = paths.attached(inside, [self.folder.name, f"{self.folder.parent.name}/{self.folder.name}", ""])
+        if found and self.processes.is_main_process:
+            for file in sorted(found.parent.iterdir()):  # best before last: without `last` it is no run
+                files.write_bytes(self.home / file.name, file.read_bytes())
+            self.say(f"Taken over from {found.parent}.")
+        self.processes.wait_for_everyone()
+        return found is not None
 
     def _put(self, weights: dict[str, torch.Tensor]) -> None:
         self.model.load_state_dict({**self.model.state_dict(), **weights}, strict=True)

@@ -40,8 +40,8 @@ def places(tmp_path, monkeypatch):
     for name in ("EMOHELPERS_CACHE", "EMOHELPERS_RUN", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "input").mkdir()
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
     return tmp_path
 
 
@@ -84,10 +84,10 @@ def test_an_owner_is_never_answered_by_another(places):
 
 def test_paths_are_taken_as_they_are_and_come_back_absolute(places, monkeypatch):
     monkeypatch.setenv("HOME", str(places))
-    file = places / "work" / "dönnées 日本" / "a.csv"
+    file = places / "mine" / "dönnées 日本" / "a.csv"
     file.parent.mkdir()
     file.touch()
-    assert find_input(str(file)) == find_input("dönnées 日本/a.csv") == find_input("~/work/dönnées 日本/a.csv") == file
+    assert find_input(str(file)) == find_input("dönnées 日本/a.csv") == find_input("~/mine/dönnées 日本/a.csv") == file
 
 
 def test_several_roots_are_searched_in_their_order(places, monkeypatch):
@@ -203,7 +203,7 @@ def test_elsewhere_there_are_no_roots_and_results_lie_in_the_checkout(places, mo
     for name in ("EMOHELPERS_INPUTS", "EMOHELPERS_OUTPUTS"):
         monkeypatch.delenv(name)
     assert paths.host() == "" and paths.input_roots() == []
-    assert paths.outputs_root() == places / "work" / "outputs"
+    assert paths.outputs_root() == places / "mine" / "outputs"
     for name in ("notebooks", "data_manifests"):
         (places / name).mkdir()
     assert paths.outputs_root() == places / "outputs", "also from a folder below the checkout"
@@ -226,7 +226,7 @@ def test_environment_names_win(places, monkeypatch):
 def test_results_lie_by_run_and_stem_on_kaggle_by_the_seeds_name_or_where_asked(places, monkeypatch):
     stem = "01_baseline_training"
     assert run_folder(stem, run="full") == places / "outputs" / "full" / stem
-    assert run_folder(stem, run="full", output_dir="mine") == places / "work" / "mine"
+    assert run_folder(stem, run="full", output_dir="mine") == places / "mine" / "mine"
     monkeypatch.setenv("HOME", str(places))
     assert run_folder(stem, output_dir="~/mine/ünder") == places / "mine" / "ünder"
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")

@@ -87,6 +87,29 @@ def test_pausing_after_every_epoch_changes_nothing(tmp_path, monkeypatch):
     assert same(weights(calm.checkpoint), weights(done.checkpoint))
 
 
+def test_a_new_session_goes_on_from_the_attached_output_of_the_last_one(tmp_path, monkeypatch):
+    """Kaggle: the folder is empty again, and the earlier version's output is mounted read-only as an input."""
+    calm = fit(tmp_path / "calm")
+    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > 2)
+    assert fit(tmp_path / "first").status == "paused"
+    monkeypatch.undo()
+    monkeypatch.setenv("EMOHELPERS_INPUTS", str(tmp_path / "input"))
+    (tmp_path / "first" / "out").rename(tmp_path / "moved")
+    mounted = tmp_path / "input" / "notebooks" / "me" / "baseline"
+    mounted.mkdir(parents=True)
+    (tmp_path / "moved").rename(mounted / "out")
+    second = fit(tmp_path / "first")
+    assert second.status == "finished" and len(second.history) == len(calm.history)
+    assert list(second.history["seconds"][:3]) == [row["seconds"] for row in _rows(mounted)], (
+        "trained again from the start"
+    )
+    assert same(weights(calm.checkpoint), weights(second.checkpoint))
+
+
+def _rows(mounted):
+    return torch.load(next((mounted / "out" / "checkpoints").glob("*/last.pth")), weights_only=True)["history"]
+
+
 def test_the_time_budget_pauses_cleanly_and_a_later_session_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "BORN", time.monotonic() - 3600)
     with pytest.raises(train.TrainingError, match="time budget ended before the first epoch"):
