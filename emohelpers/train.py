@@ -138,9 +138,8 @@ class _Run:
             while self.status == "running" and len(self.history) < self.cfg.epochs:
                 if self._out_of_time():
                     self.status = "paused"
-                    self.say(
-                        f"Time budget of {self.cfg.time_budget_h} h: paused. Run again to go on (Kaggle: attach this output first)."
-                    )
+                    again = "Run again to go on (Kaggle: attach this output first)."
+                    self.say(f"Time budget of {self.cfg.time_budget_h} h: paused. {again}")
                 else:
                     self._epoch(len(self.history))
         if self.status == "running":
