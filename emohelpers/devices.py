@@ -1,11 +1,11 @@
 """The processor a run gets: whether it works, how exactly it computes, how much memory it took."""
 
 import ctypes
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -65,5 +65,9 @@ def peak_memory_gb() -> float:
     """Most memory taken so far: on the card if there is one, else by the process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e9
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource  # Unix alone has it
+
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -199,7 +200,7 @@ def _reserve(home: Path, shape: tuple[int, ...]) -> None:
     file, size = home / "pixels.npy", math.prod(shape)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if (free := _free(home)) < size * 1.05:
+        if (free := shutil.disk_usage(home).free) < size * 1.05:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
         array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
         if hasattr(os, "posix_fallocate"):  # not on a Mac
@@ -213,11 +214,6 @@ def _reserve(home: Path, shape: tuple[int, ...]) -> None:
             f"decoded pictures need {size / 1e9:.2f} GB below {home}: {error.strerror}. Free some space, choose a "
             "smaller img_size, or point EMOHELPERS_CACHE at a larger disk that can be written.",
         ) from error
-
-
-def _free(folder: Path) -> int:
-    stat = os.statvfs(folder)
-    return stat.f_bavail * stat.f_frsize
 
 
 @dataclass
