@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emohelpers import files, notebooks, paths, runs
+from emohelpers import config, files, notebooks, paths, runs
 from emohelpers.notebooks import Notebook, NotebookError
 
 DONE = ("done", "done before")
@@ -92,9 +92,8 @@ def run(books: Books, asked: list[str], values: dict[str, Any], *, name: str = "
     chosen = {stem: {k: v for k, v in values.items() if stem in asked or k in books[stem].parameters} for stem in plan}
     for stem in plan:
         fit(books[stem], chosen[stem])
-    preset = values.get("PRESET", "auto")
-    own_data = preset == "full" or (preset == "auto" and bool(paths.host() or values.get("DATASET_ROOT")))
-    name = name or paths.run_name("full" if own_data else "demo")
+    settings = {"dataset_root": values.get("DATASET_ROOT"), **values.get("OVERRIDES", {})}
+    name = name or paths.run_name(config.chosen(values.get("PRESET", "auto"), settings))
     results: dict[str, tuple[str, float, Path]] = {}
     start = time.monotonic()
     for stem in plan:

@@ -7,6 +7,7 @@ A config is frozen and keyword-only. Unknown names, wrong types and impossible v
 import difflib
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -130,16 +131,23 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+def chosen(preset: str, values: Mapping[str, Any]) -> str:
+    """`auto` is `full` on Kaggle and Colab or where the values name data, and `demo` on a machine with neither."""
+    if preset != "auto":
+        return preset
+    own = values.get("dataset_root") or values.get("manifest", "demo_faces") != "demo_faces"
+    return "full" if paths.host() or own else "demo"
+
+
 def make(kind: type[T], preset: str = "auto", /, **values: Any) -> T:
     """The config of one notebook: preset, then the values given.
 
-    `auto` is `full` on Kaggle and Colab or with a data folder, and `demo` on a machine with neither.
+    `preset` may be "auto", see `chosen`.
     JSON types are accepted where papermill can pass nothing else (a list for a tuple, "3" as a dict key).
     """
     if "preset" in values:
         raise ConfigError(f"preset = {values['preset']!r}: a setting of its own, give it as PRESET, not in OVERRIDES")
-    if preset == "auto":
-        preset = "full" if paths.host() or values.get("dataset_root") else "demo"
+    preset = chosen(preset, values)
     presets = PRESETS[kind.__name__]
     if preset not in presets:
         raise ConfigError(f"PRESET = {preset!r} is not one of 'auto', {', '.join(map(repr, presets))}")

@@ -45,8 +45,10 @@ def _trunk(cfg, n_classes: int) -> nn.Module:
     options: dict[str, Any] = {"num_classes": n_classes}
     if cfg.weights in ("hub", "random"):
         known = _known(cfg.backbone, cfg.img_size, options)
+        if cfg.weights == "random":
+            return timm.create_model(known, pretrained=False, **options)
         try:
-            return timm.create_model(known, pretrained=cfg.weights == "hub", **options)
+            return timm.create_model(known, pretrained=True, **options)
         except Exception as error:  # each hub client fails in its own way; told with the remedy, never swallowed
             raise WeightsError(
                 f"the weights of {cfg.backbone} could not be fetched ({type(error).__name__}: {str(error)[:200]}). "
@@ -109,6 +111,8 @@ def _known(name: str, img_size: int, options: dict[str, Any]) -> str:
         near = difflib.get_close_matches(name, timm.list_models(), n=4, cutoff=0.4)
         raise WeightsError(f"timm {timm.__version__} has no model {name!r}. Near names: {', '.join(near) or 'none'}")
     found = timm.get_pretrained_cfg(name)
+    if found is not None and not isinstance(found.classifier, str):
+        raise WeightsError(f"{name} has not the one classifier that the suite replaces. Choose another backbone.")
     if found is not None and found.fixed_input_size:
         options["img_size"] = img_size
     return name
@@ -116,6 +120,8 @@ def _known(name: str, img_size: int, options: dict[str, Any]) -> str:
 
 def _finish(model: nn.Module, spec: dict[str, Any]) -> nn.Module:
     name = model.pretrained_cfg["classifier"]
+    if not isinstance(model.get_submodule(name), nn.Linear):
+        raise WeightsError(f"{spec['backbone']}'s classifier is not linear and cannot be replaced. Choose another.")
     if spec["head"] == "linear":  # some timm families start with logits of tens: the first epoch would undo the trunk
         nn.init.normal_(model.get_submodule(name).weight, std=0.01)
         nn.init.zeros_(model.get_submodule(name).bias)

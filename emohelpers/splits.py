@@ -15,6 +15,7 @@ import pandas as pd
 from emohelpers import config, files
 from emohelpers.store import Pixels
 
+NAME = "testset_saved.csv"  # of the golden set; seed 000
 BLOCK = 2048  # rows compared at once when looking for twins
 
 
@@ -34,14 +35,14 @@ class Golden:
 
     def save(self, folder: str | Path) -> Path:
         """Copies the file and its stamp to `folder`, where a later notebook or another machine takes them from."""
-        for file in (self.file.with_suffix(".json"), self.file):
-            files.write_bytes(Path(folder) / file.name, file.read_bytes())
-        return Path(folder) / self.file.name
+        target = Path(folder) / NAME  # whatever the file is called that TESTSET_CSV named
+        files.write_bytes(target.with_suffix(".json"), self.file.with_suffix(".json").read_bytes())
+        return files.write_bytes(target, self.file.read_bytes())
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """What the guard removed from training, by reason, and what is left (nothing)."""
+    """What the guard removed from training and validation, by reason, and what is left (nothing)."""
 
     removed: pd.DataFrame  # path, label, reason, partner
     left: int
@@ -49,7 +50,7 @@ class Leaks:
     def __str__(self) -> str:
         counts = self.removed["reason"].value_counts()
         told = ", ".join(f"{n} by {reason}" for reason, n in counts.items()) or "nothing"
-        return f"leak guard: removed {told} from training; left: {self.left}"
+        return f"leak guard: removed {told} from training and validation; left: {self.left}"
 
 
 def twins(thumbs: np.ndarray, likeness: float, among: np.ndarray | None = None) -> np.ndarray:
@@ -122,8 +123,9 @@ def draw(table: pd.DataFrame, quota: dict[str, int], seed: int) -> np.ndarray:
 def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> Golden:
     """The golden set of this data: read and verified if it exists, else drawn by group and written once.
 
-    The file's name carries data set, protocol, seed and a fingerprint of the data, so that demo and real data, or two
-    protocols, never meet. `cfg.testset_csv` names an existing file instead.
+    Only original pictures are drawn. The file's name carries data set, protocol, seed and a fingerprint of the original
+    pictures, so that demo and real data, or two protocols, never meet, and synthetic rows that are added later change
+    nothing. `cfg.testset_csv` names an existing file instead.
 
     Raises:
         SplitError: the file, a picture in it or a label has changed since it was written; a class is too small.
@@ -131,12 +133,14 @@ def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: s
     sha = dict(zip(table["path"], (pixels.sha256[row] for row in pixels.rows(table["path"])), strict=True))
     if cfg.testset_csv:
         return _verified(Path(cfg.testset_csv), table, sha)
-    fingerprint = config.digest(sorted(zip(table["path"], table["label"], sha.values(), strict=True)))[:8]
+    real = table[_original(table)]
+    content = zip(real["path"], real["label"], (sha[path] for path in real["path"]), strict=True)
+    fingerprint = config.digest(sorted(content))[:8]
     protocol = f"{cfg.golden.replace(':', '')}-s{cfg.split_seed}"
-    file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / "testset_saved.csv"
+    file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / NAME
     if file.is_file():
         return _verified(file, table, sha)
-    counts = table["label"].value_counts()
+    counts = real["label"].value_counts()
     kind, _, size = cfg.golden.partition(":")
     notes = []
     if kind == "balanced":
@@ -147,8 +151,8 @@ def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: s
             notes.append(f"{size} a class would take more than {cfg.golden_cap:.0%} of some classes; capped: {told}")
     else:
         quota = {label: round(n * float(size)) for label, n in counts.items()}
-    part = table[draw(table, quota, cfg.split_seed)]
-    _enough(part, counts.index, f"golden test set ({cfg.golden})", table)
+    part = real[draw(real, quota, cfg.split_seed)]
+    _enough(part, set(table["label"]), f"golden test set ({cfg.golden})", table)
     content = part[["path", "label", "group"]].assign(sha256=[sha[path] for path in part["path"]])
     text = content.to_csv(index=False, lineterminator="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -156,6 +160,11 @@ def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: s
     files.write_json(file.with_suffix(".json"), stamp)  # first the stamp: a table without one would not be trusted
     files.write_text(file, text)
     return _verified(file, table, sha)
+
+
+def _original(table: pd.DataFrame) -> pd.Series:
+    """Which rows are photographs, neither made from another row nor declared as made."""
+    return (table["parent"] == "") & (table["source"] == "original")
 
 
 def _verified(file: Path, table: pd.DataFrame, sha: dict[str, str]) -> Golden:
@@ -202,13 +211,12 @@ def _enough(part: pd.DataFrame, classes: Iterable[str], what: str, table: pd.Dat
 def split(table: pd.DataFrame, golden: Golden, cfg) -> pd.DataFrame:
     """The table with `split` = golden, val or train: the golden set, then `val_share` of every class by group.
 
-    Synthetic rows are training rows wherever their parent is one, and belong nowhere else.
+    Synthetic rows are training rows and nothing else; `guard` removes those of a golden or validation picture.
     """
     held = set(golden.table["path"])
     part = np.where(table["path"].isin(held), "golden", "train").astype(object)
     groups = set(golden.table["group"]) | set(table.loc[table["path"].isin(held), "group"])
-    original = table["parent"] == ""
-    rest = table[(part == "train") & original & ~table["group"].isin(groups)]
+    rest = table[(part == "train") & _original(table) & ~table["group"].isin(groups)]
     counts = rest["label"].value_counts()
     quota = {label: max(round(n * cfg.val_share), 1) for label, n in counts.items()}
     chosen = rest[draw(rest, quota, cfg.split_seed + 1)]

@@ -27,8 +27,9 @@ class Step:
         self, model: nn.Module, objective, cfg, steps: int, processes: Accelerator, say: Callable[[str], None]
     ):
         self.plain, self.objective, self.clip, self.processes, self.say = model, objective, cfg.clip, processes, say
-        self.optimizer = processes.prepare(optim.optimizer(model, cfg))
-        self.schedule = optim.schedule(self.optimizer.optimizer, cfg, steps)
+        optimizer = optim.optimizer(model, cfg)
+        self.schedule = optim.schedule(optimizer, cfg, steps)  # first, or with fp16 it warns that `step` was replaced
+        self.optimizer = processes.prepare(optimizer)
         self.ema = optim.Ema(cfg.ema) if cfg.ema else None
         self.parts = cfg.accumulation
 
@@ -50,14 +51,14 @@ class Step:
                 means = self.forward_backward(inputs, targets)
                 break
             except torch.OutOfMemoryError:
-                self._halve(inputs)
+                pass  # its traceback holds on to the failed pass's tensors: memory is freed only outside of this block
+            self._halve(inputs)
         if self.clip:
             self.processes.clip_grad_norm_(self.trained, self.clip)
         self.optimizer.step()
-        if not self.processes.optimizer_step_was_skipped:  # fp16 skips a step whose gradient overflowed
-            self.schedule.step()
-            if self.ema:
-                self.ema.update(self.moving)
+        self.schedule.step()  # also where fp16 overflowed and the fused optimizer moved nothing: it ends with training
+        if self.ema:
+            self.ema.update(self.moving)
         self.optimizer.zero_grad()
         return means
 
@@ -98,7 +99,7 @@ class Step:
         """Takes up what `state` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        self.parts = state["parts"]
+        self.parts = max(self.parts, state["parts"])
         if self.processes.scaler and state["scaler"]:
             self.processes.scaler.load_state_dict(state["scaler"])
         if self.ema:
@@ -110,7 +111,7 @@ class Step:
             raise OutOfMemory(
                 f"out of memory with two pictures of {tuple(inputs.shape[1:])} at a time: choose a smaller backbone or "
                 "img_size, or freeze more (trainable)."
-            ) from None
+            )
         self.parts *= 2
         self.optimizer.zero_grad()
         if torch.cuda.is_available():

@@ -18,13 +18,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm.auto import tqdm
 
 from emohelpers import files
 
 THUMB = 16  # side of the grey thumbnail behind `thumbs`
 PART = 1024  # pictures between two savings of the progress
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # how Pillow says that it cannot read a file
 _VERSION = 1  # raise when decoding or resizing changes: an old store is then made again
 
 
@@ -44,7 +45,7 @@ def decode(data: bytes) -> np.ndarray:
                 turned = turned.convert("RGBA")
                 turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
             return np.asarray(turned.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UnreadableImage(str(error).split(" <")[0] or type(error).__name__) from error
 
 
@@ -55,9 +56,10 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
-    """THE eval resize of the suite: shorter side to `side`, centre crop; (H, W, 3) -> (side, side, 3) uint8.
+    """Centre crop, then `side` pixels: (H, W, 3) -> (side, side, 3) uint8, for every use alike.
 
-    Area averaging when shrinking (no aliasing), bicubic when enlarging; training, export and prediction all use it.
+    Area averaging when shrinking (no aliasing), bicubic when enlarging. What the model sees of the square is for
+    `images.Preprocess.evaluate` and `images.augment`.
     """
     height, width = picture.shape[:2]
     cut = min(height, width)
@@ -112,7 +114,7 @@ def side_for(dataset, cfg, sample: int = 64) -> int:
         try:
             with Image.open(dataset.root / path) as picture:  # reads the header only
                 shorter.append(min(picture.size))
-        except (OSError, UnidentifiedImageError):
+        except BROKEN:
             continue  # told by `build`, with all the others
     wanted = round(cfg.img_size * cfg.eval_zoom)
     return min(wanted, max(shorter, default=wanted))
@@ -133,7 +135,8 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
     index = _Index.read(home, len(paths))
     if not index.created:
         _reserve(home, (len(paths), side, side, 3))
-    todo = [i for i, stamp in enumerate(stamps) if index.stamps[i] != stamp]
+    # What could not be read is tried again: the reason may have been the disk or a permission, not the file.
+    todo = [i for i, stamp in enumerate(stamps) if index.stamps[i] != stamp or i in index.reasons]
     if todo:
         array = np.load(home / "pixels.npy", mmap_mode="r+")
         _fill(array, index, dataset.root, paths, stamps, todo, home, workers)

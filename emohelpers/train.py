@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -62,7 +63,8 @@ def fit(
         folder: gets `history.csv`, the checkpoint and `checkpoints/<run>/{last,best-<epoch>}.pth`.
 
     Raises:
-        TrainingError: NaN or infinite loss, unknown monitor, unusable card; each says what to do.
+        TrainingError: NaN or infinite loss, unknown monitor or tracker, a damaged checkpoint; each says what to do.
+        UnusableDevice, OutOfMemory: the card or its memory will not do.
     """
     run = _Run(model, training, validation, objective, cfg, Path(folder), name, quiet)
     return run.go()
@@ -111,6 +113,8 @@ class _Run:
         self.processes = devices.accelerator(cfg.precision, trackers=cfg.trackers, folder=folder)
         self.cfg, self.objective, self.folder, self.name = cfg, objective, folder, name
         self.mute = quiet or not self.processes.is_main_process
+        if lost := {*cfg.trackers} - {"all", *map(str, self.processes.log_with)}:  # accelerate itself is silent
+            raise TrainingError(f"trackers: {', '.join(sorted(lost))} not installed. Install them, or leave them out.")
         known = [f"val_{figure}" for figure in objective.figures]
         if cfg.monitor not in known:
             raise TrainingError(f"monitor={cfg.monitor!r} is not measured. Choose one of: {', '.join(known)}")
@@ -121,11 +125,14 @@ class _Run:
         if cfg.channels_last and any(isinstance(m, nn.Conv2d) for m in model.modules()):
             model.to(memory_format=torch.channels_last)
         if self.processes.num_processes > 1 and self.processes.device.type == "cuda":
-            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = convert_sync_batchnorm(model)  # timm's: torch's would drop the activations inside its norms
         self.model, self.steps = model.to(self.processes.device), cfg.epochs * len(training)
         self.step = Step(self.model, objective, cfg, self.steps, self.processes, self.say)
         self.stages = {0: cfg.trainable, **cfg.unfreeze}
-        self.moved: set[str] = set()  # names of what has ever been trained: only these are checkpointed
+        self.moved: set[str] = set()  # names of what is trained in any stage: these are checkpointed from the start,
+        for stage in self.stages.values():  # or an early best epoch would come back with a trunk trained later
+            models.freeze(self.model, stage)
+            self.moved |= set(models.moving(self.model))
         self.history: list[dict[str, Any]] = []
         self.resumed_at, self.status, self.best = 0, "running", None
         self.bar = tqdm(total=self.steps, unit="step", mininterval=5, leave=False, disable=self.mute)
@@ -163,9 +170,7 @@ class _Run:
 
     def _enter(self, epoch: int) -> str:
         """The stage of this epoch: what is trained from now on."""
-        phase = self.step.train(self.stages[max(start for start in self.stages if start <= epoch)])
-        self.moved |= set(self.step.moving)
-        return phase
+        return self.step.train(self.stages[max(start for start in self.stages if start <= epoch)])
 
     def _pass(self, epoch: int) -> dict[str, float]:
         """One pass over the training part: means of the epoch, and the last step's learning rates."""
@@ -240,7 +245,10 @@ class _Run:
 
     def _resume(self) -> None:
         last = self.home / "last.pth"
-        if not last.is_file() and not self._fetch():
+        if self.processes.is_main_process and not last.is_file():
+            self._fetch()
+        self.processes.wait_for_everyone()  # all look for the file only when it is whole
+        if not last.is_file():
             return
         try:
             state = torch.load(last, map_location="cpu", weights_only=True)
@@ -251,21 +259,19 @@ class _Run:
                 f"{last} cannot be resumed, it is damaged or of another model ({str(error)[:150]}). "
                 f"Restore it, or remove {self.home} to train from the start."
             ) from error
-        self.moved, self.history, self.status = set(state["weights"]), state["history"], state["status"]
+        self.history, self.status = state["history"], state["status"]
         self.best, self.resumed_at = self.history[state["best_epoch"] - 1], len(self.history)
         self.bar.update(len(self.history) * len(self.training))
         self.say(f"Resumed after epoch {len(self.history)} of {self.cfg.epochs} from {last}.")
 
-    def _fetch(self) -> bool:
+    def _fetch(self) -> None:
         """Takes this very run over from an attached earlier output (a Kaggle session starts with an empty folder)."""
         inside = f"checkpoints/{self.key}/last.pth"
         found = paths.attached(inside, [self.folder.name, f"{self.folder.parent.name}/{self.folder.name}", ""])
-        if found and self.processes.is_main_process:
+        if found:
             for file in sorted(found.parent.iterdir()):  # best before last: without `last` it is no run
                 files.write_bytes(self.home / file.name, file.read_bytes())
             self.say(f"Taken over from {found.parent}.")
-        self.processes.wait_for_everyone()
-        return found is not None
 
     def _put(self, weights: dict[str, torch.Tensor]) -> None:
         self.model.load_state_dict({**self.model.state_dict(), **weights}, strict=True)

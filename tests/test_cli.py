@@ -17,7 +17,7 @@ from emohelpers import notebooks, runs
 from emohelpers.cli import main
 from emohelpers.notebooks import METADATA, RECEIPT, NotebookError
 
-PLAIN = "SEED = 1\nRATE = 0.5\nNAMES = []\nDATASET_ROOT = ''"
+PLAIN = "SEED = 1\nRATE = 0.5\nNAMES = []\nDATASET_ROOT = ''\nOVERRIDES = {}"
 WRITE = "from pathlib import Path\n"
 
 
@@ -133,7 +133,7 @@ def test_a_failure_is_shown_and_others_go_on(place: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["run", "--param", "SEDE=1"], "01_a has no parameter SEDE; it has SEED, RATE, NAMES, DATASET_ROOT"),
+        (["run", "--param", "SEDE=1"], "01_a has no parameter SEDE; it has SEED, RATE, NAMES, DATASET_ROOT, OVERRIDES"),
         (["run", "--param", "SEED=one"], "SEED = 'one' is not of the type of its default 1"),
         (["run", "--param", "DATASET_ROOT=2024"], "for a text"),
         (["run", "--param", "NAMES=[1"], "is not JSON"),
@@ -171,9 +171,10 @@ def test_order_puts_prerequisites_first(place: Path) -> None:
     assert notebooks.order(books, notebooks.choose(books, ["1"])) == ["03_c", "01_a"]
 
 
-def test_own_data_never_goes_to_the_demo_run(place: Path) -> None:
+@pytest.mark.parametrize("given", ["DATASET_ROOT=faces", 'OVERRIDES={"manifest": "my.yaml"}'])
+def test_own_data_never_goes_to_the_demo_run(place: Path, given: str) -> None:
     write(place, "01_a", "1")
-    assert main(["run", "--param", "DATASET_ROOT=faces"]) == 0
+    assert main(["run", "--param", given]) == 0
     assert [p.name for p in (place / "outputs").iterdir()] == ["full"]
 
 

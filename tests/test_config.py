@@ -59,6 +59,12 @@ def test_auto_is_demo_only_where_there_is_neither_data_nor_a_host(monkeypatch, h
     assert make(Baseline, "demo", dataset_root=root).preset == "demo", "what is asked for wins"
 
 
+def test_a_manifest_of_ones_own_is_data_and_not_the_demo(monkeypatch):
+    monkeypatch.setattr(paths, "host", lambda: "")
+    assert make(Baseline, manifest="my_faces.yaml").preset == "full"
+    assert make(Baseline, manifest="demo_faces").preset == "demo"
+
+
 def test_a_preset_among_the_values_is_refused():
     assert "give it as PRESET" in refused("full", preset="demo")
 

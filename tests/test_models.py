@@ -150,3 +150,11 @@ def test_a_checkpoint_of_another_order_architecture_or_kind_is_refused(tmp_path)
     for file in ("other.pth", "text.pth"):
         with pytest.raises(models.WeightsError, match=f"{file} is not a checkpoint of this suite"):
             models.load(tmp_path / file)
+
+
+@pytest.mark.parametrize(
+    "backbone, told", [("deit_tiny_distilled_patch16_224", "not the one classifier"), ("dpn48b", "not linear")]
+)
+def test_a_net_whose_head_cannot_be_replaced_says_so(backbone, told):
+    with pytest.raises(models.WeightsError, match=f"{backbone}.*{told}"):
+        models.build(settings(backbone=backbone, weights="random", trainable="all"), EMOTIONS)

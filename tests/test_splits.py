@@ -170,6 +170,28 @@ def test_synthetic_rows_are_training_rows_only(tangled):
     assert (synthetic["split"] == "train").all() and leaks.left == 0
 
 
+def test_synthetic_rows_are_never_drawn_and_change_no_golden_set(data, tmp_path):
+    """A table may say that a picture was made and not from which: then it is a training picture too."""
+    table, pixels, _ = data
+    made = table.assign(source=np.where(np.arange(len(table)) % 4 == 0, "synthetic", "original"))
+    golden = splits.golden(made, pixels, settings(), tmp_path, "bars")
+    done = splits.split(made, golden, settings())
+    assert set(done.loc[done["source"] == "synthetic", "split"]) == {"train"}
+    fewer = made[(made["source"] == "original") | (np.arange(len(made)) % 8 == 0)].reset_index(drop=True)
+    assert splits.golden(fewer, pixels, settings(), tmp_path, "bars").file == golden.file
+
+
+def test_a_named_golden_set_is_kept_in_the_run_under_the_suites_name(data, tmp_path):
+    table, pixels, _ = data
+    first = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    mine = tmp_path / "mine.csv"
+    mine.write_bytes(first.file.read_bytes())
+    mine.with_suffix(".json").write_bytes(first.file.with_suffix(".json").read_bytes())
+    named = splits.golden(table, pixels, settings(testset_csv=str(mine)), tmp_path, "bars")
+    assert named.save(tmp_path / "run").name == "testset_saved.csv"
+    assert splits.golden(table, pixels, settings(testset_csv=str(tmp_path / "run" / "testset_saved.csv")), tmp_path, "")
+
+
 def test_stamp_says_what_the_set_is(data, tmp_path):
     table, pixels, _ = data
     golden = splits.golden(table, pixels, settings(), tmp_path, "bars")

@@ -60,6 +60,16 @@ def test_what_is_not_a_whole_picture_is_listed_and_never_black_without_notice(tm
     assert list(store.build(folder, 32, tmp_path / "cache").unreadable) == [bad], "forgotten by the second run"
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom a file can be closed to")
+def test_a_picture_that_was_closed_is_read_when_it_is_opened(tmp_path):
+    folder = pictures.write(tmp_path / "in", each=1)
+    closed = folder.root / folder.table["path"][0]
+    closed.chmod(0)
+    assert len(store.build(folder, 32, tmp_path / "cache").unreadable) == 1
+    closed.chmod(0o600)
+    assert store.build(folder, 32, tmp_path / "cache").unreadable == {}
+
+
 def test_a_missing_file_is_named_as_missing(tmp_path):
     folder = pictures.write(tmp_path / "in", each=2)
     gone = folder.table["path"][0]

@@ -1,4 +1,5 @@
 import copy
+import importlib.util
 import json
 import random
 import signal
@@ -152,6 +153,16 @@ def test_stages_keep_optimizer_and_schedule_and_frozen_parts_still(tmp_path, ema
     assert not torch.equal(model.state_dict()["blocks.5.mlp.fc1.weight"], start["blocks.5.mlp.fc1.weight"])
 
 
+def test_the_best_epoch_comes_back_whole_though_more_was_trained_after_it(tmp_path):
+    model, *rest, cfg = training_job.job(tmp_path, epochs=3)
+    cfg = cfg.model_copy(update={"trainable": 0, "unfreeze": {1: "all"}, "min_delta": 5.0})  # epoch 1 stays the best
+    start = copy.deepcopy(model.state_dict())
+    done = train.fit(model, *rest, cfg, tmp_path / "out", quiet=True)
+    assert done.best["epoch"] == 1 and len(done.history) == 3
+    trunk = [name for name in start if not name.startswith("head.")]
+    assert all(torch.equal(done.model.state_dict()[name], start[name]) for name in trunk)
+
+
 def test_checkpoints_of_a_frozen_trunk_hold_only_what_moved(tmp_path):
     model, *rest, cfg = training_job.job(tmp_path, epochs=1)
     cfg = cfg.model_copy(update={"trainable": 1})
@@ -269,6 +280,13 @@ def test_two_processes_train_to_the_end(tmp_path):
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.count("Epoch  2/2") == 1, "the epoch line belongs to one process"
     assert models.load(tmp_path / "out" / "best.pth", classes=EMOTIONS)
+
+
+def test_a_tracker_that_is_not_installed_is_an_error(tmp_path):
+    if importlib.util.find_spec("aim"):
+        pytest.skip("aim is installed here")
+    with pytest.raises(train.TrainingError, match="aim not installed"):
+        fit(tmp_path, trackers=("aim",))
 
 
 def test_trackers_get_the_figures(tmp_path):

@@ -81,21 +81,23 @@ def _skull(flat, lift, p: Person, halves) -> None:
     low = hairline + 0.12 + 0.28 * p.fringe
     part = 0.5 if p.style == "side" else 0.0
     flat["fringe"] = curve([(-0.92 * w, -0.72), (-0.4, hairline - 0.12), (0.4, hairline - 0.12), (0.92 * w, -0.72),
-                            (0.5 + part * 0.3, low - 0.1 * part), (0.1, low - 0.05), (-0.45, low + 0.06 * part)], 4)
+                            (0.5 + part * 0.3, low - 0.1 * part), (0.1, low - 0.05), (-0.45, low + 0.06 * part)],
+                           4)  # fmt: skip
     length = {"long": 1.9, "bob": 0.95, "scarf": 1.7}.get(p.style, 0.1)
     wide = w * (1.12 + p.volume) + (0.12 if p.style == "curly" else 0)
     flat["mane"] = curve([(0, top - 0.02), (0.8 * wide, top + 0.22), (1.05 * wide, -0.5), (1.08 * wide, length * 0.6),
                           (0.85 * wide, length), (-0.85 * wide, length), (-1.08 * wide, length * 0.6),
-                          (-1.05 * wide, -0.5), (-0.8 * wide, top + 0.22)], 4)
+                          (-1.05 * wide, -0.5), (-0.8 * wide, top + 0.22)], 4)  # fmt: skip
     lift["mane"] = -0.7
     flat["bun"] = ellipse(0, top - 0.1, 0.36, 0.3)
     lift["bun"] = -0.6
     flat["beard"] = np.concatenate([flat["jaw"], curve([(0.8 * jaw, 0.42), (0.5, 0.62), (0.16, 0.52), (-0.16, 0.52),
-                                                       (-0.5, 0.62), (-0.8 * jaw, 0.42)], 3, closed=False)])
+                                                       (-0.5, 0.62), (-0.8 * jaw, 0.42)], 3, closed=False)]
+    )  # fmt: skip
     flat["forehead_lines"] = np.concatenate([
         curve([(-0.5, y + 0.03), (-0.25, y), (0, y + 0.015), (0.25, y), (0.5, y + 0.03)], 3, closed=False)
         for y in (p.brow_y - 0.17, p.brow_y - 0.27, p.brow_y - 0.37)
-    ])
+    ])  # fmt: skip
     flat["chin_boss"] = ellipse(0, p.chin - 0.16, 0.17, 0.1)
 
 
@@ -158,14 +160,14 @@ def _nose(flat, lift, p: Person, halves) -> None:
     flat["nose_bridge"] = np.array([(-0.05, top), (0.05, top), (0.07, tip - 0.1), (-0.07, tip - 0.1)])
     lift["nose_bridge"] = 0.14
     flat["nose_base"] = curve([(-w, tip), (-w * 0.62, tip + 0.06), (-0.03, tip + 0.1), (0.03, tip + 0.1),
-                               (w * 0.62, tip + 0.06), (w, tip)], 3, False)
+                               (w * 0.62, tip + 0.06), (w, tip)], 3, False)  # fmt: skip
     lift["nose_base"] = 0.1
     for (side, name), a in zip(SIDES, halves, strict=True):
         up = 0.06 * a[9] + 0.03 * a[10]
         flat[f"nostril_{name}"] = ellipse(side * w * 0.5, tip + 0.055 - up * 0.4, 0.06, 0.032, 12)
         lift[f"nostril_{name}"] = 0.15
         flat[f"ala_{name}"] = _mirror(curve([(w * 0.8, tip - 0.12 - up), (w * 1.12, tip - 0.02 - up),
-                                             (w * 0.95, tip + 0.07 - up)], 3, False), side)
+                                             (w * 0.95, tip + 0.07 - up)], 3, False), side)  # fmt: skip
         lift[f"ala_{name}"] = 0.08
         slope = [(0.09, p.eye_y - 0.05), (0.12, tip - 0.2), (w, tip - 0.08), (w * 0.5, tip)]
         flat[f"nose_side_{name}"] = _mirror(slope, side)
@@ -173,11 +175,11 @@ def _nose(flat, lift, p: Person, halves) -> None:
     y = p.eye_y - 0.02
     flat["nose_wrinkles"] = np.concatenate([
         curve([(-0.12, y + d + 0.035), (0, y + d - 0.02), (0.12, y + d + 0.035)], 3, False) for d in (0.0, 0.085, 0.17)
-    ])
+    ])  # fmt: skip
     lift["nose_wrinkles"] = 0.1
     flat["nose"] = np.array([(-0.09, p.eye_y - 0.08), (0.09, p.eye_y - 0.08), (0.14, tip - 0.2), (w * 1.2, tip - 0.06),
                              (w * 1.05, tip + 0.1), (0, tip + 0.16), (-w * 1.05, tip + 0.1), (-w * 1.2, tip - 0.06),
-                             (-0.14, tip - 0.2)])
+                             (-0.14, tip - 0.2)])  # fmt: skip
     lift["nose"] = 0.12
 
 
@@ -239,7 +241,8 @@ def _mouth(flat, p: Person, halves) -> None:
         nose = p.eye_y + p.nose_l + 0.1 - 0.06 * a[9]
         bulge = 0.06 * a[12] + 0.03 * a[9]
         flat[f"fold_{name}"] = _mirror(curve([(p.nose_w * 1.25, nose), (p.nose_w * 1.6 + bulge + 0.06, nose + 0.12),
-                                              (cx + 0.1, cy - 0.06), (cx + 0.11, cy + 0.06)], 3, False), side)
+                                              (cx + 0.1, cy - 0.06), (cx + 0.11, cy + 0.06)], 3, False),
+                                       side)  # fmt: skip
 
 
 def _cheek(flat, p: Person, a: dict[int, float], side: int, name: str) -> None:
