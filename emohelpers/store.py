@@ -13,11 +13,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -133,13 +135,15 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
     key = hashlib.sha256(json.dumps([_VERSION, side, str(dataset.root), paths]).encode()).hexdigest()[:16]
     home = Path(folder) / f"{dataset.name}-{side}px-{key}"
     index = _Index.read(home, len(paths))
-    if not index.created:
-        _reserve(home, (len(paths), side, side, 3))
-    # What could not be read is tried again: the reason may have been the disk or a permission, not the file.
-    todo = [i for i, stamp in enumerate(stamps) if index.stamps[i] != stamp or i in index.reasons]
-    if todo:
-        array = np.load(home / "pixels.npy", mmap_mode="r+")
-        _fill(array, index, dataset.root, paths, stamps, todo, home, workers)
+    if not index.created or index.todo(stamps):
+        _writable(home, len(paths) * side * side * 3)
+        with FileLock(home.with_suffix(".lock")):  # a second process waits, then finds it done
+            index = _Index.read(home, len(paths))
+            if not index.created:
+                _reserve(home, (len(paths), side, side, 3))
+            if todo := index.todo(stamps):
+                array = np.load(home / "pixels.npy", mmap_mode="r+")
+                _fill(array, index, dataset.root, paths, stamps, todo, home, workers)
     bad = {paths[i]: reason for i, reason in index.reasons.items()}
     frozen = np.load(home / "pixels.npy", mmap_mode="r")
     return Pixels(paths, frozen, list(index.sha256), index.thumbs, bad)
@@ -201,17 +205,30 @@ def _stamps(root: Path, paths: list[str]) -> list[str]:
 def _reserve(home: Path, shape: tuple[int, ...]) -> None:
     """Makes pixels.npy with all of its blocks: a sparse map that meets a full disk later ends the process (SIGBUS)."""
     file, size = home / "pixels.npy", math.prod(shape)
-    try:
-        home.mkdir(parents=True, exist_ok=True)
+    with _told(home, size):
         if (free := shutil.disk_usage(home).free) < size * 1.05:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
-        array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-        if hasattr(os, "posix_fallocate"):  # not on a Mac
-            with file.open("rb+") as blocks:
-                os.posix_fallocate(blocks.fileno(), 0, array.offset + size)
+        try:
+            array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+            if hasattr(os, "posix_fallocate"):  # not on a Mac
+                with file.open("rb+") as blocks:
+                    os.posix_fallocate(blocks.fileno(), 0, array.offset + size)
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
+
+
+def _writable(home: Path, size: int) -> None:
+    with _told(home, size):
+        home.mkdir(parents=True, exist_ok=True)
+        home.with_suffix(".lock").touch()
+
+
+@contextmanager
+def _told(home: Path, size: int) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        if os.path.exists(file):
-            file.unlink()
         raise OSError(
             error.errno,
             f"decoded pictures need {size / 1e9:.2f} GB below {home}: {error.strerror}. Free some space, choose a "
@@ -228,6 +245,10 @@ class _Index:
     thumbs: np.ndarray
     reasons: dict[int, str]
     created: bool
+
+    def todo(self, stamps: list[str]) -> list[int]:
+        """Rows to decode; what could not be read is tried again, since the disk or a permission may have been why."""
+        return [i for i, stamp in enumerate(stamps) if self.stamps[i] != stamp or i in self.reasons]
 
     @classmethod
     def read(cls, home: Path, n: int) -> "_Index":

@@ -33,7 +33,7 @@ def test_store_holds_what_the_files_hold(tmp_path):
 def test_a_second_build_decodes_nothing_and_a_changed_file_is_decoded_again(tmp_path):
     data = pictures.write(tmp_path / "in", each=2)
     first = store.build(data, 32, tmp_path / "cache")
-    home = next((tmp_path / "cache").iterdir())
+    home = next(p for p in (tmp_path / "cache").iterdir() if p.is_dir())
     before = (home / "index.json").stat().st_mtime_ns
     store.build(data, 32, tmp_path / "cache")
     assert (home / "index.json").stat().st_mtime_ns == before
@@ -134,7 +134,7 @@ def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
     time.sleep(0.6)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    home = next((tmp_path / "cache").iterdir())
+    home = next(p for p in (tmp_path / "cache").iterdir() if p.is_dir())
     done = sum(bool(stamp) for stamp in store._Index.read(home, len(folder.table)).stamps)
     assert 0 < done < len(folder.table), "the kill came too early or too late to test anything"
     pixels = store.build(folder, 32, tmp_path / "cache")
@@ -156,3 +156,29 @@ def test_the_store_keeps_what_the_model_sees_and_no_more_than_there_is(tmp_path,
     cfg = config.make(config.Baseline, "demo", img_size=img_size, eval_zoom=zoom)
     (folder.root / folder.table["path"][0]).write_bytes(b"")  # what cannot be read does not decide
     assert store.side_for(folder, cfg) == kept
+
+
+def test_two_processes_that_build_one_store_both_get_it_whole(tmp_path):
+    folder = pictures.write(tmp_path / "in", each=40)
+    script = textwrap.dedent(
+        f"""
+        import sys
+        sys.path.insert(0, {os.path.dirname(pictures.__file__)!r})
+        from pathlib import Path
+        import pictures
+        from emohelpers import store
+        store.PART = 8
+        sys.stdin.readline()
+        pixels = store.build(pictures.known(Path({str(folder.root)!r}), each=40), 32, {str(tmp_path / "cache")!r})
+        print(pixels.array.sum(), len(pixels.unreadable))
+        """
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([sys.executable, "-c", script], **pipes) for _ in range(2)]
+    for process in both:  # both have imported when the starting shot falls
+        process.stdin.write("\n")
+        process.stdin.flush()
+    told = [process.communicate()[0].split() for process in both]
+    alone = store.build(folder, 32, tmp_path / "alone")
+    assert [process.returncode for process in both] == [0, 0]
+    assert told[0] == told[1] == [str(alone.array.sum()), "0"]
