@@ -94,7 +94,7 @@ class Training(_Frozen):
     clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0: off
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively
     channels_last: bool = True  # memory format of convolutional nets
-    time_budget_h: Positive | None = None  # hours of this process; stops cleanly before, to be resumed
+    time_budget_h: Positive | None = None  # hours of this process, stops cleanly before; SESSION_HOURS when hosted
     trackers: tuple[str, ...] = ()  # "tensorboard", "wandb", ...: by accelerate
     crop_scale: tuple[Share, Share] = (0.8, 1.0)  # share of the area
     crop_ratio: tuple[Positive, Positive] = (0.9, 1.11)  # width / height of the crop
@@ -113,9 +113,11 @@ class Baseline(Training, Model, Data):
     manifest: str = "affectnet"
 
 
+SESSION_HOURS = 11.5  # Kaggle ends a session after 12 hours, Colab at about 12; elsewhere nothing ends by itself
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "Baseline": {
-        "full": {"time_budget_h": 11.5},
+        "full": {},
         "demo": {
             "manifest": "demo_faces",
             "backbone": "test_vit",
@@ -151,7 +153,8 @@ def make(kind: type[T], preset: str = "auto", /, **values: Any) -> T:
     presets = PRESETS[kind.__name__]
     if preset not in presets:
         raise ConfigError(f"PRESET = {preset!r} is not one of 'auto', {', '.join(map(repr, presets))}")
-    merged = {**presets[preset], **values, "preset": preset}
+    limit = {"time_budget_h": SESSION_HOURS} if paths.host() and "time_budget_h" in kind.model_fields else {}
+    merged = {**presets[preset], **limit, **values, "preset": preset}
     for name, value in merged.items():
         if isinstance(value, list):
             merged[name] = tuple(value)

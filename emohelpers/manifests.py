@@ -34,6 +34,7 @@ class Dataset:
     demo: bool
     missing: list[str]  # paths without a picture; their rows stay until `check`
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason; after `check`: what was left out
+    traps: list[str] = field(default_factory=list)  # what the manifest warns of
 
 
 def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path = "") -> Dataset:
@@ -79,6 +80,7 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
         demo=bool(manifest.demo),
         missing=list(unreadable),
         unreadable=unreadable,
+        traps=manifest.traps,
     )
 
 

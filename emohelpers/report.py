@@ -106,7 +106,7 @@ def figures_table(figures: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows).T[["value", "low", "high", "n"]].round(3).astype({"n": int})
 
 
-def learned(figures: Mapping[str, Any], classes: pd.DataFrame, *, demo: bool) -> None:
+def learned(figures: Mapping[str, Any], classes: pd.DataFrame, *, demo: bool, status: str = "finished") -> None:
     """Prints what a run showed, in sentences that follow from its figures alone."""
     accuracy, f1, ece = figures["accuracy"], figures["macro_f1"], figures["ece"]
     ranked = classes.dropna(subset=["f1"]).sort_values("f1")
@@ -122,6 +122,10 @@ def learned(figures: Mapping[str, Any], classes: pd.DataFrame, *, demo: bool) ->
         f"Confidence and truth differ by {ece['value']:.3f} on average (ECE); a perfectly calibrated model would show "
         f"about {ece['floor']:.3f} on a set of this size.",
     ]
+    if status == "paused":
+        lines.insert(
+            0, "Training is paused, not finished: these are the figures so far. Run the notebook again to go on."
+        )
     if demo:
         lines.append("All of this is about drawn faces: it shows that the machinery works, and says nothing of people.")
     print("\n".join(lines))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import config, files
+from emohelpers import config, files, paths
 from emohelpers.store import Pixels
 
 NAME = "testset_saved.csv"  # of the golden set; seed 000
@@ -132,7 +132,8 @@ def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: s
     """
     sha = dict(zip(table["path"], (pixels.sha256[row] for row in pixels.rows(table["path"])), strict=True))
     if cfg.testset_csv:
-        return _verified(Path(cfg.testset_csv), table, sha)
+        remedy = "TESTSET_CSV must be a golden set that a run wrote, with its .json beside it; empty: one is drawn."
+        return _verified(paths.find_input(cfg.testset_csv, remedy=remedy), table, sha)
     real = table[_original(table)]
     content = zip(real["path"], real["label"], (sha[path] for path in real["path"]), strict=True)
     fingerprint = config.digest(sorted(content))[:8]
@@ -174,10 +175,14 @@ def _verified(file: Path, table: pd.DataFrame, sha: dict[str, str]) -> Golden:
             f"the golden set needs {file} and {stamp_file.name} beside it (its hash); one is missing. "
             "Copy both from the run that wrote them, or leave TESTSET_CSV empty."
         )
-    stamp = json.loads(stamp_file.read_text(encoding="utf-8"))
+    try:
+        stamp = json.loads(stamp_file.read_text(encoding="utf-8"))
+        protocol, written, notes = stamp["protocol"], stamp["sha256"], stamp["notes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SplitError(f"{stamp_file} is damaged ({error}). Restore it from the run that wrote it.") from error
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     remedy = f"Restore both files, or remove {file.parent} and train every model that was compared on it again."
-    if digest != stamp["sha256"]:
+    if digest != written:
         raise SplitError(
             f"{file} was changed after it was written (hash {digest[:12]}, was {stamp['sha256'][:12]}). {remedy}"
         )
@@ -195,7 +200,7 @@ def _verified(file: Path, table: pd.DataFrame, sha: dict[str, str]) -> Golden:
             f"{len(changed)} of {len(part)} pictures of the golden set {file} are not what they were:\n  {more}\n"
             f"Is this the same data set? {remedy}"
         )
-    return Golden(part, file, stamp["protocol"], digest, stamp["notes"])
+    return Golden(part, file, protocol, digest, notes)
 
 
 def _enough(part: pd.DataFrame, classes: Iterable[str], what: str, table: pd.DataFrame) -> None:

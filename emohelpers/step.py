@@ -77,6 +77,14 @@ class Step:
                 means[name] = means.get(name, 0) + value * share
         return means
 
+    def agree(self) -> None:
+        """All processes take over the first one's buffers: BatchNorm is synchronised on GPUs only."""
+        if self.processes.num_processes > 1:
+            parameters = {name for name, _ in self.plain.named_parameters()}
+            for tensors in (self.moving, self.ema.average if self.ema else {}):
+                for name in sorted(set(tensors) - parameters):
+                    torch.distributed.broadcast(tensors[name], 0)
+
     def averaged(self):
         """Inside this context the model holds the averaged weights, where there are any."""
         return self.ema.applied(self.moving) if self.ema else nullcontext()

@@ -88,6 +88,8 @@ def evaluate(
                 outputs.append(plain(inputs).float())
             targets.append(target)
             positions.append(torch.from_numpy(at))
+    if not outputs:
+        raise TrainingError(f"{len(batches.rows)} samples are too few for {processes.num_processes} processes")
     output, target, position = (torch.cat(parts) for parts in (outputs, targets, positions))
     if processes.num_processes > 1:
         position, output, target = (
@@ -129,6 +131,15 @@ class _Run:
         self.model, self.steps = model.to(self.processes.device), cfg.epochs * len(training)
         self.step = Step(self.model, objective, cfg, self.steps, self.processes, self.say)
         self.stages = {0: cfg.trainable, **cfg.unfreeze}
+        depths = [float("inf") if self.stages[at] == "all" else self.stages[at] for at in sorted(self.stages)]
+        if depths != sorted(depths):
+            raise TrainingError(
+                f"stages freeze again what was trained: {self.stages}. Each must unfreeze more (unfreeze)."
+            )
+        if cfg.batch_size % self.processes.num_processes:
+            raise TrainingError(
+                f"batch_size={cfg.batch_size} cannot be shared by {self.processes.num_processes} processes."
+            )
         self.moved: set[str] = set()  # names of what is trained in any stage: these are checkpointed from the start,
         for stage in self.stages.values():  # or an early best epoch would come back with a trunk trained later
             models.freeze(self.model, stage)
@@ -157,6 +168,7 @@ class _Run:
         started = time.monotonic()
         phase = self._enter(epoch)
         row = {"epoch": epoch + 1, "phase": phase, **self._pass(epoch)}
+        self.step.agree()
         with self.step.averaged():
             outputs, targets = evaluate(self.model, self.validation, processes=self.processes)
         row |= {f"val_{name}": value for name, value in self.objective.scores(outputs, targets).items()}

@@ -46,7 +46,13 @@ def test_full_is_the_originals_recipe():
         "head_dropout": 0.3, "schedule": "cosine", "monitor": "val_macro_f1",
     }  # fmt: skip
     assert {name: getattr(cfg, name) for name in recipe} == recipe
-    assert cfg.time_budget_h < 12, "a session ends after 12 hours"
+
+
+def test_only_a_session_that_ends_has_a_time_budget(monkeypatch):
+    assert make(Baseline, "full").time_budget_h is None
+    monkeypatch.setattr(paths, "host", lambda: "kaggle")
+    assert make(Baseline, "full").time_budget_h < 12
+    assert make(Baseline, "full", time_budget_h=3.0).time_budget_h == 3.0
 
 
 @pytest.mark.parametrize(

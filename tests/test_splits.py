@@ -90,6 +90,17 @@ def test_an_edited_golden_file_is_an_error(data, tmp_path):
         splits.golden(table, pixels, settings(), tmp_path, "bars")
 
 
+def test_a_damaged_stamp_and_a_missing_testset_are_told(data, tmp_path):
+    table, pixels, _ = data
+    golden = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    for text in ("{", "[]", '{"sha256": "1"}'):
+        golden.file.with_suffix(".json").write_text(text)
+        with pytest.raises(splits.SplitError, match="testset_saved.json is damaged.*Restore it"):
+            splits.golden(table, pixels, settings(), tmp_path, "bars")
+    with pytest.raises(FileNotFoundError, match="(?s)nowhere.csv.*Places tried.*TESTSET_CSV must be"):
+        splits.golden(table, pixels, settings(testset_csv="nowhere.csv"), tmp_path, "bars")
+
+
 def test_changed_pictures_or_labels_behind_a_golden_file_are_an_error(data, tmp_path):
     table, pixels, folder = data
     golden = splits.golden(table, pixels, settings(), tmp_path, "bars")

@@ -183,6 +183,11 @@ def test_a_loss_is_monitored_downwards(tmp_path):
     assert done.best["val_loss"] == done.history["val_loss"].min()
 
 
+def test_stages_only_ever_unfreeze(tmp_path):
+    with pytest.raises(train.TrainingError, match="freeze again what was trained"):
+        fit(tmp_path, unfreeze={1: 0})
+
+
 def test_an_unknown_monitor_names_what_is_measured(tmp_path):
     with pytest.raises(train.TrainingError, match=r"monitor='val_f1' is not measured.*val_macro_f1"):
         fit(tmp_path, monitor="val_f1")
