@@ -35,7 +35,8 @@ def main(args):
     torch.manual_seed(args.seed)
     table = pd.read_csv(args.splits)
     classes = sorted(table["label"].unique())
-    model = timm.create_model(f"local-dir:{args.weights}", pretrained=True, num_classes=len(classes))
+    model = timm.create_model(f"local-dir:{args.weights}", pretrained=True)
+    model.classifier = nn.Linear(model.num_features, len(classes))  # timm's own start of this head costs it dearly
     data = timm.data.resolve_model_data_config(model)
     end = [transforms.ToTensor(), transforms.Normalize(data["mean"], data["std"])]
     crop = transforms.RandomResizedCrop(args.size, scale=(0.7, 1.0), ratio=(0.9, 1.11))
