@@ -1,4 +1,4 @@
-"""docs/baseline_demo.png from the figures that `make run NB=01` wrote: python scripts/readme_picture.py"""
+"""docs/baseline_demo.jpg from the figures that `make run NB=01` wrote: python scripts/readme_picture.py"""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from PIL import Image
 
 from emohelpers import files, paths
 
-WIDTH, GAP = 1100, 12
+WIDTH, GAP = 1200, 12
 
 
 def main() -> None:
@@ -22,8 +22,8 @@ def main() -> None:
     page.paste(top, (0, 0))
     page.paste(low[0], (0, top.height + GAP))
     page.paste(low[1], (low[0].width + GAP, top.height + GAP))
-    with files.replace(Path(__file__).parents[1] / "docs" / "baseline_demo.png") as temp:
-        page.quantize(160, dither=Image.Dither.NONE).save(temp, optimize=True)
+    with files.replace(Path(__file__).parents[1] / "docs" / "baseline_demo.jpg") as temp:
+        page.save(temp, quality=82, optimize=True)
 
 
 if __name__ == "__main__":
