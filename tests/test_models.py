@@ -158,3 +158,20 @@ def test_a_checkpoint_of_another_order_architecture_or_kind_is_refused(tmp_path)
 def test_a_net_whose_head_cannot_be_replaced_says_so(backbone, told):
     with pytest.raises(models.WeightsError, match=f"{backbone}.*{told}"):
         models.build(settings(backbone=backbone, weights="random", trainable="all"), EMOTIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "convnext_base", "tf_efficientnet_b3_ns", "vit_base_patch16_224"])
+def test_full_size_backbones_take_a_step_in_their_last_stages_and_come_back_whole(tmp_path, name):
+    model = models.build(settings(backbone=name, img_size=224, head_width=512), EMOTIONS)
+    models.preprocess(model, side=224, zoom=1.0)
+    models.freeze(model, 2)
+    models.training_mode(model)
+    inputs = torch.randn(4, 3, 224, 224)
+    optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
+    model(inputs).square().mean().backward()
+    optimizer.step()
+    models.save(tmp_path / "m.pth", model)
+    back = models.load(tmp_path / "m.pth", classes=EMOTIONS, backbone=name)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(inputs), back.eval()(inputs))
