@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -114,16 +115,27 @@ def groups(manifest: Manifest, rows: Rows) -> list[str]:
         )
     keys += [list(table[name]) for name in ("{group}", *manifest.group.columns) if name in table.columns]
     keys.append([parent or path for parent, path in zip(table["parent"], table["path"], strict=True)])
-    edges, nodes = [], len(table)  # a row is a node, and so is each value of each key
+    return joined(list(table["path"]), keys)
+
+
+def joined(paths: Sequence[str], keys: Iterable[Sequence[str]], pairs: np.ndarray | None = None) -> list[str]:
+    """The first path of each row's group: rows with an equal value of a key, or in a pair, over any number of steps.
+
+    Args:
+        keys: each a value a row; an empty one joins nothing.
+        pairs: (m, 2) positions of rows that belong together.
+    """
+    edges, nodes = [np.empty((2, 0), int) if pairs is None else pairs.T], len(paths)
     for values in keys:
         code, known = pd.factorize(np.array(values, dtype=object))
         filled = np.array([value != "" for value in values])
+        # A row is a node, and so is each value of each key.
         edges.append(np.stack([np.flatnonzero(filled), nodes + code[filled]]))
         nodes += len(known)
     ends = np.concatenate(edges, axis=1)
     graph = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(nodes, nodes))
-    part = connected_components(graph, directed=False)[1][: len(table)]
-    first = {p: path for path, p in sorted(zip(table["path"], part, strict=True), reverse=True)}
+    part = connected_components(graph, directed=False)[1][: len(paths)]
+    first = {p: path for path, p in sorted(zip(paths, part, strict=True), reverse=True)}
     return [first[p] for p in part]
 
 

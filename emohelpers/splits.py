@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import config, files, paths
+from emohelpers import audit, config, files, paths
 from emohelpers.store import Pixels
 
 NAME = "testset_saved.csv"  # of the golden set; seed 000
@@ -77,28 +77,10 @@ def twins(thumbs: np.ndarray, likeness: float, among: np.ndarray | None = None) 
 
 def grouped(table: pd.DataFrame, pixels: Pixels, likeness: float) -> pd.DataFrame:
     """The table with groups joined wherever content is the same, pictures are twins, or one was made from the other."""
-    rows = pixels.rows(table["path"])
-    parent = np.arange(len(table))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    def join(keys: Iterable, known: dict) -> None:
-        for i, key in enumerate(keys):
-            if key:
-                j = known.setdefault(key, i)
-                parent[max(root(i), root(j))] = min(root(i), root(j))
-
-    join(table["group"], {})
-    join([pixels.sha256[row] for row in rows], {})
-    join(table["parent"], {path: i for i, path in enumerate(table["path"])})
-    for i, j in twins(pixels.thumbs[rows], likeness):
-        parent[max(root(i), root(j))] = min(root(i), root(j))
-    names = table["group"].to_numpy()
-    return table.assign(group=[names[root(i)] for i in range(len(table))])
+    paths, rows = list(table["path"]), pixels.rows(table["path"])
+    lineage = [parent or path for parent, path in zip(table["parent"], paths, strict=True)]
+    keys = [list(table["group"]), [pixels.sha256[row] for row in rows], lineage]
+    return table.assign(group=audit.joined(paths, keys, twins(pixels.thumbs[rows], likeness)))
 
 
 def draw(table: pd.DataFrame, quota: dict[str, int], seed: int) -> np.ndarray:
