@@ -27,7 +27,8 @@ BOOK = HERE.parents[1] / "notebooks" / "01_baseline_training.ipynb"
 SETTINGS = {  # what differs from the notebook's defaults: another net, at the size of the pictures
     "backbone": "mobilenetv2_100", "head": "linear", "trainable": "all", "img_size": 96, "golden": "stratified:0.15",
     "epochs": 10, "batch_size": 64, "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "ema": 0.998,
-    "patience": 0, "crop_scale": [0.7, 1.0], "saturation": 0.0, "erasing": 0.0, "label_smoothing": 0.05, "class_weight_power": 0.5,
+    "patience": 0, "crop_scale": [0.7, 1.0], "saturation": 0.0, "erasing": 0.0, "label_smoothing": 0.05,
+    "class_weight_power": 0.5,
 }  # fmt: skip
 
 
