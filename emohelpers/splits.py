@@ -119,12 +119,13 @@ def golden(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: s
     real = table[_original(table)]
     content = zip(real["path"], real["label"], (sha[path] for path in real["path"]), strict=True)
     fingerprint = config.digest(sorted(content))[:8]
-    protocol = f"{cfg.golden.replace(':', '')}-s{cfg.split_seed}"
+    kind, _, size = cfg.golden.partition(":")
+    cap = f"-cap{cfg.golden_cap:g}" if kind == "balanced" else ""
+    protocol = f"{kind}{size}{cap}-s{cfg.split_seed}"
     file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / NAME
     if file.is_file():
         return _verified(file, table, sha)
     counts = real["label"].value_counts()
-    kind, _, size = cfg.golden.partition(":")
     notes = []
     if kind == "balanced":
         quota = {label: min(int(size), int(n * cfg.golden_cap)) for label, n in counts.items()}

@@ -207,4 +207,4 @@ def test_stamp_says_what_the_set_is(data, tmp_path):
     table, pixels, _ = data
     golden = splits.golden(table, pixels, settings(), tmp_path, "bars")
     stamp = json.loads(golden.file.with_suffix(".json").read_text())
-    assert stamp["protocol"] == "balanced5-s42" and stamp["n"] == 40 and stamp["dataset"] == "bars"
+    assert stamp["protocol"] == "balanced5-cap0.2-s42" and stamp["n"] == 40 and stamp["dataset"] == "bars"
