@@ -282,7 +282,7 @@ def test_a_golden_file_that_was_edited(trained, tmp_path, monkeypatch):
     text = refused(tmp_path, kept, DATASET_ROOT=str(home / "faces"), TESTSET_CSV=str(copy))
     tells(text, f"{copy} was changed after it was written")
     text = refused(tmp_path, kept, DATASET_ROOT=str(home / "faces"), TESTSET_CSV=str(tmp_path / "none.csv"))
-    tells(text, f"needs {tmp_path / 'none.csv'}", "one is missing", "leave TESTSET_CSV empty")
+    tells(text, f"'{tmp_path / 'none.csv'}' was not found", "TESTSET_CSV must be a golden set", "empty: one is drawn")
 
 
 def test_a_checkpoint_of_another_label_order_or_architecture(trained, tmp_path):
