@@ -3,7 +3,7 @@
 No emotion label is seen: the faces show random mixtures of action units on people of other seeds than the demo's,
 so that the trunk knows faces in general, as ImageNet weights know pictures in general.
 
-    python scripts/pretrain_demo_trunk.py            # about 8 minutes on 2 cores, writes emohelpers/demo/trunk/
+    python scripts/pretrain_demo_trunk.py            # about 20 minutes on one core, writes emohelpers/demo/trunk/
 """
 
 import argparse
