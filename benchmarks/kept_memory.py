@@ -11,7 +11,7 @@ from rounds import ratio, report
 
 from emohelpers import devices
 
-ROUNDS, STEPS, BATCH, SIZE = 7, 5, 64, 96
+ROUNDS, STEPS, BATCH, SIZE = 5, 4, 64, 96
 
 
 def loop() -> float:
