@@ -1,4 +1,4 @@
-"""Every setting of every notebook, with its unit, its default and where the default comes from.
+"""Settings that notebooks share, with unit, default and its source; `recipes` makes a config of them for each notebook.
 
 A config is frozen and keyword-only. Unknown names, wrong types and impossible values raise `ConfigError`, all at once.
 `full` is the original's recipe; `demo` is the same path at the scale of two CPU cores and differs in values only.
@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,7 @@ class ConfigError(ValueError):
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    demo: ClassVar[dict[str, Any]] = {}  # what the preset "demo" sets otherwise: sizes alone
 
     def __str__(self) -> str:
         width = max(map(len, type(self).model_fields))
@@ -107,30 +108,7 @@ class Training(_Frozen):
     bootstrap: Annotated[int, Field(ge=100)] = 2000  # resamples behind every interval
 
 
-class Baseline(Training, Model, Data):
-    """Notebooks 01 and 03: ViT on AffectNet (seed 000)."""
-
-    manifest: str = "affectnet"
-
-
 SESSION_HOURS = 11.5  # Kaggle ends a session after 12 hours, Colab at about 12; elsewhere nothing ends by itself
-
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "Baseline": {
-        "full": {},
-        "demo": {
-            "manifest": "demo_faces",
-            "backbone": "test_vit",
-            "weights": "demo",
-            "img_size": 96,
-            "head_width": 64,
-            "epochs": 10,
-            "batch_size": 64,
-            "lr": 1e-3,
-            "bootstrap": 1000,
-        },
-    },
-}
 
 
 def chosen(preset: str, values: Mapping[str, Any]) -> str:
@@ -150,7 +128,7 @@ def make(kind: type[T], preset: str = "auto", /, **values: Any) -> T:
     if "preset" in values:
         raise ConfigError(f"preset = {values['preset']!r}: a setting of its own, give it as PRESET, not in OVERRIDES")
     preset = chosen(preset, values)
-    presets = PRESETS[kind.__name__]
+    presets = {"full": {}, "demo": kind.demo}
     if preset not in presets:
         raise ConfigError(f"PRESET = {preset!r} is not one of 'auto', {', '.join(map(repr, presets))}")
     limit = {"time_budget_h": SESSION_HOURS} if paths.host() and "time_budget_h" in kind.model_fields else {}

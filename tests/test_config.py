@@ -3,10 +3,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from emohelpers import config, paths
-from emohelpers.config import PRESETS, Baseline, ConfigError, make
+from emohelpers import config, paths, recipes
+from emohelpers.config import ConfigError, make
+from emohelpers.recipes import Baseline
 
-KINDS = [getattr(config, name) for name in PRESETS]
+KINDS = [kind for kind in vars(recipes).values() if isinstance(kind, type) and kind.__module__ == recipes.__name__]
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def test_every_default_is_a_valid_value(kind, preset):
 @pytest.mark.parametrize("kind", KINDS)
 def test_demo_and_full_differ_in_values_only(kind):
     full, demo = make(kind, "full"), make(kind, "demo")
-    assert set(PRESETS[kind.__name__]) == {"full", "demo"}
+    assert kind.demo
     assert {name: type(value) for name, value in full if name not in ("time_budget_h", "preset")} == {
         name: type(value) for name, value in demo if name not in ("time_budget_h", "preset")
     }

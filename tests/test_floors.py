@@ -12,7 +12,8 @@ import pytest
 HOME = Path(__file__).parents[1]
 PACKAGE = HOME / "emohelpers"
 FLOORS = {  # a new module is placed here, and in the picture of the README's "How it is built"
-    0: "labels paths files config locate layouts tables folders pixel_csv audit manifests store splits demo notebooks",
+    0: "labels paths files config recipes locate layouts tables folders pixel_csv audit manifests store splits demo "
+    "notebooks",
     1: "devices images audio models bootstrap metrics calibration comparison",
     2: "objectives optim step train frozen saga gan ranking",
     3: "explain export predict style figures report runs cli __main__",

@@ -5,7 +5,7 @@ import pictures
 import pytest
 import torch
 
-from emohelpers import config, images, store
+from emohelpers import config, images, recipes, store
 from emohelpers.labels import EMOTIONS
 
 HALF = images.Preprocess(side=32, img_size=32, zoom=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -142,7 +142,7 @@ def test_errors_of_the_background_thread_reach_the_caller(pixels):
 def test_parts_of_a_table_get_the_labels_of_their_pictures_and_only_training_is_augmented(pixels):
     label = [path.split("/")[0] for path in pixels.paths]
     table = pd.DataFrame({"path": pixels.paths, "label": label, "split": ["train", "val", "golden"] * 16})
-    cfg = config.make(config.Baseline, "demo", batch_size=4)
+    cfg = config.make(recipes.Baseline, "demo", batch_size=4)
     parts = images.by_split(table.sample(frac=1, random_state=0), pixels, HALF, EMOTIONS, cfg)
     assert set(parts) == {"train", "val", "golden"}
     for name, part in parts.items():

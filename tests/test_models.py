@@ -8,12 +8,12 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from emohelpers import config, images, models
+from emohelpers import config, images, models, recipes
 from emohelpers.labels import EMOTIONS
 
 
 def settings(**values):
-    return config.make(config.Baseline, "demo", **{"weights": "random", "trainable": "all", **values})
+    return config.make(recipes.Baseline, "demo", **{"weights": "random", "trainable": "all", **values})
 
 
 @pytest.fixture(scope="module")

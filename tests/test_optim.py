@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from emohelpers import config, models, objectives, optim
+from emohelpers import config, models, objectives, optim, recipes
 from emohelpers.labels import EMOTIONS
 
 
 def settings(**values):
-    return config.make(config.Baseline, "demo", **{"weights": "random", "trainable": "all", "lr": 0.01, **values})
+    return config.make(recipes.Baseline, "demo", **{"weights": "random", "trainable": "all", "lr": 0.01, **values})
 
 
 @pytest.fixture

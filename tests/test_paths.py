@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emohelpers import config, manifests, paths
+from emohelpers import config, manifests, paths, recipes
 from emohelpers.paths import InputNotFound, find_input, find_result, listing, run_folder
 
 WATCHERS: list[list[str]] = []
@@ -191,7 +191,7 @@ def test_colab_is_known_by_its_release_or_its_module(places, monkeypatch, sign):
 
 def test_full_without_data_says_which_data_set_to_attach(places, monkeypatch):
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
-    cfg = config.make(config.Baseline)
+    cfg = config.make(recipes.Baseline)
     assert cfg.preset == "full"
     with pytest.raises(manifests.ManifestError) as caught:
         manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)

@@ -7,7 +7,7 @@ import pictures
 import pytest
 from PIL import Image
 
-from emohelpers import config, splits, store
+from emohelpers import config, recipes, splits, store
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def data(tmp_path_factory):
 
 
 def settings(**values):
-    return config.make(config.Baseline, "full", **{"golden": "balanced:5", **values})
+    return config.make(recipes.Baseline, "full", **{"golden": "balanced:5", **values})
 
 
 def shared_groups(table):

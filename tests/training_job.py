@@ -8,7 +8,7 @@ import numpy as np
 import pictures
 import torch
 
-from emohelpers import config, images, models, objectives, store, train
+from emohelpers import config, images, models, objectives, recipes, store, train
 
 HARD = {  # everything that has state: averages, momentum, schedule, dropout, mixing, stages
     "weights": "random", "backbone": "test_vit", "trainable": "all", "img_size": 32, "epochs": 6, "batch_size": 16,
@@ -19,7 +19,7 @@ HARD = {  # everything that has state: averages, momentum, schedule, dropout, mi
 
 def job(folder: Path, **values):
     """Model, training and validation batches, objective and config of the small training."""
-    cfg = config.make(config.Baseline, "demo", **{**HARD, **values})
+    cfg = config.make(recipes.Baseline, "demo", **{**HARD, **values})
     made = (folder / "in").is_dir()  # two processes must not both write
     data = (pictures.known if made else pictures.write)(folder / "in", each=16)
     pixels = store.build(data, 32, folder / "cache")
