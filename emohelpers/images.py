@@ -58,6 +58,23 @@ class Preprocess:
         made = torch.addcmul(shift, flat.float(), scale)
         return made.view(n, height, width, 3).permute(0, 3, 1, 2)
 
+    @property
+    def warped(self) -> int:
+        """Pixels of the square that augmentation warps to: a third more than decoded holds what there is to see."""
+        return min(self.img_size, round(self.side * 4 / 3))
+
+    def enlarge(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(n, 3, warped, warped), channels-last in memory -> (n, 3, img_size, img_size), bilinear."""
+        out = self.img_size
+        if inputs.shape[-1] == out:
+            return inputs
+        if inputs.device.type != "cpu":
+            return F.interpolate(inputs, (out, out), mode="bilinear").contiguous(memory_format=torch.channels_last)
+        small, large = inputs.permute(0, 2, 3, 1).numpy(), torch.empty(len(inputs), out, out, 3)
+        for source, target in zip(small, large.numpy(), strict=True):
+            cv2.resize(source, (out, out), dst=target, interpolation=cv2.INTER_LINEAR)
+        return large.permute(0, 3, 1, 2)
+
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
         """(3,) scale and shift that take 0..255 to the model's input."""
         std = np.array(self.std, np.float32)
@@ -121,11 +138,12 @@ class Draws:
 
 
 def augment(squares: np.ndarray, draws: Draws, preprocess: Preprocess) -> np.ndarray:
-    """(n, s, s, 3) -> (n, img_size, img_size, 3) uint8 by OpenCV, the CPU's fastest way: one colour matrix and one
-    affine warp a picture; erased rectangles get the model's mean, which is zero after normalisation.
+    """(n, s, s, 3) -> (n, warped, warped, 3) uint8 by OpenCV, the CPU's fastest way: one colour matrix and one affine
+    warp a picture; erased rectangles get the model's mean, which is zero after normalisation. Where the model wants
+    more pixels, `Preprocess.enlarge` comes after normalisation.
     """
     n, side = squares.shape[:2]
-    out = preprocess.img_size
+    out = preprocess.warped
     linear = draws.warp[:, :, :2] * (side / out)
     # Pixel centres lie at +0.5: p_source = L (p_out + 0.5 - out/2) + shift*side + side/2 - 0.5.
     shift = draws.warp[:, :, 2] * side + (side - 1) / 2 - (linear * ((out - 1) / 2)).sum(2)
@@ -151,7 +169,7 @@ def augment(squares: np.ndarray, draws: Draws, preprocess: Preprocess) -> np.nda
 
 def augment_on_device(squares: torch.Tensor, draws: Draws, preprocess: Preprocess) -> torch.Tensor:
     """(n, s, s, 3) uint8 -> (n, 3, img_size, img_size): the same pictures as `augment`, a whole batch at once."""
-    device, n, out = squares.device, len(squares), preprocess.img_size
+    device, n, out = squares.device, len(squares), preprocess.warped
     warp, colour, box = (
         torch.from_numpy(a).to(device, non_blocking=True) for a in (draws.warp, draws.colour, draws.box)
     )
@@ -168,7 +186,8 @@ def augment_on_device(squares: torch.Tensor, draws: Draws, preprocess: Preproces
     edge = torch.arange(out, device=device)
     left, top, right, bottom = (box * out).round().T.unsqueeze(2)
     inside = ((edge >= left) & (edge < right)).unsqueeze(1) & ((edge >= top) & (edge < bottom)).unsqueeze(2)
-    return x.masked_fill(inside.unsqueeze(1), 0).contiguous(memory_format=torch.channels_last)
+    x = x.masked_fill(inside.unsqueeze(1), 0).contiguous(memory_format=torch.channels_last)
+    return preprocess.enlarge(x)
 
 
 class Batches:
@@ -238,7 +257,8 @@ class Batches:
         squares = self.pixels.take(self.rows[at])
         if draws is None:
             return self.preprocess.evaluate(squares)
-        return augment(squares, draws[at], self.preprocess)
+        size = (self.preprocess.img_size,) * 2
+        return np.stack([cv2.resize(made, size) for made in augment(squares, draws[at], self.preprocess)])
 
     def _gather(self, at: np.ndarray, draws: Draws | None) -> np.ndarray:
         squares = self.pixels.take(self.rows[at])
@@ -249,8 +269,10 @@ class Batches:
         return augment(squares, draws[at], self.preprocess)
 
     def _finish(self, made: torch.Tensor, draws: Draws | None, at: np.ndarray):
-        late = draws is not None
-        inputs = augment_on_device(made, draws, self.preprocess) if late else self.preprocess.normalise(made)
+        if draws is not None:
+            inputs = augment_on_device(made, draws, self.preprocess)
+        else:
+            inputs = self.preprocess.enlarge(self.preprocess.normalise(made))
         return inputs, self.targets[at].to(self.device, non_blocking=True), at
 
     def _fits(self) -> bool:

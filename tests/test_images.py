@@ -72,11 +72,20 @@ def test_the_device_path_makes_the_same_pictures_as_the_cpu_path(out):
     squares = smooth(32)
     draws = images.Augmentation(rotation=20, erasing=0.5).draw(32, np.random.default_rng(5))
     pre = images.Preprocess(64, out, 1.0, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7))
-    on_cpu = pre.normalise(torch.from_numpy(images.augment(squares, draws, pre)))
+    on_cpu = pre.enlarge(pre.normalise(torch.from_numpy(images.augment(squares, draws, pre))))
     on_device = images.augment_on_device(torch.from_numpy(squares), draws, pre)
     assert on_device.is_contiguous(memory_format=torch.channels_last)
     apart = (on_cpu - on_device).abs().numpy() * 255 * 0.6  # in pixel values
     assert apart.mean() < 0.6 and np.percentile(apart, 99.9) < 3
+
+
+def test_enlarging_after_the_warp_shows_what_one_warp_would():
+    draws = images.Augmentation(rotation=20, erasing=0).draw(8, np.random.default_rng(5))
+    twice, once = (images.Preprocess(side, 112, 1.0, (0, 0, 0), (1, 1, 1)) for side in (64, 1000))  # warped: 85, 112
+    made = [pre.enlarge(pre.normalise(torch.from_numpy(images.augment(smooth(), draws, pre)))) for pre in (twice, once)]
+    assert made[0].shape == made[1].shape == (8, 3, 112, 112)
+    assert made[0].is_contiguous(memory_format=torch.channels_last)
+    assert (made[0] - made[1]).square().mean().log10() * -10 > 40  # PSNR in dB
 
 
 def test_normalisation_is_the_models_own_and_the_layout_channels_last():
