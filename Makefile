@@ -4,7 +4,7 @@ PY := .venv/bin/python
 READY := .venv/.ready
 NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 120
 
-.PHONY: run test test-full lint bench receipts wheel clean
+.PHONY: run test test-full lint ablation saga-ablation bench receipts wheel clean
 .DEFAULT_GOAL := run
 
 run: $(READY)  ## all notebooks on the embedded data, or some with what they need: make run NB=03, NB="03 05"
@@ -21,11 +21,23 @@ lint: $(READY)  ## style of modules and notebooks; notebooks stripped but for th
 	@$(PY) -m ruff format --check .
 	@$(PY) -m emohelpers receipts --check
 
+ablation: $(READY)  ## every variant of 04's recipe against it: make ablation, or RECIPE=enhanced ARGS="--set dataset_root=/data/affectnet"
+	@$(PY) -m emohelpers ablation $(or $(RECIPE),transfer) $(ARGS)
+
+saga-ablation: $(READY)  ## 03 with 0, 1/4, 1/2 and all of the edits and three seeds each, after 01 and 02; minutes on the demo, hours on a T4
+	@$(PY) scripts/saga_ablation.py $(ARGS)
+
 bench: $(READY)  ## speed beside what one would use instead; results in benchmarks/
 	@for program in $(sort $(filter-out benchmarks/rounds.py,$(wildcard benchmarks/*.py))); do echo "$$program"; $(PY) $$program || exit 1; done
 
 receipts: $(READY)  ## execute notebooks and keep the outputs that nbval compares: the only way to change them
 	@$(PY) -m emohelpers receipts $(NB)
+
+page: $(READY)  ## outputs/index.html again, from what lies in outputs/
+	@$(PY) -m emohelpers page
+
+kaggle: $(READY)  ## dist/kaggle/: self-contained notebooks and how to push them: make kaggle KAGGLE_USER=me ARGS=--offline
+	@$(PY) -m emohelpers bundle $(NB) $(if $(KAGGLE_USER),--user $(KAGGLE_USER)) $(ARGS)
 
 wheel: $(READY)  ## dist/emohelpers-*.whl, to be attached as a data set on Kaggle
 	@$(PY) -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .

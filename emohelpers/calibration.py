@@ -25,6 +25,12 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(nll, bounds=(np.log(0.02), np.log(50)), method="bounded").x))
 
 
+def fit(predictions: pd.DataFrame, classes: Sequence[str]) -> float:
+    """The temperature of a table of predictions, that of the validation part."""
+    true, _, scores, _ = metrics.read(predictions, classes)
+    return temperature(np.log(np.clip(scores, 1e-12, None)), true)
+
+
 def rescale(predictions: pd.DataFrame, classes: Sequence[str], temperature: float) -> pd.DataFrame:
     """A copy of the table with its probabilities at this temperature; the predicted classes stay."""
     _, _, scores, _ = metrics.read(predictions, classes)
@@ -32,6 +38,16 @@ def rescale(predictions: pd.DataFrame, classes: Sequence[str], temperature: floa
     return predictions.assign(
         **dict(zip(metrics.columns(classes), softmax(log_p / temperature, axis=1).T, strict=True))
     )
+
+
+def mend(
+    validated: pd.DataFrame, predictions: pd.DataFrame, classes: Sequence[str]
+) -> tuple[float, pd.DataFrame, tuple[float, float]]:
+    """Temperature of the validation part's table, `predictions` at that temperature, and their ECE before and after."""
+    found = fit(validated, classes)
+    mended = rescale(predictions, classes, found)
+    before, after = (metrics.classification(p, classes, resamples=100)["ece"] for p in (predictions, mended))
+    return found, mended, (before["value"], after["value"])
 
 
 def reliability(predictions: pd.DataFrame, classes: Sequence[str], bins: int = metrics.BINS) -> pd.DataFrame:

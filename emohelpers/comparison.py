@@ -24,11 +24,11 @@ def compare(
     """
     true, guess_a, _, groups = metrics.read(a, classes)
     metrics.read(b, classes)
-    _, guess_b, _, _ = metrics.read(_aligned(a, b), classes)
+    _, guess_b, _, _ = metrics.read(aligned(a, b), classes)
     rows = np.hstack([metrics.one_hot(true, guess, len(classes)) for guess in (guess_a, guess_b)])
     drawn = np.vstack([rows.sum(axis=0), bootstrap.resampled(rows, groups, resamples, seed)])  # first row: as observed
     present = np.bincount(true, minlength=len(classes)) > 0
-    first, second = (_figures(part, classes, present) for part in np.hsplit(drawn, 2))
+    first, second = (every_figure(part, classes, present) for part in np.hsplit(drawn, 2))
     lines = []
     for (name, figure), one in first.items():
         two = second[name, figure]
@@ -62,7 +62,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _figures(flat: np.ndarray, classes: Sequence[str], present: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+def every_figure(flat: np.ndarray, classes: Sequence[str], present: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
     """(class, figure) -> (R,) of flat confusion matrices (R, K*K)."""
     accuracy, macro, _ = metrics.overall(flat, present)
     _, _, recall, f1 = metrics.class_scores(flat)
@@ -72,7 +72,7 @@ def _figures(flat: np.ndarray, classes: Sequence[str], present: np.ndarray) -> d
     return figures
 
 
-def _aligned(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+def aligned(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """`b` in the order of `a`; refuses tables that are not of the same pictures and labels."""
     here, there = a.set_index("path")["label"], b.set_index("path")["label"]
     differ = [f"{p} (only in a)" for p in here.index.difference(there.index)]

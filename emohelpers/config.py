@@ -17,7 +17,8 @@ from emohelpers import paths
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Depth = Literal["all"] | Annotated[int, Field(ge=0)]  # last blocks or stages beside the head
+Part = Annotated[float, Field(gt=0, lt=1)]
+Depth = Literal["all"] | Annotated[int, Field(ge=0)] | Part  # last blocks or stages beside the head, or a share of them
 
 
 class ConfigError(ValueError):
@@ -43,6 +44,8 @@ class Data(_Frozen):
     manifest: str  # a name in data_manifests/ or the path of a YAML
     dataset_root: str = ""  # a folder, or a Kaggle handle; empty: the manifest's own handle
     labels_csv: str = ""  # empty: the manifest's table, found below dataset_root
+    combined_labels: str = ""  # original + synthetic rows, written by notebook 02; empty: the originals alone
+    augmented_root: str = ""  # folder of its synthetic faces
     output_dir: str = ""  # empty: outputs/<run>/<stem>, on Kaggle /kaggle/working/<seed's name>
     testset_csv: str = ""  # an existing golden set; empty: written once per data set
     golden: str = Field("balanced:150", pattern=r"^(balanced:\d+|stratified:0?\.\d+)$")  # seed 000: 150 a class
@@ -55,6 +58,7 @@ class Data(_Frozen):
     )
     img_size: Annotated[int, Field(ge=16)] = 224  # pixels, what the model sees
     eval_zoom: Annotated[float, Field(ge=1, le=1.5)] = 1.0  # shorter side is img_size * eval_zoom, then centre crop
+    grayscale: bool = False  # colour taken away in training, evaluation and prediction alike; seed 001's open question
 
 
 class Model(_Frozen):
@@ -62,7 +66,7 @@ class Model(_Frozen):
 
     backbone: str = "vit_base_patch16_224"  # any timm name; seed 000
     weights: str = "hub"  # "hub" (timm's own), a local file or folder with its config, "demo", or "random"
-    head: Literal["mlp", "linear"] = "mlp"  # mlp: Linear-BatchNorm-GELU-Dropout-Linear; seed 000
+    head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "mlp"  # see heads.py; mlp: seed 000
     head_width: Count = 512
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     trainable: Depth = 2  # seed 000
@@ -87,6 +91,14 @@ class Training(_Frozen):
     min_delta: Annotated[float, Field(ge=0)] = 0.0  # smallest change that counts as gain
     monitor: str = "val_macro_f1"  # a column of the history
     class_weight_power: Share = 0.0  # weights (1/freq)**power, mean 1 over the training part; 0: off
+    sampler_power: Share = 0.0  # drawn with replacement and probability ~ (1/freq)**power; 0: each once an epoch
+    loss: Literal["cross_entropy", "focal", "ldam"] = "cross_entropy"  # ldam needs head="cosine"
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0  # Lin et al., arXiv 1708.02002
+    ldam_margin: Positive = 0.5  # cosine, of the rarest class; Cao et al., arXiv 1906.07413
+    soft_labels: bool = False  # training targets are the raters' votes (columns votes_<emotion>), not their majority
+    teacher: str = ""  # checkpoint that the training imitates; empty: none
+    teacher_share: Share = 0.7  # of the loss that the teacher gives
+    teacher_temperature: Positive = 2.0  # softens both sides; Hinton et al., arXiv 1503.02531
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1  # seed 000
     mixup: Annotated[float, Field(ge=0)] = 0.0  # alpha of Beta; 0: off
     cutmix: Annotated[float, Field(ge=0)] = 0.0  # alpha of Beta; with mixup: one of the two a batch
@@ -95,8 +107,14 @@ class Training(_Frozen):
     clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0: off
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively
     channels_last: bool = True  # memory format of convolutional nets
+    compile: bool = False  # torch.compile; the time it takes is told
+    cache: Literal["auto", "on", "off"] = "off"  # frozen layers' activations: kept, if that pays; see frozen.py
+    cache_views: Count = 4  # augmented views of each training picture that are kept
+    cache_fresh: Share = 0.0  # of the batches after those views is augmented and computed anew
+    cache_kind: Literal["auto", "fp32", "fp16", "int8"] = "auto"  # auto: fp16, int8 where that does not fit
     time_budget_h: Positive | None = None  # hours of this process, stops cleanly before; SESSION_HOURS when hosted
     trackers: tuple[str, ...] = ()  # "tensorboard", "wandb", ...: by accelerate
+    project: str = ""  # under which trackers file the run; empty: the checkpoint's name
     crop_scale: tuple[Share, Share] = (0.8, 1.0)  # share of the area
     crop_ratio: tuple[Positive, Positive] = (0.9, 1.11)  # width / height of the crop
     flip: Share = 0.5
@@ -105,6 +123,10 @@ class Training(_Frozen):
     contrast: Share = 0.2
     saturation: Share = 0.2
     erasing: Share = 0.25  # probability of one blanked rectangle
+    strength: dict[int, Positive] = {}  # epoch -> factor on all of these from then on, e.g. {0: 0.5, 10: 1.25}
+    flip_test: bool = False  # evaluation averages a picture and its mirror image
+    save_every: Annotated[int, Field(ge=0)] = 0  # epochs between checkpoints kept beside the best; 0: none
+    statistics: str = ""  # regular expression of parameters whose weights and gradients are described every epoch
     bootstrap: Annotated[int, Field(ge=100)] = 2000  # resamples behind every interval
 
 
@@ -148,13 +170,16 @@ def _explain(kind: type[_Frozen], given: dict[str, Any], error: ValidationError)
     fields = kind.model_fields
     wrong: dict[str, list[str]] = {}
     for problem in error.errors():  # one a type that a setting may have: told together
+        if not problem["loc"]:  # of several settings together
+            wrong.setdefault(problem["msg"].removeprefix("Value error, "), [])
+            continue
         name = str(problem["loc"][0])
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, fields, n=3, cutoff=0.5)
             wrong[name] = ["no such setting", *([f"did you mean {', '.join(near)}?"] if near else [])]
         else:
             wrong.setdefault(f"{name} = {given.get(name)!r}", []).append(problem["msg"])
-    lines = "".join(f"\n  {what}: {'; '.join(told)}" for what, told in wrong.items())
+    lines = "".join(f"\n  {': '.join(filter(None, [what, '; '.join(told)]))}" for what, told in wrong.items())
     return f"{len(wrong)} wrong in {kind.__name__} settings:{lines}\nAll settings: {', '.join(fields)}"
 
 

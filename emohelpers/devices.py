@@ -61,6 +61,17 @@ def accelerator(wanted: str = "auto", *, trackers: Sequence[str] = (), folder: s
     )  # fmt: skip
 
 
+def keep_local(trackers: Sequence[str], folder: str | Path) -> None:
+    """Makes MLflow write into `folder`, mlflow.db and its artefacts, unless it was told another place already."""
+    if "mlflow" not in trackers:
+        return
+    import mlflow  # an optional package, asked for by name
+
+    if not mlflow.is_tracking_uri_set():
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(f"sqlite:///{Path(folder).resolve() / 'mlflow.db'}")
+
+
 def peak_memory_gb() -> float:
     """Most memory taken so far: on the card if there is one, else by the process."""
     if torch.cuda.is_available():

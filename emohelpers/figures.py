@@ -62,8 +62,8 @@ def curves(
     demo: bool = False,
     monitor: str = "val_macro_f1",
 ) -> Figure:
-    """Loss, accuracy and macro F1 an epoch, the best epoch of `monitor` ringed, changes of phase as dotted lines."""
-    needed = ["epoch", "phase", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "val_macro_f1", monitor]
+    """Loss, accuracy and, of classes, macro F1 an epoch; the best epoch of `monitor` ringed, phases as dotted lines."""
+    needed = ["epoch", "phase", "train_loss", "val_loss", "train_accuracy", "val_accuracy", monitor]
     if missing := [name for name in needed if name not in history]:
         raise KeyError(f"the history has no column {', '.join(missing)}; it has {', '.join(history.columns)}")
     best = history[monitor].idxmin() if monitor.endswith("loss") else history[monitor].idxmax()
@@ -71,10 +71,11 @@ def curves(
     panels = {
         "Loss": {"train": "train_loss", "validation": "val_loss"},
         "Accuracy": {"train": "train_accuracy", "validation": "val_accuracy"},
-        "Macro F1": {"validation": "val_macro_f1"},
     }
+    if "val_macro_f1" in history:
+        panels["Macro F1"] = {"validation": "val_macro_f1"}
     with style.house():
-        figure, axes = plt.subplots(1, 3, figsize=(12, 3.7), layout="constrained")
+        figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.7), layout="constrained")
         for axis, (name, lines) in zip(axes, panels.items(), strict=True):
             for label, column in lines.items():
                 colour, dash = (style.QUIET, "--") if label == "train" else (style.FIRST, "-")
@@ -177,7 +178,8 @@ def gallery(
     rows = max(1, -(-len(images) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     with style.house():
-        size = (1.45 * columns, (1.35 + 0.17 * lines) * rows + (0.45 if title or demo else 0))
+        wide = images.shape[2] / images.shape[1] if len(images) else 1  # a pair side by side is twice as wide
+        size = (1.45 * columns * wide, (1.35 + 0.17 * lines) * rows + (0.45 if title or demo else 0))
         figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()

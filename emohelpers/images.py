@@ -7,15 +7,15 @@ whether one process makes it or two, and a resumed run sees what the undisturbed
 import copy
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from emohelpers import config
+from emohelpers import config, targets
 from emohelpers.store import Pixels
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as OpenCV and torchvision
@@ -35,10 +35,13 @@ class Preprocess:
     interpolation: str = (
         "bilinear"  # when evaluation enlarges, as the model's weights expect; training warps bilinearly
     )
+    grey: bool = False  # colour is taken away, in training too
 
     def evaluate(self, squares: np.ndarray) -> np.ndarray:
         """(n, side, side, 3) -> (n, img_size, img_size, 3) uint8: the one resize of evaluation, export, prediction."""
         large = round(self.img_size * self.zoom)
+        if self.grey:
+            squares = np.repeat((squares @ LUMA).round().astype(np.uint8)[..., None], 3, axis=3)
         if large == squares.shape[1] == self.img_size:
             return squares
         enlarge = cv2.INTER_CUBIC if self.interpolation == "bicubic" else cv2.INTER_LINEAR
@@ -93,11 +96,25 @@ class Augmentation:
     contrast: float = 0.2
     saturation: float = 0.2
     erasing: float = 0.25
+    strength: Mapping[int, float] = field(default_factory=dict)  # epoch -> factor on the others from then on
 
     @classmethod
     def of(cls, cfg) -> "Augmentation":
         """The augmentation that a config describes."""
         return cls(**{name: getattr(cfg, name) for name in cls.__dataclass_fields__})
+
+    def at(self, epoch: int) -> "Augmentation":
+        """The augmentation of one epoch: with a strength of .5 half of everything but the mirroring."""
+        begun = [start for start in self.strength if start <= epoch]
+        if not begun:
+            return replace(self, strength={})
+        f = self.strength[max(begun)]
+        low, high = (1 - f * (1 - share) for share in self.crop_scale)
+        narrow, wide = (ratio**f for ratio in self.crop_ratio)
+        colour = {name: min(f * getattr(self, name), 1.0) for name in ("brightness", "contrast", "saturation")}
+        colour["erasing"] = min(f * self.erasing, 1.0)
+        scale, ratio = (max(low, 0.05), max(high, 0.05)), (narrow, wide)
+        return replace(self, crop_scale=scale, crop_ratio=ratio, rotation=f * self.rotation, strength={}, **colour)
 
     def draw(self, n: int, rng: np.random.Generator) -> "Draws":
         """The random numbers of `n` pictures; fixed order of draws, whatever is switched off."""
@@ -149,6 +166,7 @@ def augment(squares: np.ndarray, draws: Draws, preprocess: Preprocess) -> np.nda
     shift = draws.warp[:, :, 2] * side + (side - 1) / 2 - (linear * ((out - 1) / 2)).sum(2)
     warps = np.concatenate([linear, shift[:, :, None]], 2)
     gain, contrast, saturation = draws.colour.T[:, :, None, None]
+    saturation = saturation * (not preprocess.grey)
     colours = np.empty((n, 3, 4), np.float32)
     colours[:, :, :3] = gain * contrast * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * LUMA)
     offset = (gain * (1 - contrast)).ravel()
@@ -176,6 +194,7 @@ def augment_on_device(squares: torch.Tensor, draws: Draws, preprocess: Preproces
     x = squares.permute(0, 3, 1, 2).float()
     luma = torch.from_numpy(LUMA).to(device)
     gain, contrast, saturation = (colour[:, i].view(n, 1, 1, 1) for i in range(3))
+    saturation = saturation * (not preprocess.grey)
     mean = torch.einsum("nchw,c->n", x, luma).view(n, 1, 1, 1) / (x.shape[2] * x.shape[3])
     grey = torch.einsum("nchw,c->nhw", x, luma).unsqueeze(1)
     x = gain * contrast * (saturation * x + (1 - saturation) * grey) + gain * mean * (1 - contrast)
@@ -195,13 +214,15 @@ class Batches:
 
     inputs (n, 3, img_size, img_size) float32 normalised; targets (n, ...) as given; positions (n,) into `rows`.
     With `augmentation`, a pass is shuffled and augmented from (seed, epoch) and drops the incomplete last batch;
-    without, it is in order and complete. Of each batch a process sees its share (rank of world).
+    without, it is in order and complete. Of each batch a process sees its share (rank of world). With `odds` (n,), the
+    chances of each picture to be the next, a pass is drawn with replacement.
     """
 
     def __init__(
         self, pixels: Pixels, rows: np.ndarray, targets: np.ndarray, preprocess: Preprocess, *, batch_size: int,
-        augmentation: Augmentation | None = None, seed: int = 0,
+        augmentation: Augmentation | None = None, seed: int = 0, odds: np.ndarray | None = None,
     ):  # fmt: skip
+        self.odds = odds
         self.pixels, self.rows, self.preprocess = pixels, np.asarray(rows), preprocess
         self.targets, self.augmentation, self.seed = torch.tensor(np.asarray(targets)), augmentation, seed
         self.batch_size = min(batch_size, len(self.rows))
@@ -218,47 +239,57 @@ class Batches:
         """Names the content: which pictures with which targets, prepared and augmented how."""
         content = [self.pixels.sha256[row] for row in self.rows]
         how = (self.preprocess, self.augmentation, self.batch_size, self.seed)
+        how += () if self.odds is None else (self.odds.tolist(),)
         return config.digest(content, self.targets.tolist(), [repr(part) for part in how])
 
     def __len__(self) -> int:
         full, rest = divmod(len(self.rows), self.batch_size)
         return full if self.augmentation or not rest else full + 1
 
-    def plan(self, epoch: int) -> tuple[list[np.ndarray], Draws | None]:
-        """Positions of each batch of this process, and the epoch's draws (one row a position)."""
-        n = len(self.rows)
-        order, draws = np.arange(n), None
-        if self.augmentation:
-            rng = np.random.default_rng([self.seed, epoch])
-            order, draws = rng.permutation(n), self.augmentation.draw(n, rng)
+    def plan(self, epoch: int) -> list[tuple[np.ndarray, Draws | None]]:
+        """Of each batch of this process the positions, and the random numbers of its pictures."""
+        n, (order, draws) = len(self.rows), self.drawn(epoch)
+        number = order if self.odds is None else np.arange(n)  # a picture drawn twice looks different each time
         starts = range(0, len(self) * self.batch_size, self.batch_size)
-        whole = [order[start : start + self.batch_size] for start in starts]
-        return [np.array_split(batch, self.world)[self.rank] for batch in whole], draws
+        slots = [np.arange(start, min(start + self.batch_size, n)) for start in starts]
+        own = [np.array_split(batch, self.world)[self.rank] for batch in slots]
+        return [(order[batch], draws and draws[number[batch]]) for batch in own]
+
+    def drawn(self, epoch: int) -> tuple[np.ndarray, Draws | None]:
+        """Order (n,) of a pass, and the random numbers of its n pictures (with `odds`: of its n drawings)."""
+        n = len(self.rows)
+        if not self.augmentation:
+            return np.arange(n), None
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(n) if self.odds is None else rng.choice(n, n, p=self.odds)
+        return order, self.augmentation.at(epoch).draw(n, rng)
 
     def epoch(self, epoch: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
-        """One pass; the next batch is made by a thread while this one is computed on."""
-        plan, draws = self.plan(epoch)
+        """One pass, see the class."""
+        return self.made(self.plan(epoch))
+
+    def made(
+        self, plan: list[tuple[np.ndarray, Draws | None]]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+        """The batches of a plan; the next one is made by a thread while this one is computed on."""
         if self.device.type == "cuda" and self._fits():
             if self._resident is None:
                 self._resident = torch.from_numpy(self.pixels.take(self.rows)).to(self.device)
-            for at in plan:
+            for at, draws in plan:
                 squares = self._resident[torch.from_numpy(at).to(self.device)]
-                yield self._finish(squares, draws and draws[at], at)
+                yield self._finish(squares, draws, at)
             return
-        for squares, at in _ahead(lambda at: (self._gather(at, draws), at), plan):
+        for squares, at, draws in ahead(lambda job: (self._gather(*job), *job), plan):
             on_device = torch.from_numpy(squares).to(self.device, non_blocking=True)
-            late = draws[at] if draws and self.device.type == "cuda" else None
-            yield self._finish(on_device, late, at)
+            yield self._finish(on_device, draws if self.device.type == "cuda" else None, at)
 
-    def preview(self, n: int) -> np.ndarray:
-        """The first pictures of the first pass as the model gets them: (n, img_size, img_size, 3) uint8."""
-        plan, draws = self.plan(0)
-        at = np.concatenate(plan)[:n]
-        squares = self.pixels.take(self.rows[at])
-        if draws is None:
-            return self.preprocess.evaluate(squares)
-        size = (self.preprocess.img_size,) * 2
-        return np.stack([cv2.resize(made, size) for made in augment(squares, draws[at], self.preprocess)])
+    def preview(self, n: int, epoch: int = 0) -> np.ndarray:
+        """The first pictures of a pass as the model gets them: (n, img_size, img_size, 3) uint8."""
+        made, size = [], (self.preprocess.img_size,) * 2
+        for at, draws in self.plan(epoch)[: -(-n // max(self.batch_size // self.world, 1))]:
+            squares = self.pixels.take(self.rows[at])
+            made += list(augment(squares, draws, self.preprocess) if draws else self.preprocess.evaluate(squares))
+        return np.stack([cv2.resize(picture, size) for picture in made[:n]])
 
     def _gather(self, at: np.ndarray, draws: Draws | None) -> np.ndarray:
         squares = self.pixels.take(self.rows[at])
@@ -266,7 +297,7 @@ class Batches:
             return self.preprocess.evaluate(squares)
         if self.device.type == "cuda":
             return squares  # the card does the rest
-        return augment(squares, draws[at], self.preprocess)
+        return augment(squares, draws, self.preprocess)
 
     def _finish(self, made: torch.Tensor, draws: Draws | None, at: np.ndarray):
         if draws is not None:
@@ -287,17 +318,19 @@ class Batches:
 
 def by_split(table, pixels: Pixels, preprocess: Preprocess, classes: Sequence[str], cfg) -> dict[str, Batches]:
     """Batches of each part of a split table: "train" augmented and shuffled, the others as they are."""
-    index = {name: i for i, name in enumerate(classes)}
     made = {}
     for part, rows in table.groupby("split"):
-        made[part] = Batches(
-            pixels, pixels.rows(rows["path"]), rows["label"].map(index).to_numpy(), preprocess, seed=cfg.seed,
-            batch_size=cfg.batch_size, augmentation=Augmentation.of(cfg) if part == "train" else None,
-        )  # fmt: skip
+        answers, learns = targets.hard(rows, classes), {}
+        if part == "train":
+            learns["odds"] = targets.odds(answers, cfg.sampler_power) if cfg.sampler_power else None
+            learns["augmentation"] = Augmentation.of(cfg)
+            answers = targets.votes(rows, classes) if cfg.soft_labels else answers
+        at = pixels.rows(rows["path"])
+        made[part] = Batches(pixels, at, answers, preprocess, batch_size=cfg.batch_size, seed=cfg.seed, **learns)
     return made
 
 
-def _ahead(make: Callable, jobs: list, depth: int = 2) -> Iterator:
+def ahead(make: Callable, jobs: list, depth: int = 2) -> Iterator:
     """Results of `make(job)` in order, made by one thread up to `depth` ahead; its errors are raised here."""
     made: queue.Queue = queue.Queue(depth)
     stop = threading.Event()

@@ -114,12 +114,14 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
 
 
 def quick(labels: np.ndarray, scores: np.ndarray, n_classes: int) -> dict[str, float]:
-    """Accuracy and macro F1 alone, for every epoch; `scores` are (n, K) of any scale, or (n,) predicted indices."""
+    """Accuracy, macro and weighted F1 for every epoch; `scores` are (n, K) of any scale, or (n,) predicted indices."""
     true, guess = np.asarray(labels), np.asarray(scores)
     guess = guess.argmax(axis=1) if guess.ndim == 2 else guess
     counts = np.bincount(true * n_classes + guess, minlength=n_classes**2)
-    f1 = class_scores(counts[None])[3][0]
-    return {"accuracy": float((true == guess).mean()), "macro_f1": float(np.nan_to_num(f1).mean())}
+    support, _, _, f1 = class_scores(counts[None])
+    weighted = float(np.nansum(f1 * support) / support.sum())
+    figures = {"accuracy": float((true == guess).mean()), "macro_f1": float(np.nan_to_num(f1).mean())}
+    return {**figures, "weighted_f1": weighted}
 
 
 def weights(labels: Sequence[str], classes: Sequence[str], power: float) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from timm.models import group_parameters
 from torch import nn
 
-from emohelpers import demo, files, paths
+from emohelpers import demo, files, heads, paths
 from emohelpers.images import Preprocess
 
 SPEC = ("backbone", "img_size", "head", "head_width", "head_dropout")  # what a checkpoint needs to be built again
@@ -122,41 +123,67 @@ def _finish(model: nn.Module, spec: dict[str, Any]) -> nn.Module:
     name = model.pretrained_cfg["classifier"]
     if not isinstance(model.get_submodule(name), nn.Linear):
         raise WeightsError(f"{spec['backbone']}'s classifier is not linear and cannot be replaced. Choose another.")
-    if spec["head"] == "linear":  # some timm families start with logits of tens: the first epoch would undo the trunk
-        nn.init.normal_(model.get_submodule(name).weight, std=0.01)
-        nn.init.zeros_(model.get_submodule(name).bias)
-    else:  # "mlp", seed 000
-        width, features = spec["head_width"], model.get_submodule(name).in_features
-        head = nn.Sequential(
-            nn.Linear(features, width), nn.BatchNorm1d(width), nn.GELU(), nn.Dropout(spec["head_dropout"]),
-            nn.Linear(width, len(spec["classes"])),
-        )  # fmt: skip
-        parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, head)
+    parent, _, leaf = name.rpartition(".")
+    features = model.get_submodule(name).in_features
+    made = heads.build(spec["head"], features, len(spec["classes"]), spec["head_width"], spec["head_dropout"])
+    setattr(model.get_submodule(parent), leaf, made)
     model.spec = spec
     return model
 
 
-def preprocess(model: nn.Module, *, side: int, zoom: float) -> Preprocess:
-    """Mean, std and interpolation from the model's own config (never typed), sizes from the recipe; kept in `spec`."""
+def preprocess(model: nn.Module, *, side: int, zoom: float, grey: bool = False) -> Preprocess:
+    """Mean, std and interpolation from the model's own config (never typed), the rest from the recipe; in `spec`."""
     own = timm.data.resolve_model_data_config(model)
-    made = Preprocess(side, model.spec["img_size"], zoom, tuple(own["mean"]), tuple(own["std"]), own["interpolation"])
+    look = tuple(own["mean"]), tuple(own["std"]), own["interpolation"]
+    made = Preprocess(side, model.spec["img_size"], zoom, *look, grey)
     model.spec["preprocess"] = {**made.__dict__, "mean": list(made.mean), "std": list(made.std)}
     return made
 
 
-def freeze(model: nn.Module, trainable: str | int) -> str:
+def prepared(model: nn.Module, side: int) -> Preprocess:
+    """The preprocessing that a loaded model was trained with, for squares of `side` decoded pixels."""
+    known = {**model.spec["preprocess"], "side": side}
+    return Preprocess(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+
+
+def freeze(model: nn.Module, trainable: str | int | float) -> str:
     """Makes the head and the last `trainable` blocks or stages trainable ("all": everything); returns a description.
 
     timm's own grouping of a model's layers decides, so that a ViT's last norm goes with its last block and a CNN's
-    stem counts as a stage.
+    stem counts as a stage. A share is of the blocks between stem and head: .25 is layer4 of a ResNet, blocks 9 to 11
+    of a ViT-B.
     """
-    layer = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    layer, trainable = _layers(model), depth(model, trainable)
     head = max(layer.values())
-    first = 0 if trainable == "all" else max(head - trainable, 0)
+    first = max(head - trainable, 0)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(layer[name] >= first)
     return "all" if first == 0 else f"head+{trainable}" if trainable else "head"
+
+
+def depth(model: nn.Module, trainable: str | int | float) -> int:
+    """How many blocks or stages beside the head `trainable` means in this model, the stem counting as one."""
+    head = max(_layers(model).values())
+    if trainable == "all":
+        return head
+    return math.ceil(trainable * (head - 1) - 1e-9) if isinstance(trainable, float) else min(trainable, head)
+
+
+def stages(model: nn.Module, plan: Mapping[int, Any]) -> list[dict[str, Any]]:
+    """What each stage of a plan (epoch -> trainable) trains, and how many parameters that is; leaves the first set."""
+    rows = []
+    for epoch in sorted(plan):
+        phase = freeze(model, plan[epoch])
+        sizes = count(model)
+        share = sizes["trainable"] / sizes["parameters"]
+        rows.append({"from epoch": epoch + 1, "trained": phase, "parameters": sizes["trainable"], "share": share})
+    freeze(model, plan[min(plan)])
+    return rows
+
+
+def _layers(model: nn.Module) -> dict[str, int]:
+    """The number of its stem (0), block or head (the last) for each parameter, by timm's own grouping."""
+    return group_parameters(model, model.group_matcher(coarse=True), reverse=True)
 
 
 def training_mode(model: nn.Module) -> None:
@@ -200,6 +227,18 @@ def save(path: str | Path, model: nn.Module, **facts: Any) -> Path:
     return Path(path)
 
 
+def newest(root: str | Path) -> Path:
+    """The checkpoint below `root` that was written last; a training's own working files do not count.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    found = [p for p in Path(root).rglob("*.pth") if "checkpoints" not in p.parts and not p.name.startswith(".")]
+    if not found:
+        raise FileNotFoundError(f"no checkpoint (.pth) below {root}. Train one first, or name the file.")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
 def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: str | None = None) -> nn.Module:
     """A model from `save`, strictly; `model.facts` holds what was saved beside the weights.
 
@@ -220,9 +259,14 @@ def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: st
         )
     if backbone is not None and _architecture(backbone) != _architecture(spec["backbone"]):
         raise WeightsError(f"{path} holds a {spec['backbone']}, asked for a {backbone}.")
-    options: dict[str, Any] = {"num_classes": len(spec["classes"])}
-    model = timm.create_model(_known(spec["backbone"], spec["img_size"], options), pretrained=False, **options)
-    model = _finish(model, spec)
+    model = rebuild(spec)
     model.load_state_dict(weights, strict=True)
     model.facts = saved
     return model
+
+
+def rebuild(spec: dict[str, Any]) -> nn.Module:
+    """The model of a spec, its weights drawn anew; `options` in it are timm's own, such as another width."""
+    options: dict[str, Any] = {"num_classes": len(spec["classes"]), **spec.get("options", {})}
+    model = timm.create_model(_known(spec["backbone"], spec["img_size"], options), pretrained=False, **options)
+    return _finish(model, spec)

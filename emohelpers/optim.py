@@ -29,7 +29,8 @@ def optimizer(model: nn.Module, cfg) -> torch.optim.Optimizer:
         for name in GROUPS
     ]  # fmt: skip
     if cfg.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=True)
+        # not fused: torch's fused SGD fails where some have a momentum already and others were unfrozen just now
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, foreach=True)
     return torch.optim.AdamW(groups, fused=True)
 
 

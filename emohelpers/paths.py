@@ -1,6 +1,7 @@
 """Where inputs are found and results go. The only file that knows /kaggle and /content, or reads the environment."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,15 +54,16 @@ def run_name(preset: str) -> str:
     return os.environ.get("EMOHELPERS_RUN") or preset
 
 
-def _results(stem: str, run: str) -> Path:
-    if host() == "kaggle" and stem in KAGGLE_FOLDERS:
+def results(stem: str, run: str) -> Path:
+    """Where one notebook's results of a run belong; on Kaggle the folders that the originals promised."""
+    if host() == "kaggle" and stem in KAGGLE_FOLDERS and run in ("demo", "full"):
         return outputs_root() / KAGGLE_FOLDERS[stem]
     return outputs_root() / run / stem
 
 
 def run_folder(stem: str, *, run: str = "demo", output_dir: str = "") -> Path:
     """The folder of one notebook's results, made if missing and proved writable before any work is done."""
-    folder = Path(output_dir).expanduser().resolve() if output_dir else _results(stem, run)
+    folder = Path(output_dir).expanduser().resolve() if output_dir else results(stem, run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -118,18 +120,26 @@ def listing(folder: Path, depth: int = 2, limit: int = 12) -> str:
     return f"{folder} holds:\n" + ("\n".join(lines) or "  nothing")
 
 
+def _places(name: str) -> list[Path]:
+    given = Path(name).expanduser()
+    return [given] if given.is_absolute() else [given, *_mounts(name)]
+
+
+def located(name: str) -> Path | None:
+    """The existing folder or file that a path or a Kaggle handle names, or None."""
+    # closed folders and endless names are not there, too: Path.exists raises
+    return next((place.resolve() for place in _places(name) if os.path.exists(place)), None)
+
+
 def find_input(name: str, *, remedy: str = "") -> Path:
     """An existing folder or file, given as a path or as a Kaggle handle `owner/slug`.
 
     Raises:
         InputNotFound: with every place tried and what the input roots hold.
     """
-    tried = [Path(name).expanduser()]
-    if not tried[0].is_absolute():
-        tried += _mounts(name)
-    for place in tried:
-        if os.path.exists(place):  # closed folders and endless names are not there, too: Path.exists raises
-            return place.resolve()
+    tried = _places(name)
+    if found := located(name):
+        return found
     places = "\n".join(f"  {p}" for p in tried)
     around = "\n".join(listing(root, depth=3) for root in input_roots())  # datasets/<owner>/<slug>
     advice = remedy or "On Kaggle: Add Input, search for it, attach it. Elsewhere: give the unpacked folder's path."
@@ -140,7 +150,7 @@ def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
     """A file that an earlier notebook wrote: `named` if given, else of the same run, else of an attached output."""
     if named:
         return find_input(named)
-    own = _results(stem, run) / file
+    own = results(stem, run) / file
     found = own if own.is_file() else attached(file, ["", stem, KAGGLE_FOLDERS.get(stem, stem), f"{run}/{stem}"])
     if found:
         return found
@@ -159,3 +169,40 @@ def attached(file: str, folders: list[str]) -> Path | None:
                 if (mount / folder / file).is_file():
                     return mount / folder / file
     return None
+
+
+def cards() -> list[str]:
+    """Names of the graphics cards that this process may use, for CUDA_VISIBLE_DEVICES; asked without loading torch."""
+    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [card for card in named.split(",") if card.strip() and card.strip() != "-1"]
+    try:
+        ask = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        return subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):  # no driver, no card
+        return []
+
+
+def secret(name: str) -> str:
+    """A secret from the environment, a `.env` file here, else Kaggle's or Colab's own store; "" if it is nowhere."""
+    if named := os.environ.get(name):
+        return named
+    here = Path(".env")
+    for line in here.read_text(encoding="utf-8").splitlines() if here.is_file() else ():
+        key, equals, value = line.partition("=")
+        if equals and key.strip().removeprefix("export ") == name:
+            return value.strip().strip("'\"")
+    if host() == "kaggle":
+        from kaggle_secrets import UserSecretsClient  # only there
+
+        try:
+            return UserSecretsClient().get_secret(name) or ""
+        except Exception:  # its own BackendError for a secret that is not attached
+            return ""
+    if host() == "colab":
+        from google.colab import userdata  # only there
+
+        try:
+            return userdata.get(name) or ""
+        except Exception:  # SecretNotFoundError, NotebookAccessError
+            return ""
+    return ""

@@ -59,14 +59,12 @@ def twins(thumbs: np.ndarray, likeness: float, among: np.ndarray | None = None) 
     With `among`, only pairs of one such row and one other: for a guard between parts. O(N^2) products in blocks.
     """
     n = len(thumbs)
-    side = round(thumbs.shape[1] ** 0.5)
-    mirrored = thumbs.reshape(n, side, side)[:, :, ::-1].reshape(n, -1)
     blank = np.abs(thumbs).sum(1) == 0  # unreadable or one colour: like nothing
     left = np.arange(n) if among is None else np.asarray(among)
     found = []
     for start in range(0, len(left), BLOCK):
         rows = left[start : start + BLOCK]
-        near = (thumbs[rows] @ thumbs.T >= likeness) | (mirrored[rows] @ thumbs.T >= likeness)
+        near = likenesses(thumbs[rows], thumbs) >= likeness
         near[:, blank] = False
         i, j = np.nonzero(near)
         i = rows[i]
@@ -75,12 +73,39 @@ def twins(thumbs: np.ndarray, likeness: float, among: np.ndarray | None = None) 
     return np.concatenate(found) if found else np.empty((0, 2), int)
 
 
+def likenesses(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(m, n) cosines of thumbnails (m, 256) and (n, 256), each the larger of as they are and mirrored."""
+    side = round(some.shape[1] ** 0.5)
+    mirrored = some.reshape(-1, side, side)[:, :, ::-1].reshape(len(some), -1)
+    return np.maximum(some @ others.T, mirrored @ others.T)
+
+
 def grouped(table: pd.DataFrame, pixels: Pixels, likeness: float) -> pd.DataFrame:
-    """The table with groups joined wherever content is the same, pictures are twins, or one was made from the other."""
-    paths, rows = list(table["path"]), pixels.rows(table["path"])
-    lineage = [parent or path for parent, path in zip(table["parent"], paths, strict=True)]
-    keys = [list(table["group"]), [pixels.sha256[row] for row in rows], lineage]
-    return table.assign(group=audit.joined(paths, keys, twins(pixels.thumbs[rows], likeness)))
+    """The table with groups joined wherever content is the same or pictures are twins; an edit has its source's group.
+
+    Edits join nothing: with or without them the photographs have the same groups, and so the same parts.
+    """
+    real = table[_original(table)]
+    paths, rows = list(real["path"]), pixels.rows(real["path"])
+    keys = [list(real["group"]), [pixels.sha256[row] for row in rows]]
+    group = dict(zip(paths, audit.joined(paths, keys, twins(pixels.thumbs[rows], likeness)), strict=True))
+    own = [
+        group.get(source) or group.get(name, name) for source, name in zip(sources(table), table["group"], strict=True)
+    ]
+    return table.assign(group=own)
+
+
+def sources(table: pd.DataFrame) -> list[str]:
+    """The photograph that each row stands on: its own path, or that of the last parent that the table knows."""
+    parent = {path: above for path, above in zip(table["path"], table["parent"], strict=True) if above}
+    found = []
+    for path in table["path"]:
+        seen = {path}
+        while path in parent and parent[path] not in seen:  # an edit of an edit; a circle ends where it closes
+            path = parent[path]
+            seen.add(path)
+        found.append(path)
+    return found
 
 
 def draw(table: pd.DataFrame, quota: dict[str, int], seed: int) -> np.ndarray:
@@ -242,7 +267,8 @@ def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, los
 
     look("same id", other["path"], {p: p for p in kept["path"]})
     look("group", other["group"], dict(zip(kept["group"], kept["path"], strict=True)))
-    look("parent", other["parent"], {p: p for p in kept["path"]})
+    source = dict(zip(table["path"], sources(table), strict=True))
+    look("parent", [source[p] if source[p] != p else "" for p in other["path"]], {p: p for p in kept["path"]})
     look("content", [sha[p] for p in other["path"]], {sha[p]: p for p in kept["path"]})
     both = pd.concat([kept, other])["path"].tolist()
     for i, j in twins(pixels.thumbs[pixels.rows(both)], likeness, among=np.arange(len(kept))):

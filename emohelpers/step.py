@@ -46,6 +46,7 @@ class Step:
 
     def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         inputs, targets = self.objective.mix(inputs, targets)
+        self.optimizer.zero_grad()  # before, not after: the last step's gradients stay to be looked at
         while True:
             try:
                 means = self.forward_backward(inputs, targets)
@@ -54,12 +55,11 @@ class Step:
                 pass  # its traceback holds on to the failed pass's tensors: memory is freed only outside of this block
             self._halve(inputs)
         if self.clip:
-            self.processes.clip_grad_norm_(self.trained, self.clip)
+            means["gradient"] = self.processes.clip_grad_norm_(self.trained, self.clip)  # its norm before the clipping
         self.optimizer.step()
         self.schedule.step()  # also where fp16 overflowed and the fused optimizer moved nothing: it ends with training
         if self.ema:
             self.ema.update(self.moving)
-        self.optimizer.zero_grad()
         return means
 
     def forward_backward(self, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:

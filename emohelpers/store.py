@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from filelock import FileLock
-from PIL import Image
+from PIL import Image, ImageCms
 from tqdm.auto import tqdm
 
 from emohelpers import files
@@ -28,7 +28,7 @@ from emohelpers import files
 THUMB = 16  # side of the grey thumbnail behind `thumbs`
 PART = 1024  # pictures between two savings of the progress
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # how Pillow says that it cannot read a file
-_VERSION = 1  # raise when decoding or resizing changes: an old store is then made again
+_VERSION = 2  # raise when decoding or resizing changes: an old store is then made again
 
 
 class UnreadableImage(ValueError):
@@ -36,17 +36,18 @@ class UnreadableImage(ValueError):
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Bytes of a picture file -> (H, W, 3) uint8 RGB; EXIF rotation applied, alpha on white, no silent repair."""
+    """Bytes of a picture file -> (H, W, 3) uint8 sRGB; EXIF rotation applied, alpha on white, no silent repair."""
     if not data:
         raise UnreadableImage("empty file")
     try:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()  # a truncated file raises here
-            turned = _upright(picture)
+            turned = _eight_bits(_upright(picture))
+            profile = picture.info.get("icc_profile")
             if turned.mode in ("RGBA", "LA", "PA") or "transparency" in turned.info:
                 turned = turned.convert("RGBA")
-                turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned)
-            return np.asarray(turned.convert("RGB"))
+                turned = Image.alpha_composite(Image.new("RGBA", turned.size, "white"), turned).convert("RGB")
+            return np.asarray(_srgb(turned, profile) if foreign(profile) else turned.convert("RGB"))
     except BROKEN as error:
         raise UnreadableImage(str(error).split(" <")[0] or type(error).__name__) from error
 
@@ -55,6 +56,33 @@ def _upright(picture: Image.Image) -> Image.Image:
     orientation = picture.getexif().get(0x0112, 1)
     turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> PIL Transpose
     return picture.transpose(Image.Transpose(turns[orientation])) if orientation in turns else picture
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits, where Pillow would clip it to white."""
+    if not picture.mode.startswith("I"):
+        return picture
+    deep = np.asarray(picture)
+    if picture.mode == "I" and deep.max() < 256:  # 8 bits in a wide type
+        return picture.convert("L")
+    return Image.fromarray((deep.clip(0, 65535) / 257 + 0.5).astype(np.uint8))
+
+
+def foreign(profile: bytes | None) -> bool:
+    """Whether an embedded colour profile is another one than sRGB (a phone's Display P3, a camera's Adobe RGB)."""
+    if not profile:
+        return False
+    try:
+        return "srgb" not in ImageCms.getProfileDescription(io.BytesIO(profile)).lower()
+    except ImageCms.PyCMSError:  # broken profiles are ignored, as every viewer does
+        return False
+
+
+def _srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        return ImageCms.profileToProfile(picture, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except ImageCms.PyCMSError:  # of another colour space than the picture's, for example
+        return picture.convert("RGB")
 
 
 def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
@@ -105,14 +133,34 @@ class Pixels:
         return self.array[rows]
 
 
+class _Stacked:
+    """Arrays of equal pictures, read by row as if they were one."""
+
+    def __init__(self, arrays: list[np.ndarray]):
+        self.arrays, self.starts = arrays, np.cumsum([0, *map(len, arrays)])
+        self.shape, self.dtype = (int(self.starts[-1]), *arrays[0].shape[1:]), arrays[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        at = np.arange(len(self))[rows]
+        flat = np.atleast_1d(at)
+        out = np.empty((len(flat), *self.shape[1:]), self.dtype)
+        for array, low, high in zip(self.arrays, self.starts, self.starts[1:], strict=False):
+            here = (flat >= low) & (flat < high)
+            out[here] = array[flat[here] - low]
+        return out if np.ndim(at) else out[0]
+
+
 def side_for(dataset, cfg, sample: int = 64) -> int:
     """Pixels worth keeping of each picture: what the model will see, or less where the pictures are smaller.
 
     Small pictures are enlarged while they are augmented, not in the store: 29,000 AffectNet faces take 0.8 GB, not 4.4.
     """
-    step = max(len(dataset.table) // sample, 1)
+    photographs = [path for path in dataset.table["path"] if path not in getattr(dataset, "elsewhere", {})]
     shorter = []
-    for path in dataset.table["path"].iloc[::step]:
+    for path in photographs[:: max(len(photographs) // sample, 1)]:  # edits change no other picture's size
         try:
             with Image.open(dataset.root / path) as picture:  # reads the header only
                 shorter.append(min(picture.size))
@@ -126,14 +174,29 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
     """Decode every picture of `dataset.table` below `dataset.root` to `side` pixels; at once if already done.
 
     Files that cannot be read stay black in the array and are listed in `unreadable`: `manifests.check` decides.
+    Pictures of another root (`dataset.elsewhere`: path -> root) get a store of their own, so that adding edits to a
+    data set decodes the edits alone; they come after the others in the result.
 
     Raises:
         OSError: the folder cannot be written, or the disk is too small (said before the work starts).
     """
-    paths = list(dataset.table["path"])
-    stamps = _stamps(dataset.root, paths)
-    key = hashlib.sha256(json.dumps([_VERSION, side, str(dataset.root), paths]).encode()).hexdigest()[:16]
-    home = Path(folder) / f"{dataset.name}-{side}px-{key}"
+    paths, elsewhere = list(dataset.table["path"]), getattr(dataset, "elsewhere", {})
+    roots = dict.fromkeys([dataset.root, *(elsewhere[path] for path in paths if path in elsewhere)])
+    parts = [[path for path in paths if elsewhere.get(path, dataset.root) == root] for root in roots]
+    made = [
+        _build(dataset.name, root, part, side, folder, workers) for root, part in zip(roots, parts, strict=True) if part
+    ]
+    if len(made) == 1:
+        return made[0]
+    bad = {path: reason for part in made for path, reason in part.unreadable.items()}
+    array, thumbs = _Stacked([part.array for part in made]), np.concatenate([part.thumbs for part in made])
+    return Pixels(sum((p.paths for p in made), []), array, sum((p.sha256 for p in made), []), thumbs, bad)
+
+
+def _build(name: str, root: Path, paths: list[str], side: int, folder, workers: int | None) -> Pixels:
+    stamps = _stamps(root, paths)
+    key = hashlib.sha256(json.dumps([_VERSION, side, str(root), paths]).encode()).hexdigest()[:16]
+    home = Path(folder) / f"{name}-{side}px-{key}"
     index = _Index.read(home, len(paths))
     if not index.created or index.todo(stamps):
         _writable(home, len(paths) * side * side * 3)
@@ -143,7 +206,7 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
                 _reserve(home, (len(paths), side, side, 3))
             if todo := index.todo(stamps):
                 array = np.load(home / "pixels.npy", mmap_mode="r+")
-                _fill(array, index, dataset.root, paths, stamps, todo, home, workers)
+                _fill(array, index, root, paths, stamps, todo, home, workers)
     bad = {paths[i]: reason for i, reason in index.reasons.items()}
     frozen = np.load(home / "pixels.npy", mmap_mode="r")
     return Pixels(paths, frozen, list(index.sha256), index.thumbs, bad)

@@ -59,9 +59,11 @@ def colours(names: Sequence[str]) -> list[Any]:
     return [COLOURS.get(name) or next(spare) for name in names]
 
 
-def finish(figure: Figure, title: str, demo: bool, path: str | Path | None) -> Figure:
-    """Titles `figure`, saying so where it shows demo data, writes it if `path` is given, and closes it for pyplot."""
-    text = " · ".join(part for part in (title, "demo data (drawn faces)" if demo else "") if part)
+def finish(figure: Figure, title: str, demo: bool | str, path: str | Path | None) -> Figure:
+    """Titles `figure`, saying so where it shows demo data (of faces, or what `demo` names), writes it if `path` is given,
+    and closes it for pyplot."""
+    data = demo if isinstance(demo, str) else "drawn faces"
+    text = " · ".join(part for part in (title, f"demo data ({data})" if demo else "") if part)
     if text:
         figure.suptitle(text, x=0.01, ha="left", color=INK)
     if path is not None:

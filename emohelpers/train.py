@@ -6,6 +6,7 @@ again goes on after the last finished epoch and, on a CPU, ends in the same bits
 """
 
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,21 @@ from tqdm.auto import tqdm
 
 from emohelpers import config, devices, files, models, paths
 from emohelpers.images import Batches
+from emohelpers.mixture import Mixture
+from emohelpers.record import Record
 from emohelpers.step import Step
 
 BORN = time.monotonic()  # the time budget counts from here: what a session limit counts from
 IRRELEVANT = {  # settings that do not decide the weights, or only through the data or the initial weights
     "preset", "output_dir", "time_budget_h", "trackers", "accumulation", "bootstrap", "dataset_root", "labels_csv",
-    "testset_csv", "max_unreadable", "weights",
+    "testset_csv", "max_unreadable", "weights", "project", "teacher", "save_every", "statistics", "flip_test",
+    "splits_json", "min_side", "int8_tries", "timing_rounds", "shortcut_epochs", "version",
+    "cache", "cache_views", "cache_fresh", "cache_kind", "combined_labels", "augmented_root", "compare_with", "audit",
+    "student", "student_weights", "ablations", "ablation",
 }  # fmt: skip
 CHECK_EVERY = 50  # steps between looks at the loss: reading it stalls a GPU
 PROBE_STEPS = 10  # after these the expected duration is told
+DETAIL = re.compile("_gradient$|_weighted_f1$|_f1_")  # in the history, but not in an epoch's line
 SHORT = {"loss": "Loss", "accuracy": "Acc", "macro_f1": "F1"}
 
 
@@ -60,7 +67,7 @@ def fit(
         training, validation: see `images.Batches`; anything with its `epoch`, `on`, `__len__` and `digest` will do.
         objective: `objectives.Classification` or its like.
         cfg: the `config.Training` fields.
-        folder: gets `history.csv`, the checkpoint and `checkpoints/<run>/{last,best-<epoch>}.pth`.
+        folder: gets `history.csv`, `steps.csv`, the checkpoint and `checkpoints/<run>/{last,best-<epoch>}.pth`.
 
     Raises:
         TrainingError: NaN or infinite loss, unknown monitor or tracker, a damaged checkpoint; each says what to do.
@@ -103,8 +110,10 @@ def evaluate(
     return output.cpu()[order].numpy(), target.cpu()[order].numpy()
 
 
-def probabilities(model: nn.Module, batches: Batches) -> np.ndarray:
-    """Softmax of a classifier's outputs (n, classes) float32, in the order of `batches.rows`."""
+def probabilities(model: nn.Module, batches: Batches, *, flip: bool = False) -> np.ndarray:
+    """Softmax of a classifier's outputs (n, classes) float32, in the order of `batches.rows`; with `flip` the mean of
+    a picture's and its mirror image's."""
+    model = Mixture([model], mirrored=True) if flip else model
     return torch.from_numpy(evaluate(model, batches)[0]).softmax(1).numpy()
 
 
@@ -122,16 +131,18 @@ class _Run:
             raise TrainingError(f"monitor={cfg.monitor!r} is not measured. Choose one of: {', '.join(known)}")
         place = (self.processes.device, self.processes.process_index, self.processes.num_processes)
         self.training, self.validation = training.on(*place), validation.on(*place)
-        self.key = _key(model, training, validation, cfg)
+        self.key = _key(model, training, validation, cfg, getattr(objective, "fingerprint", ""))
         self.home = folder / "checkpoints" / self.key
         if cfg.channels_last and any(isinstance(m, nn.Conv2d) for m in model.modules()):
             model.to(memory_format=torch.channels_last)
         if self.processes.num_processes > 1 and self.processes.device.type == "cuda":
             model = convert_sync_batchnorm(model)  # timm's: torch's would drop the activations inside its norms
         self.model, self.steps = model.to(self.processes.device), cfg.epochs * len(training)
+        if cfg.compile:
+            self.model.compile()
         self.step = Step(self.model, objective, cfg, self.steps, self.processes, self.say)
         self.stages = {0: cfg.trainable, **cfg.unfreeze}
-        depths = [float("inf") if self.stages[at] == "all" else self.stages[at] for at in sorted(self.stages)]
+        depths = [models.depth(self.model, self.stages[at]) for at in sorted(self.stages)]
         if depths != sorted(depths):
             raise TrainingError(
                 f"stages freeze again what was trained: {self.stages}. Each must unfreeze more (unfreeze)."
@@ -145,13 +156,17 @@ class _Run:
             models.freeze(self.model, stage)
             self.moved |= set(models.moving(self.model))
         self.history: list[dict[str, Any]] = []
+        self.record = Record(self.home, cfg.statistics)
         self.resumed_at, self.status, self.best = 0, "running", None
         self.bar = tqdm(total=self.steps, unit="step", mininterval=5, leave=False, disable=self.mute)
 
     def go(self) -> Fit:
         self._resume()
         if self.cfg.trackers:
-            self.processes.init_trackers(self.name.split(".")[0], config={name: str(value) for name, value in self.cfg})
+            settings = {name: str(value) for name, value in self.cfg}
+            devices.keep_local(self.cfg.trackers, self.folder)
+            offline = {"wandb": {"mode": "offline", "dir": str(self.folder)}}  # sent later by `wandb sync`
+            self.processes.init_trackers(self.cfg.project or Path(self.name).stem, config=settings, init_kwargs=offline)
         with self.bar:
             while self.status == "running" and len(self.history) < self.cfg.epochs:
                 if self._out_of_time():
@@ -168,6 +183,9 @@ class _Run:
         started = time.monotonic()
         phase = self._enter(epoch)
         row = {"epoch": epoch + 1, "phase": phase, **self._pass(epoch)}
+        if self.processes.is_main_process:
+            self.record.epoch(epoch + 1, self.model)
+        self.record.open.clear()
         self.step.agree()
         with self.step.averaged():
             outputs, targets = evaluate(self.model, self.validation, processes=self.processes)
@@ -191,11 +209,15 @@ class _Run:
         sums: dict[str, Any] = {}
         started, count = time.monotonic(), len(self.training)
         for step, (inputs, targets, _) in enumerate(self.training.epoch(epoch)):
-            rates = self.step.rates()
-            for name, value in self.step(inputs, targets).items():
+            rates, means = self.step.rates(), self.step(inputs, targets)
+            self.record.step(means, rates)
+            for name, value in means.items():
                 sums[name] = sums.get(name, 0) + value
             if step % CHECK_EVERY == 0 or step == count - 1:
                 self._check(sums["loss"], epoch, step)
+            if self.cfg.compile and step == 0 and epoch == self.resumed_at:
+                self.say(f"Compiled, with the first step: {_clock(time.monotonic() - started)}.")
+                started = time.monotonic()
             if step == PROBE_STEPS and not self.history:
                 seconds = (time.monotonic() - started) / (step + 1) * count
                 whole = _clock(seconds * self.cfg.epochs)
@@ -245,12 +267,24 @@ class _Run:
         if self.history[-1] is self.best:
             with self.step.averaged(), files.replace(self._best()) as temp:
                 torch.save(self._weights(), temp)
+        if self.cfg.save_every and len(self.history) % self.cfg.save_every == 0:
+            with self.step.averaged():
+                self._write(self._whole().with_name(f"epoch_{len(self.history)}.pth"), self.history[-1])
         progress = {"history": self.history, "best_epoch": self.best["epoch"], "status": self.status}
         with files.replace(self.home / "last.pth") as temp:
             torch.save({"weights": self._weights(), **progress, **self.step.state()}, temp)
         for old in set(self.home.glob("best-*.pth")) - {self._best()}:  # only now: `last` names the one it belongs to
             old.unlink()
         files.write_csv(pd.DataFrame(self.history), self.folder / "history.csv")
+
+    def _write(self, path: Path, row: dict[str, Any]) -> None:
+        """The whole model as it stands, with what is known of this epoch of it."""
+        facts = {"epoch": row["epoch"], "monitor": self.cfg.monitor, "value": row[self.cfg.monitor], "run": self.key}
+        facts |= {"recipe": type(self.cfg).__name__, "config": self.cfg.model_dump(mode="json")}
+        models.save(path, self.model, **facts, history=self.history)
+
+    def _whole(self) -> Path:
+        return self.folder / self.name
 
     def _best(self) -> Path:
         return self.home / f"best-{self.best['epoch']}.pth"
@@ -273,6 +307,7 @@ class _Run:
             ) from error
         self.history, self.status = state["history"], state["status"]
         self.best, self.resumed_at = self.history[state["best_epoch"] - 1], len(self.history)
+        self.record.resume(len(self.history))
         self.bar.update(len(self.history) * len(self.training))
         self.say(f"Resumed after epoch {len(self.history)} of {self.cfg.epochs} from {last}.")
 
@@ -294,31 +329,31 @@ class _Run:
             raise TrainingError("the time budget ended before the first epoch: raise time_budget_h.")
         self._put(torch.load(self._best(), map_location="cpu", weights_only=True))
         self.model.eval()
-        history, whole = pd.DataFrame(self.history), self.folder / self.name
+        history, whole = pd.DataFrame(self.history), self._whole()
         if self.processes.is_main_process:
             files.write_csv(history, self.folder / "history.csv")  # a kill or another run left less
-            facts = {"epoch": self.best["epoch"], "monitor": self.cfg.monitor, "value": self.best[self.cfg.monitor]}
-            settings = self.cfg.model_dump(mode="json")
-            models.save(whole, self.model, **facts, config=settings, history=self.history, run=self.key)
-        self.processes.end_training()
+            self.record.publish(self.folder)
+            self._write(whole, self.best)
+        for tracker in self.processes.trackers:  # end_training would end the process group too, which evaluation needs
+            tracker.finish()
         memory = devices.peak_memory_gb()
         return Fit(self.model, history, self.best, self.status, whole, history["seconds"].sum(), memory)
 
 
-def _key(model: nn.Module, training: Batches, validation: Batches, cfg) -> str:
+def _key(model: nn.Module, training: Batches, validation: Batches, cfg, fingerprint: str) -> str:
     """Names a run by everything that decides its weights."""
     weights = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     settings = {name: value for name, value in cfg if name not in IRRELEVANT}
-    return config.digest(settings, weights.hexdigest(), training.digest(), validation.digest(), model.spec)
+    return config.digest(settings, weights.hexdigest(), training.digest(), validation.digest(), model.spec, fingerprint)
 
 
 def _line(row: dict[str, Any], epochs: int) -> str:
     """The seed's epoch line: Epoch, Phase, Train, Val, LR (backbone/head), Time, Status; other tasks show their own."""
 
     def part(prefix: str) -> str:
-        names = [name for name in row if name.startswith(prefix)]
+        names = [name for name in row if name.startswith(prefix) and not DETAIL.search(name)]
         return " ".join(f"{SHORT.get(n.removeprefix(prefix), n.removeprefix(prefix))} {row[n]:.3f}" for n in names)
 
     rates = f"LR {row['lr_backbone']:.1e}/{row['lr_head']:.1e}"

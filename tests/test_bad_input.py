@@ -22,7 +22,7 @@ import pictures
 import pytest
 import torch
 
-from emohelpers import config, files, manifests, models, runs, splits, train
+from emohelpers import config, execution, files, manifests, models, splits, train
 from emohelpers.labels import EMOTIONS
 
 ROOT = Path(__file__).parents[1]
@@ -521,22 +521,16 @@ def papermill(home: Path, book: Path = BOOK, **values) -> tuple[subprocess.Popen
     place.mkdir(parents=True, exist_ok=True)
     (place / "part.ipynb").unlink(missing_ok=True)
     given = parameters(home, **values)
-    job = {"input_path": str(book), "output_path": str(place / "part.ipynb"), "parameters": given}
-    env = {
-        **os.environ, "EMOHELPERS_OUTPUTS": str(place / "outputs"), "JUPYTER_PREFER_ENV_PATH": "1",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    with (place / "run.log").open("w") as log:
-        line = [sys.executable, "-c", runs.CHILD, json.dumps(job)]
-        return subprocess.Popen(line, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=ROOT), place
+    env = {"EMOHELPERS_OUTPUTS": str(place / "outputs"), "OMP_NUM_THREADS": "1"}
+    return execution.start(book, place / "part.ipynb", given, place / "run.log", env), place
 
 
 def outcome(process: subprocess.Popen, place: Path) -> str:
     try:
         code = process.wait(300)
     finally:
-        runs.end_tree(process)
-    return runs.outcome(place / "part.ipynb", place / "run.log", code)
+        execution.end_tree(process)
+    return execution.outcome(place / "part.ipynb", place / "run.log", code)
 
 
 @pytest.mark.parametrize(
@@ -587,7 +581,7 @@ def drill(home: Path, kills: int) -> None:
             assert epochs(shaky) >= wanted, outcome(process, place)
             time.sleep(dice.uniform(0, pd.read_csv(shaky / "history.csv")["seconds"].iloc[-1]))
         finally:
-            runs.end_tree(process)
+            execution.end_tree(process)
         killed += 1
         if (shaky / CHECKPOINT).is_file():  # this machine was faster than the dice
             shutil.rmtree(shaky)
@@ -597,7 +591,7 @@ def drill(home: Path, kills: int) -> None:
         done = go(home, OVERRIDES=settings, OUTPUT_DIR=str(calm))["done"]  # in this process, while the kernel starts
         assert outcome(process, place) == ""
     finally:
-        runs.end_tree(process)
+        execution.end_tree(process)
     assert "Resumed after epoch" in (place / "run.log").read_text()
     for name in (CHECKPOINT, *(p.relative_to(calm).as_posix() for p in calm.glob("checkpoints/*/*.pth"))):
         ours, theirs = (torch.load(folder / name, weights_only=True) for folder in (calm, shaky))

@@ -167,3 +167,58 @@ def test_the_digest_names_content_targets_and_preparation(pixels):
     other = batches(pixels)
     other.targets = other.targets.flip(0)
     assert digest != other.digest()
+
+
+def test_strength_scales_everything_but_the_mirror_and_follows_the_epochs():
+    staged = images.Augmentation(strength={0: 0.5, 3: 2.0})
+    gentle, strong = staged.at(2), staged.at(3)
+    assert gentle.crop_scale == (0.9, 1.0) and strong.crop_scale == pytest.approx((0.6, 1.0))
+    assert (gentle.rotation, strong.rotation, gentle.erasing, strong.erasing) == (5.0, 20.0, 0.125, 0.5)
+    assert gentle.brightness == 0.1 and gentle.flip == strong.flip == 0.5
+    assert images.Augmentation(strength={2: 0.5}).at(1) == images.Augmentation() == images.Augmentation().at(9)
+    plain = images.Augmentation().draw(500, np.random.default_rng(0))
+    soft = gentle.draw(500, np.random.default_rng(0))
+    assert np.allclose(abs(soft.colour - 1).max(0), abs(plain.colour - 1).max(0) / 2, rtol=1e-5)
+
+
+def test_batches_of_a_later_stage_are_stronger(pixels):
+    staged = batches(pixels, seed=1, augmentation=nothing(strength={0: 0.1, 2: 1.0}, brightness=0.8))
+    spread = [np.abs(np.concatenate([d.colour for _, d in staged.plan(e)]) - 1).max() for e in (0, 1, 2)]
+    assert max(spread[:2]) < 0.09 < 0.5 < spread[2]
+
+
+def test_a_sampler_draws_rare_pictures_often_and_each_time_anew(pixels):
+    odds = np.full(len(pixels.paths), 0.2 / (len(pixels.paths) - 1))
+    odds[5] = 0.8
+    both = {"augmentation": images.Augmentation(), "seed": 1}
+    sampled = batches(pixels, odds=odds, **both)
+    plan = sampled.plan(0)
+    at, angle = (np.concatenate(parts) for parts in zip(*[(a, d.warp[:, 0, 0]) for a, d in plan], strict=True))
+    assert (at == 5).mean() > 0.5 and len(np.unique(angle[at == 5])) == (at == 5).sum()
+    assert sampled.digest() != batches(pixels, **both).digest()
+    once = np.concatenate([a for a, _ in batches(pixels, **both).plan(0)])
+    assert len(np.unique(once)) == len(once)
+
+
+def test_grey_is_grey_in_training_and_evaluation():
+    rng = np.random.default_rng(0)
+    squares = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    grey = images.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3, grey=True)
+    draws = images.Augmentation(erasing=0.0).draw(4, rng)
+    for made in (grey.evaluate(squares), images.augment(squares, draws, grey)):
+        assert np.ptp(made.astype(int), axis=3).max() <= 1
+    light = squares @ np.array([0.299, 0.587, 0.114])
+    assert abs(grey.evaluate(squares)[..., 0] - light).max() <= 0.51
+    late = images.augment_on_device(torch.from_numpy(squares), draws, grey)
+    assert (late.amax(1) - late.amin(1)).max() < 0.02
+
+
+def test_votes_are_targets_of_the_training_part_alone(pixels):
+    table = pd.DataFrame({"path": pixels.paths, "label": [path.split("/")[0] for path in pixels.paths]})
+    table["split"] = np.where(np.arange(len(table)) % 3 == 0, "val", "train")
+    for name in EMOTIONS:
+        table[f"votes_{name}"] = (table["label"] == name) * 7 + (name == "happy") * 3
+    cfg = config.make(recipes.Transfer, "demo", soft_labels=True, img_size=32)
+    parts = images.by_split(table, pixels, HALF, EMOTIONS, cfg)
+    assert parts["train"].targets.shape[1] == 8 and torch.allclose(parts["train"].targets.sum(1), torch.ones(1))
+    assert parts["val"].targets.ndim == 1

@@ -1,5 +1,6 @@
 import copy
 import json
+import os
 
 import numpy as np
 import pytest
@@ -175,3 +176,51 @@ def test_full_size_backbones_take_a_step_in_their_last_stages_and_come_back_whol
     back = models.load(tmp_path / "m.pth", classes=EMOTIONS, backbone=name)
     with torch.no_grad():
         assert torch.equal(model.eval()(inputs), back.eval()(inputs))
+
+
+STAGES = (0, 0.25, 0.5, 0.75, "all")  # seed 002: head, + layer4, + layer3, + layer2, all
+FAMILIES = {
+    "resnet50": [("fc",), ("layer4",), ("layer3",), ("layer2",), ("layer1", "conv1", "bn1")],
+    "convnext_base": [("head",), ("stages.3",), ("stages.2",), ("stages.1",), ("stages.0", "stem")],
+    "tf_efficientnet_b3_ns": [
+        ("classifier",), ("blocks.6", "conv_head", "bn2", "blocks.5"), ("blocks.4", "blocks.3"),
+        ("blocks.2", "blocks.1"), ("blocks.0", "conv_stem", "bn1"),
+    ],
+    "vit_base_patch16_224": [
+        ("head",), ("blocks.9", "blocks.10", "blocks.11", "norm"), ("blocks.6", "blocks.7", "blocks.8"),
+        ("blocks.3", "blocks.4", "blocks.5"),
+        ("blocks.0", "blocks.1", "blocks.2", "patch_embed", "cls_token", "pos_embed"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("head", ["layernorm", "batchnorm"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_five_stages_of_every_family_are_those_of_the_seeds_table(name, head):
+    with torch.device("meta"):
+        model = models.build(settings(backbone=name, img_size=224, head=head), EMOTIONS)
+    allowed: tuple[str, ...] = ()
+    for stage, added in zip(STAGES, FAMILIES[name], strict=True):
+        allowed += tuple(part if part in ("cls_token", "pos_embed") else f"{part}." for part in added)
+        models.freeze(model, stage)
+        for parameter, tensor in model.named_parameters():
+            assert tensor.requires_grad == parameter.startswith(allowed), (stage, parameter)
+
+
+def test_a_plan_of_stages_is_told_in_parameters():
+    model = models.build(settings(backbone="test_resnet", head="linear"), EMOTIONS)
+    rows = models.stages(model, {4: "all", 0: 0, 2: 0.5})
+    told = [(row["from epoch"], row["trained"]) for row in rows]
+    assert told == [(1, "head"), (3, "head+2"), (5, "all")]
+    assert rows[0]["parameters"] < rows[1]["parameters"] < rows[2]["parameters"] and rows[2]["share"] == 1
+    assert models.count(model)["trainable"] == rows[0]["parameters"], "the first stage is left set"
+
+
+def test_the_newest_checkpoint_is_found_and_working_files_are_not(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint .*Train one first"):
+        models.newest(tmp_path)
+    for i, name in enumerate(("a/best.pth", "b/models/best_model.pth", "b/checkpoints/x/last.pth")):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+        os.utime(tmp_path / name, (i, i))
+    assert models.newest(tmp_path) == tmp_path / "b/models/best_model.pth"

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import training_job
@@ -298,3 +299,120 @@ def test_trackers_get_the_figures(tmp_path):
     pytest.importorskip("tensorboard")
     fit(tmp_path, epochs=1, trackers=("tensorboard",))
     assert list((tmp_path / "out").rglob("events.out.tfevents*"))
+
+
+def staged(folder, **values):
+    """A net with BatchNorm under seed 002's stages; the random trunk is frozen by hand, for its stillness alone."""
+    calm = {"mixup": 0.0, "cutmix": 0.0, "backbone": "test_resnet", "head": "batchnorm", "img_size": 32, "epochs": 5}
+    model, *rest, cfg = training_job.job(folder, **{**calm, **values})
+    return model, *rest, cfg.model_copy(update={"trainable": 0, "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}})
+
+
+def test_frozen_batchnorm_does_not_move_by_a_bit_in_any_stage(tmp_path, monkeypatch):
+    model, *rest, cfg = staged(tmp_path)
+    seen = []
+    real = train._Run._save
+
+    def spy(run):
+        stage = max(at for at in run.stages if at < len(run.history))
+        phase = models.freeze(run.model, run.stages[stage])
+        seen.append((phase, set(models.moving(run.model)), copy.deepcopy(run.model.state_dict())))
+        real(run)
+
+    monkeypatch.setattr(train._Run, "_save", spy)
+    before = copy.deepcopy(model.state_dict())
+    train.fit(model, *rest, cfg, tmp_path / "out", quiet=True)
+    assert [phase for phase, *_ in seen] == ["head", "head+1", "head+2", "head+3", "all"]
+    for phase, moving, state in seen:
+        moved = {name for name in state if not torch.equal(state[name], before[name])}
+        assert moved <= moving, (phase, sorted(moved - moving)[:3])
+        assert any("running_mean" in name for name in moved), "the trained BatchNorm must move"
+        before = state
+    assert seen[0][1] == {name for name in before if name.startswith("fc.")}
+
+
+def test_one_cycle_drives_the_weights_that_a_later_stage_unfreezes(tmp_path, monkeypatch):
+    """SGD without decay moves a weight in its first step by rate * (1 + momentum) * gradient (Nesterov)."""
+    model, *rest, cfg = staged(tmp_path, ema=0.0)
+    late = {"optimizer": "sgd", "weight_decay": 0.0, "clip": 0.0, "lr_backbone": 1e-2, "schedule": "onecycle"}
+    cfg, found = cfg.model_copy(update=late), []
+    real = step.Step.__call__
+
+    def spy(self, inputs, targets):
+        watched = dict(self.plain.named_parameters())["layer2.0.conv1.weight"]
+        rate, before, fresh = self.rates()["lr_backbone"], watched.detach().clone(), watched.requires_grad
+        momentum = self.optimizer.param_groups[0]["momentum"]  # the cycle turns it too
+        means = real(self, inputs, targets)
+        found.append((rate, fresh, watched.detach() - before, watched.grad, momentum))
+        return means
+
+    monkeypatch.setattr(step.Step, "__call__", spy)
+    done = train.fit(model, *rest, cfg, tmp_path / "out", quiet=True)
+    count = len(rest[0])
+    assert [fresh for _, fresh, *_ in found] == [False] * 3 * count + [True] * 2 * count
+    rate, _, moved, gradient, momentum = found[3 * count]
+    assert gradient.abs().max() > 0 and torch.allclose(moved, -rate * (1 + momentum) * gradient, rtol=1e-3, atol=1e-7)
+    probe = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-2)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(probe, 1e-2, total_steps=5 * count, cycle_momentum=False)
+    for i, (rate, *_) in enumerate(found):
+        assert rate == pytest.approx(cycle.get_last_lr()[0], rel=1e-6), i
+        probe.step()
+        cycle.step()
+    assert done.history["lr_backbone"].iloc[-1] < 1e-4
+
+
+def test_checkpoints_between_and_the_best_are_whole_and_averaged(tmp_path):
+    model, *rest, cfg = staged(tmp_path, ema=0.9)
+    cfg = cfg.model_copy(update={"save_every": 2, "patience": 0})
+    done = train.fit(model, *rest, cfg, tmp_path / "out", name="artifacts/v3/best_model.pth", quiet=True)
+    kept = sorted(p.name for p in (tmp_path / "out" / "artifacts" / "v3").iterdir())
+    assert kept == ["best_model.pth", "epoch_2.pth", "epoch_4.pth"]
+    for name, epoch in (("epoch_2.pth", 2), ("epoch_4.pth", 4), ("best_model.pth", done.best["epoch"])):
+        back = models.load(tmp_path / "out" / "artifacts" / "v3" / name, classes=EMOTIONS)
+        scores = rest[2].scores(*train.evaluate(back, rest[1]))
+        assert back.facts["epoch"] == epoch
+        assert scores["macro_f1"] == back.facts["value"] == done.history["val_macro_f1"][epoch - 1]
+
+
+def test_every_step_and_the_statistics_of_every_epoch_are_kept_also_over_a_pause(tmp_path, monkeypatch):
+    calm = fit(tmp_path / "calm", epochs=3, statistics="head")
+    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
+    for _ in range(3):
+        fit(tmp_path / "paused", epochs=3, statistics="head")
+    steps, again = (pd.read_csv(tmp_path / name / "out" / "steps.csv") for name in ("calm", "paused"))
+    assert np.allclose(steps, again, rtol=1e-9) and steps.groupby("epoch").size().tolist() == [6, 6, 6]
+    assert {"loss", "accuracy", "gradient", "lr_head"} <= set(steps)
+    means = steps.groupby("epoch")["loss"].mean().to_numpy()
+    assert np.allclose(means, calm.history["train_loss"], rtol=1e-5)
+    table = pd.read_csv(tmp_path / "calm" / "out" / "weights.csv")
+    assert set(table["name"]) == models.head_parameters(calm.model) and sorted(set(table["epoch"])) == [1, 2, 3]
+    assert table["gradient_l2"].gt(0).any()
+
+
+@pytest.mark.parametrize("tracker, left", [("wandb", "wandb/offline-run-*"), ("mlflow", "mlflow.db")])
+def test_trackers_keep_a_run_on_this_machine(tmp_path, tracker, left):
+    pytest.importorskip(tracker)
+    code = f"import training_job, sys; from emohelpers import train; from pathlib import Path; h = Path(sys.argv[1]);" \
+           f"train.fit(*training_job.job(h, epochs=1, trackers=({tracker!r},)), h / 'out', quiet=True)"  # fmt: skip
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert list((tmp_path / "out").glob(left)), sorted((tmp_path / "out").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "convnext_base", "tf_efficientnet_b3_ns", "vit_base_patch16_224"])
+def test_full_size_backbones_train_one_real_step_and_come_back_with_their_figure(tmp_path, name):
+    """Seed 001's recipe whole, on eight classes of four pictures: one epoch of one step, checkpoint, reload."""
+    values = {"backbone": name, "head": "layernorm", "head_width": 512, "img_size": 224, "epochs": 1, "batch_size": 8,
+              "mixup": 0.4, "ema": 0.999, "schedule": "cosine", "warmup_epochs": 0.0}  # fmt: skip
+    model, training, validation, objective, cfg = training_job.job(tmp_path, **values)
+    training.rows, training.targets = training.rows[:8], training.targets[:8]
+    validation.rows, validation.targets = validation.rows[:4], validation.targets[:4]
+    before = copy.deepcopy(model.state_dict())
+    done = train.fit(model, training, validation, objective, cfg, tmp_path / "out", quiet=True)
+    moved = [n for n, t in model.named_parameters() if not torch.equal(t, before[n])]
+    assert len(moved) == len(list(model.parameters())), "some layers did not learn"
+    back = models.load(done.checkpoint, classes=EMOTIONS, backbone=name)
+    scores = objective.scores(*train.evaluate(back, validation))
+    assert scores["macro_f1"] == back.facts["value"]
+    assert scores["loss"] == pytest.approx(done.best["val_loss"], rel=1e-5)

@@ -1,0 +1,46 @@
+"""Does a map point where it should? The pointing game and the share of its energy, against known regions."""
+
+import cv2
+import numpy as np
+
+from emohelpers.images import Preprocess
+
+TOLERANCE = (
+    5  # pixels of the map around a region that still count; Zhang et al., arXiv 1608.00507, use 15 at 224 and up
+)
+
+
+def as_input(masks: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Masks (n, s, s) bool of pictures -> (n, img_size, img_size) of the model's inputs."""
+    pictures = np.repeat(masks.astype(np.uint8)[..., None] * 255, 3, axis=3)
+    return preprocess.evaluate(pictures)[..., 0] > 127
+
+
+def grown(masks: np.ndarray, pixels: int = TOLERANCE) -> np.ndarray:
+    """Masks (n, h, w) with a rim of `pixels` around them."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
+    return np.stack([cv2.dilate(mask.astype(np.uint8), disc) for mask in masks]).astype(bool)
+
+
+def pointing(maps: np.ndarray, masks: np.ndarray, tolerance: int = TOLERANCE) -> np.ndarray:
+    """Whether each map (n, h, w) is highest in its mask (n, h, w) bool: (n,) of 0..1, NaN where the mask is empty.
+
+    Where several pixels share the maximum (a segment of LIME), the share of them that lies inside.
+    """
+    inside = grown(masks, tolerance)
+    top = maps == maps.max(axis=(1, 2), keepdims=True)
+    hits = (top & inside).sum(axis=(1, 2)) / top.sum(axis=(1, 2))
+    return np.where(masks.any(axis=(1, 2)), hits, np.nan)
+
+
+def energy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """The share of each map's positive part that lies in its mask: (n,) of 0..1, NaN where the mask is empty."""
+    positive = np.clip(maps, 0, None)
+    inside = (positive * masks).sum(axis=(1, 2)) / np.maximum(positive.sum(axis=(1, 2)), 1e-12)
+    return np.where(masks.any(axis=(1, 2)), inside, np.nan)
+
+
+def area(masks: np.ndarray) -> np.ndarray:
+    """The share of the picture that each mask covers: (n,), NaN where it is empty."""
+    share = masks.mean(axis=(1, 2))
+    return np.where(share > 0, share, np.nan)

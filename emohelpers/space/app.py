@@ -1,0 +1,33 @@
+"""A page that names the emotion of a face: python app.py, then open the address that it prints."""
+
+import json
+from pathlib import Path
+
+import gradio
+from classify import Classifier
+from PIL import Image
+
+HERE = Path(__file__).parent
+MODEL = Classifier(str(HERE / "model.onnx"))
+TEXT = json.loads((HERE / "page.json").read_text(encoding="utf-8"))
+
+
+def name(picture: Image.Image | None) -> dict[str, float]:
+    """{class: probability} of a picture."""
+    if picture is None:
+        raise gradio.Error("Choose a picture first, or take one with the camera.")
+    return MODEL(picture)
+
+
+page = gradio.Interface(
+    name,
+    gradio.Image(type="pil", sources=["upload", "webcam", "clipboard"], label="One face that fills the picture"),
+    gradio.Label(num_top_classes=len(MODEL.classes), label="What the face shows"),
+    title=TEXT["title"],
+    description=TEXT["description"],
+    article=TEXT["article"],
+    flagging_mode="never",
+)
+
+if __name__ == "__main__":
+    page.launch()

@@ -1,0 +1,38 @@
+"""What each training picture is to be answered with, and how often it comes: from the columns of a table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+
+class NoVotes(ValueError):
+    """Soft labels were asked for, and the table has no votes."""
+
+
+def hard(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """(n,) positions of the labels in `classes`."""
+    return rows["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
+
+
+def votes(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """(n, classes) float32 shares of the raters' votes, columns `votes_<emotion>` (as FER+'s, arXiv 1608.01041).
+
+    Votes for anything else do not count; a row without a vote for any class keeps its label whole.
+    """
+    columns = [f"votes_{name}" for name in classes]
+    if missing := [name for name in columns if name not in rows]:
+        raise NoVotes(
+            f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. The manifest must "
+            "keep them (keep: [votes_anger, ...]), as ferplus does; or set soft_labels to false."
+        )
+    counts = rows[columns].to_numpy(np.float32)
+    label = np.eye(len(classes), dtype=np.float32)[hard(rows, classes)]
+    counts = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
+    return counts / counts.sum(1, keepdims=True)
+
+
+def odds(targets: np.ndarray, power: float) -> np.ndarray:
+    """(n,) chance of each picture to be drawn next, ~ (1 / pictures of its class) ** power, together 1."""
+    raw = (1 / np.bincount(targets)[targets]) ** power
+    return raw / raw.sum()

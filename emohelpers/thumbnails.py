@@ -1,0 +1,63 @@
+"""A run's pictures made small enough to lie inside of one page, sorted by what they show."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+ROOM = 2_000_000  # bytes of base64 that all of them take together
+WIDTHS = (720, 560, 440, 340, 260, 200)  # pixels: the first at which all find room
+OTHER = "Other pictures"
+KINDS = {  # heading -> words in a picture's name, asked in this order
+    "Confusion matrices": ("confusion",),
+    "Training": ("curve", "history"),
+    "Calibration": ("reliab", "calib"),
+    "Explanations": ("cam", "shap", "lime", "expla", "attention", "panel", "deletion", "faithful", "pointing"),
+    "Classes": ("class",),
+    "Galleries": ("error", "face", "gallery", "augmented", "edit", "pairs", "real"),
+}
+
+
+def kind(path: Path) -> str:
+    """The heading under which a picture belongs, by its name."""
+    name = path.stem.lower()
+    return next((heading for heading, words in KINDS.items() if any(word in name for word in words)), OTHER)
+
+
+def rank(path: Path) -> tuple[int, str]:
+    """Sorts pictures by heading, then by name."""
+    return [*KINDS, OTHER].index(kind(path)), path.as_posix()
+
+
+def inlined(pictures: Sequence[Path], room: int = ROOM) -> dict[Path, tuple[str, int, int]]:
+    """Picture -> data URI, width and height, at the largest of `WIDTHS` at which all of them find room together.
+
+    What cannot be read, because it is still being written, is left out; and the last ones, if even the smallest are
+    too many.
+    """
+    for width in WIDTHS:
+        found, left = {}, room
+        for path in pictures:
+            try:
+                made = _small(path, width)
+            except OSError:
+                continue
+            left -= len(made[0])
+            if left < 0:
+                break
+            found[path] = made
+        if left >= 0:
+            break
+    return found
+
+
+def _small(path: Path, width: int) -> tuple[str, int, int]:
+    with Image.open(path) as image:
+        image.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(image.convert("RGB"), mask=image.getchannel("A") if "A" in image.getbands() else None)
+    content = io.BytesIO()
+    paper.save(content, "WEBP", quality=72)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode(), *paper.size

@@ -1,0 +1,168 @@
+"""Spectrograms are librosa's, made once; a song that is none is named with its reason; pictures and sounds of them."""
+
+import json
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import tones
+
+from emohelpers import audio, descriptors, songs
+from emohelpers.audio import Spectrum, UnreadableSong
+
+SHORT = Spectrum(seconds=2.0)
+
+
+def plain(path: Path, spectrum: Spectrum) -> np.ndarray:
+    """The way of librosa's own documentation."""
+    samples, rate = librosa.load(path, sr=spectrum.sample_rate, duration=spectrum.seconds)
+    powers = librosa.feature.melspectrogram(
+        y=samples, sr=rate, n_fft=spectrum.n_fft, hop_length=spectrum.hop, n_mels=spectrum.mels, fmin=spectrum.fmin,
+        fmax=spectrum.fmax,
+    )  # fmt: skip
+    return librosa.power_to_db(powers, ref=np.max)
+
+
+@pytest.mark.parametrize(
+    "suffix, rate, channels", [("wav", 48000, 2), ("flac", 48000, 2), ("mp3", 44100, 2), ("wav", 22050, 1)]
+)
+def test_equal_to_plain_librosa(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tones.tone(3.0, rate=rate, channels=channels), rate)
+    samples, heard = audio.decode(path, SHORT)
+    made = audio.mel(audio.power(samples, SHORT), SHORT)
+    assert made.shape == SHORT.shape and made.dtype == np.float32
+    assert (
+        heard["channels"] == channels
+        and heard["sample_rate"] == rate
+        and heard["duration"] == pytest.approx(3, abs=0.1)
+    )
+    assert np.abs(made - plain(path, SHORT)).max() < 1e-3
+
+
+def test_the_seeds_shape() -> None:
+    assert Spectrum().shape == (128, 1292)
+
+
+def refused(path: Path, content: bytes | None = None) -> str:
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UnreadableSong) as caught:
+        audio.decode(path, SHORT)
+    return str(caught.value)
+
+
+def test_what_is_no_song(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "whole.mp3", tones.tone(2.5), tones.RATE)
+    whole = (tmp_path / "whole.mp3").read_bytes()
+    assert "is cut off" in refused(tmp_path / "cut.mp3", whole[: len(whole) // 2])
+    soundfile.write(tmp_path / "silence.wav", np.zeros(3 * tones.RATE), tones.RATE)
+    assert "is silent" in refused(tmp_path / "silence.wav")
+    soundfile.write(tmp_path / "short.wav", tones.tone(1.0), tones.RATE)
+    assert "lasts 1.0 s, 2 s are needed" in refused(tmp_path / "short.wav")
+    assert "not audio" in refused(tmp_path / "text.mp3", b"no music at all" * 50)
+    assert "not audio" in refused(tmp_path / "empty.wav", b"")
+
+
+def test_a_clip_a_little_short_ends_in_silence_and_says_so(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tones.tone(1.9), tones.RATE)
+    samples, heard = audio.decode(tmp_path / "a.wav", SHORT)
+    assert len(samples) == 2 * tones.RATE and not samples[int(1.91 * tones.RATE) :].any()
+    assert heard["filled"] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_which_seconds_of_a_long_song(tmp_path: Path) -> None:
+    wave = np.concatenate([tones.tone(4.0, pitch=220), tones.tone(2.0, pitch=1760), tones.tone(4.0, pitch=220)])
+    soundfile.write(tmp_path / "a.wav", wave, tones.RATE)
+    first, _ = audio.decode(tmp_path / "a.wav", SHORT)
+    middle, _ = audio.decode(tmp_path / "a.wav", Spectrum(seconds=2.0, clip_from="middle"))
+    np.testing.assert_allclose(first, wave[: len(first), 0], atol=1e-4)  # 16 bits in the file
+    np.testing.assert_allclose(middle, wave[4 * tones.RATE : 6 * tones.RATE, 0], atol=1e-4)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> songs.Songs:
+    root = tones.folder(tmp_path / "deam", ids=tuple(range(2, 10)), later=(2001,))
+    soundfile.write(root / "DEAM_audio" / "MEMD_audio" / "4.wav", np.zeros(3 * tones.RATE), tones.RATE)
+    soundfile.write(root / "DEAM_audio" / "MEMD_audio" / "2001.wav", tones.tone(9.0), tones.RATE)
+    return songs.load("deam", root)
+
+
+def test_the_store_is_made_once_and_lists_what_it_could_not_read(data: songs.Songs, tmp_path: Path) -> None:
+    heard = audio.build(data, SHORT, tmp_path / "store")
+    assert heard.array.shape == (9, *SHORT.shape)
+    assert list(heard.unreadable) == ["DEAM_audio/MEMD_audio/4.wav"] and "silent" in next(
+        iter(heard.unreadable.values())
+    )
+    row = heard.rows(["DEAM_audio/MEMD_audio/7.wav"])[0]
+    np.testing.assert_allclose(heard.array[row], plain(data.root / heard.paths[row], SHORT), atol=1e-3)
+    told = " ".join(heard.notes())
+    assert "the first 2 s" in told and "1 songs last more than 4 s" in told
+    made = next((tmp_path / "store").glob("*/spectrograms.npy"))
+    stamp = made.stat().st_mtime_ns
+    again = audio.build(data, SHORT, tmp_path / "store")
+    assert made.stat().st_mtime_ns == stamp and again.unreadable == heard.unreadable
+    assert again.descriptors.equals(heard.descriptors)
+    audio.build(data, Spectrum(seconds=2.0, mels=64), tmp_path / "store", describe=False)
+    assert len(list((tmp_path / "store").glob("*/spectrograms.npy"))) == 2, "other parameters, another store"
+
+
+def test_unreadable_songs_stop_the_run_or_are_left_out_by_name(data: songs.Songs, tmp_path: Path) -> None:
+    heard = audio.build(data, SHORT, tmp_path / "store", describe=False)
+    with pytest.raises(songs.ManifestError, match=r"(?s)1 of 9 songs.*4: is silent.*max_unreadable"):
+        songs.check(data, heard)
+    kept = songs.check(data, heard, max_unreadable=0.2)
+    assert len(kept.table) == 8 and list(kept.left_out) == ["4"]
+
+
+def test_a_store_that_was_interrupted_is_made_again(data: songs.Songs, tmp_path: Path) -> None:
+    audio.build(data, SHORT, tmp_path / "store", describe=False)
+    home = next((tmp_path / "store").glob("*/index.json")).parent
+    (home / "index.json").unlink()
+    (home / "spectrograms.npy").write_bytes(b"half")
+    heard = audio.build(data, SHORT, tmp_path / "store", describe=False)
+    assert heard.array.shape[0] == 9 and json.loads((home / "index.json").read_text())["unreadable"]
+
+
+def test_pictures_keep_the_scale_and_average() -> None:
+    clips = np.full((2, 64, 200), -80.0, np.float32)
+    clips[0, :, 100:] = 0
+    made = audio.pictures(clips, (96, 50))
+    assert made.shape == (2, 96, 50) and made.dtype == np.float16
+    assert made[1].max() == 0 and made[0, :, 30:].min() == 1 and made[0].mean(dtype=np.float64) == pytest.approx(0.5)
+    assert np.array_equal(audio.pictures(clips, (64, 200))[0], (1 + clips[0] / 80).astype(np.float16))
+
+
+def test_a_spectrogram_can_be_listened_to(tmp_path: Path) -> None:
+    samples = tones.tone(2.0, pitch=660)[:, 0]
+    made = audio.sound(audio.mel(audio.power(samples, SHORT), SHORT), SHORT, rounds=8)
+    assert len(made) == pytest.approx(len(samples), abs=SHORT.hop) and np.abs(made).max() <= 1
+    spectrum = np.abs(np.fft.rfft(made))
+    assert np.fft.rfftfreq(len(made), 1 / tones.RATE)[spectrum.argmax()] == pytest.approx(660, rel=0.03)
+    audio.write_sound(tmp_path / "a.wav", made, tones.RATE)
+    assert soundfile.info(tmp_path / "a.wav").samplerate == tones.RATE
+
+
+def described(samples: np.ndarray, spectrum: Spectrum) -> dict[str, float]:
+    powers = audio.power(samples, spectrum)
+    return descriptors.describe(samples, powers, audio.mel(powers, spectrum), spectrum)
+
+
+def test_descriptors_say_what_is_heard() -> None:
+    spectrum = Spectrum(seconds=8.0)
+    time = np.arange(spectrum.samples) / spectrum.sample_rate
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, bpm, pitch, chord in (("slow", 60, 220, (0, 3, 7)), ("fast", 120, 880, (0, 4, 7))):
+        wave = sum(np.sin(2 * np.pi * pitch * 2 ** (s / 12) * time) for s in chord)
+        wave *= np.exp(-((time * bpm / 60) % 1) * 6)
+        found[name] = described((0.2 * wave + 1e-4 * rng.standard_normal(len(time))).astype(np.float32), spectrum)
+    slow, fast = found["slow"], found["fast"]
+    assert all(np.isfinite(value) for made in found.values() for value in made.values()) and list(slow) == list(fast)
+    assert slow["tempo"] == pytest.approx(np.log2(60), abs=0.1) and fast["tempo"] == pytest.approx(
+        np.log2(120), abs=0.1
+    )
+    assert fast["centroid_mean"] > slow["centroid_mean"] and fast["onsets"] > slow["onsets"]
+    assert slow["major_minus_minor"] < 0 < fast["major_minus_minor"]

@@ -1,0 +1,336 @@
+"""Bundles: they carry what the tree holds, run where the package is not installed, and look at the machine first."""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from tiny import write
+
+from emohelpers import bundle, demo, execution, notebooks, provenance, session, supplies
+from emohelpers.notebooks import NotebookError, tags
+
+HOME = Path(__file__).parents[1]
+BOOKS = notebooks.find(HOME / "notebooks")
+STEMS = list(BOOKS)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of them, for a user called me."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for book in BOOKS.values():
+        bundle.write(book, folder, "me")
+    return folder
+
+
+def loaded(bundles: Path, stem: str) -> nbformat.NotebookNode:
+    return nbformat.read(bundles / stem / f"{stem}.ipynb", 4)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_what_it_carries_is_what_the_tree_holds(bundles: Path, stem: str) -> None:
+    carried, tree = bundle.unpacked(loaded(bundles, stem)), dict(provenance.sources())
+    assert carried and all(content == tree[name].read_bytes() for name, content in carried.items())
+    assert {"emohelpers/__init__.py", "emohelpers/session.py"} < set(carried)
+    assert {name for name in tree if "/data_manifests/" in name} <= set(carried)
+    modules = {name.split("/")[1].split(".")[0] for name in carried}
+    for name, content in carried.items():
+        for node in ast.walk(ast.parse(content)) if name.endswith(".py") else ():
+            if isinstance(node, ast.ImportFrom) and node.module == "emohelpers":
+                assert {alias.name for alias in node.names} - {"__version__"} <= modules, name
+            elif isinstance(node, ast.ImportFrom) and node.module.startswith("emohelpers."):
+                assert node.module.split(".")[1] in modules, name
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_it_is_the_source_and_one_cell_more(bundles: Path, stem: str) -> None:
+    source, book = nbformat.read(BOOKS[stem].path, 4), loaded(bundles, stem)
+    nbformat.validate(book)
+    added = [cell for cell in book.cells if cell.id.startswith("package")]
+    kept = [cell for cell in book.cells if cell not in added]
+    assert [cell.source for cell in kept] == [cell.source for cell in source.cells]
+    assert [cell.cell_type for cell in added] == ["markdown", "code"]
+    place = book.cells.index(added[1])
+    assert "setup" in tags(book.cells[place + 2]) and book.cells[place].source.count("\n") < 15
+    assert (bundles / stem / f"{stem}.ipynb").stat().st_size < bundle.ROOM
+
+
+def test_the_same_bytes_for_the_same_tree(bundles: Path, tmp_path: Path) -> None:
+    stem = STEMS[0]
+    again = bundle.write(BOOKS[stem], tmp_path, "me") / f"{stem}.ipynb"
+    assert again.read_bytes() == (bundles / stem / f"{stem}.ipynb").read_bytes()
+
+
+def test_it_imports_where_the_package_is_not_installed(bundles: Path, tmp_path: Path) -> None:
+    for name, content in bundle.unpacked(loaded(bundles, STEMS[0])).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    code = "\n".join(cell.source for cell in notebooks.load(BOOKS[STEMS[0]].path).cells if cell.cell_type == "code")
+    lines = [ast.unparse(node) for node in ast.parse(bundle.MAGIC.sub(r"\1pass", code)).body]
+    program = "\n".join([line for line in lines if line.startswith("from emohelpers")])
+    program += "\nimport emohelpers; print(emohelpers.__path__[0])"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.splitlines()[0] == str(tmp_path / "emohelpers"), ran.stderr
+
+
+def test_metadata_names_the_card_the_data_and_the_chain(bundles: Path) -> None:
+    for stem in STEMS:
+        found = json.loads((bundles / stem / "kernel-metadata.json").read_text())
+        assert found["machine_shape"] == "NvidiaTeslaT4" and found["enable_gpu"] and found["enable_internet"]
+        assert found["id"] == f"me/{found['title'].lower().replace(' ', '-')}"
+        assert found["code_file"] == f"{stem}.ipynb"
+        assert found["kernel_sources"] == [f"me/{bundle.slug(need)}" for need in BOOKS[stem].needs]
+    first = json.loads((bundles / STEMS[0] / "kernel-metadata.json").read_text())
+    assert first["dataset_sources"] == ["manavukani/affectnet"] and first["id"] == "me/emotion-01-baseline-training"
+
+
+def test_without_internet_weights_and_wheels_are_attached_and_named() -> None:
+    book = BOOKS[STEMS[0]]
+    content = bundle.used(notebooks.load(book.path))
+    found = bundle.kernel(book, content, "me", offline=True)
+    assert found["enable_internet"] is False and f"me/{bundle.WEIGHTS}" in found["dataset_sources"]
+    cells = bundle.bundled(book.path, offline="me").cells
+    (parameters,) = [cell for cell in cells if "parameters" in tags(cell)]
+    given = notebooks.assigned(parameters.source)["OVERRIDES"]
+    assert given == {"weights": f"me/{bundle.WEIGHTS}/vit_base_patch16_224"}
+
+
+def test_a_notebook_without_set_up_cell_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "01_a", "from emohelpers import labels")
+    with pytest.raises(NotebookError, match="no cell tagged `setup`"):
+        bundle.bundled(path)
+    assert set(bundle.used(notebooks.load(path)).files) > {"emohelpers/labels.py", "emohelpers/session.py"}
+    assert "emohelpers/train.py" not in bundle.used(notebooks.load(path)).files
+
+
+def test_badges_lead_to_the_bundles() -> None:
+    table = bundle.badges(["01_a"], "someone/emotions")
+    assert "https://colab.research.google.com/github/someone/emotions/blob/bundles/01_a/01_a.ipynb" in table
+    assert (
+        "https://kaggle.com/kernels/welcome?src=https://github.com/someone/emotions/blob/bundles/01_a/01_a.ipynb"
+        in table
+    )
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def test_everything_wrong_with_the_machine_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "online", lambda: False)
+    with pytest.raises(session.SessionError) as caught:
+        session.check("demo", disk_gb=1e6, memory_gb=1e6, extras={"no_such_module": ["no-such-thing==1"]})
+    told = str(caught.value)
+    assert told.count("\n- ") == 3 and "no-such-thing==1" in told and "attach the data set of wheels" in told
+
+
+def test_the_check_says_what_is_there(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    monkeypatch.setenv("EMOHELPERS_INPUTS", str(tmp_path))
+    monkeypatch.setattr(session, "online", lambda: False)
+    session.check(data="someone/faces", weights="vit", disk_gb=0.01, memory_gb=0.01)
+    told = capsys.readouterr().out
+    assert "someone/faces is not attached" in told and "vit cannot be fetched" in told and "hours left" in told
+    (tmp_path / "datasets" / "someone" / "faces").mkdir(parents=True)
+    session.check(data="someone/faces", disk_gb=0.01, memory_gb=0.01)
+    assert "someone/faces is attached" in capsys.readouterr().out
+
+
+def test_a_changed_torch_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = iter(["2.10.0", "2.15.0", "2.15.0"])
+    monkeypatch.setattr(session.metadata, "version", lambda name: next(versions))
+    with pytest.raises(session.SessionError, match=r"torch became 2\.15\.0, was 2\.10\.0"):
+        session.install({"no_such_module": ["no-such-thing==1"]}, network=False)
+
+
+def plain_wheel(folder: Path) -> Path:
+    """A wheel of one module, made without any network."""
+    import zipfile
+
+    folder.mkdir(parents=True)
+    path = folder / "tiny_thing-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("tiny_thing.py", "VALUE = 3\n")
+        wheel.writestr("tiny_thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-thing\nVersion: 1.0\n")
+        wheel.writestr(
+            "tiny_thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("tiny_thing-1.0.dist-info/RECORD", "")
+    return path
+
+
+def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
+    plain_wheel(tmp_path / "input" / "datasets" / "me" / bundle.WHEELS)
+    program = (
+        "from emohelpers import session\n"
+        "print(session.install({'tiny_thing': ['tiny-thing>=1']}, network=False))\n"
+        "import tiny_thing; print(tiny_thing.VALUE)"
+    )
+    target = tmp_path / "site"
+    environment = os.environ | {
+        "EMOHELPERS_INPUTS": str(tmp_path / "input"),
+        "PIP_TARGET": str(target),
+        "PYTHONPATH": f"{HOME}:{target}",
+    }
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.stdout == "[]\n3\n", ran.stderr
+
+
+# ---------------------------------------------------------------- supplies
+
+
+def test_weights_are_in_the_form_that_timm_reads(tmp_path: Path) -> None:
+    import timm
+
+    (place,) = supplies.weights(tmp_path, [f"local-dir:{demo.TRUNK}"])
+    assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.safetensors"]
+    timm.create_model(f"local-dir:{place}", pretrained=True)
+    line = supplies.described(tmp_path, "me", bundle.WEIGHTS)
+    assert line == f"kaggle datasets create -p {tmp_path} --dir-mode zip"
+    assert json.loads((tmp_path / "dataset-metadata.json").read_text())["id"] == f"me/{bundle.WEIGHTS}"
+
+
+@pytest.mark.slow
+def test_wheels_for_kaggle_are_of_its_python(tmp_path: Path) -> None:
+    found = supplies.wheels(tmp_path, [one for wanted in bundle.EXTRAS.values() for one in wanted])
+    names = [path.name for path in found]
+    assert any("onnxruntime" in name and "cp312" in name for name in names), names
+    assert any(name.startswith("grad_cam") and name.endswith("none-any.whl") for name in names), names
+
+
+# ---------------------------------------------------------------- Kaggle without Kaggle
+
+# Inside: no network but the loopback that Jupyter talks over, inputs read-only, a working folder of limited size.
+KAGGLE = """
+set -e
+mount --bind -o ro {home}/input {home}/input && mount -o remount,bind,ro {home}/input
+mount -t tmpfs -o size=2500m none {home}/working
+ip link set lo up 2>/dev/null || {python} -c "
+import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
+cd {home}/working
+code=0
+{python} -c "$CHILD" "$JOB" > {home}/log 2>&1 || code=$?
+cp -a {home}/working/. {home}/kept
+exit $code
+"""
+ALONE = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+
+
+@pytest.fixture(scope="session")
+def kaggle() -> Path:
+    """The Python of an environment with Kaggle's versions and without our package; 6 GB, built once."""
+    pins = HOME / "tests" / "kaggle.txt"
+    place = HOME / "build" / f"kaggle-{hashlib.sha256(pins.read_bytes()).hexdigest()[:8]}"
+    python = place / "bin" / "python"
+    if not (place / ".ready").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(pins)], check=True)
+        (place / ".ready").touch()
+    assert subprocess.run([str(python), "-c", "import emohelpers"], cwd="/", env={}, capture_output=True).returncode
+    return python
+
+
+def on_kaggle(python: Path, home: Path, path: Path, **parameters) -> str:
+    """Runs one bundle as Kaggle would; returns its error, "" for none. `home` has input/, and gets kept/."""
+    for name in ("input", "working", "kept", "scratch"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    target = home / "working" / "done.ipynb"
+    job = {"input_path": str(path), "output_path": str(target), "parameters": parameters}
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "OMP_NUM_THREADS") if name in os.environ}
+    environment |= {
+        "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        "EMOHELPERS_INPUTS": str(home / "input"),
+        "CHILD": execution.CHILD,
+    }
+    environment |= {"EMOHELPERS_OUTPUTS": str(home / "working"), "EMOHELPERS_CACHE": str(home / "scratch")}
+    environment |= {"JOB": json.dumps(job), "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    inside = ["bash", "-c", KAGGLE.format(home=home, python=python)]
+    ran = subprocess.run([*ALONE, *inside], env=environment, capture_output=True, text=True)
+    if not (home / "log").exists():
+        pytest.skip(f"no name spaces here: {ran.stderr}")
+    (home / "log").rename(home / "run.log")
+    return execution.outcome(home / "kept" / "done.ipynb", home / "run.log", ran.returncode)
+
+
+@pytest.fixture(scope="session")
+def attached(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the outputs of bundles that ran, and the wheels that Kaggle lacks."""
+    return tmp_path_factory.mktemp("attached")
+
+
+def done(stem: str, python: Path, attached: Path, bundles: Path) -> Path:
+    """What the bundle of a notebook left, run alone on the embedded data with its predecessors' outputs attached."""
+    home = attached / stem
+    if not (home / "kept" / "done.ipynb").exists():
+        for number, need in enumerate(BOOKS[stem].needs):
+            left = done(need, python, attached, bundles) / "kept"
+            layout = f"notebooks/me/{bundle.slug(need)}" if number % 2 else bundle.slug(need)
+            shutil.copytree(left, home / "input" / layout)
+        extras = set(bundle.used(notebooks.load(BOOKS[stem].path)).extras) & set(bundle.EXTRAS)
+        if extras:
+            wheels = attached / "wheels"
+            if not wheels.exists():
+                wanted = [one for each in bundle.EXTRAS.values() for one in each]
+                supplies.wheels(wheels, wanted, [f"{sys.version_info.major}.{sys.version_info.minor}"])
+            shutil.copytree(wheels, home / "input" / "datasets" / "me" / bundle.WHEELS)
+        path = home / "alone" / f"{stem}.ipynb"
+        path.parent.mkdir(parents=True)
+        shutil.copy(bundles / stem / f"{stem}.ipynb", path)
+        error = on_kaggle(python, home, path, PRESET="demo")
+        assert not error, f"{stem}: {error}"
+    return home
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("stem", STEMS)
+def test_a_bundle_runs_alone_with_kaggles_versions(stem: str, kaggle: Path, attached: Path, bundles: Path) -> None:
+    home = done(stem, kaggle, attached, bundles)
+    receipt = [cell for cell in notebooks.load(home / "kept" / "done.ipynb").cells if notebooks.RECEIPT in tags(cell)]
+    source = [cell for cell in notebooks.load(BOOKS[stem].path).cells if notebooks.RECEIPT in tags(cell)]
+    told = ["".join(output.text for output in cell.outputs if output.get("name") == "stdout") for cell in receipt]
+    assert told == ["".join(output.text for output in cell.outputs) for cell in source]
+
+
+SMALL = {"backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 1, "bootstrap": 200}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("layout", ["affectnet", "datasets/manavukani/affectnet"])
+def test_full_size_on_an_attached_data_set(layout: str, kaggle: Path, bundles: Path, tmp_path: Path) -> None:
+    """PRESET auto: on Kaggle the real data, here drawn faces in AffectNet's place, which is mounted either way."""
+    stem, place = STEMS[0], tmp_path / "input" / layout
+    place.parent.mkdir(parents=True)
+    shutil.copytree(drawn(tmp_path / "cache"), place)
+    error = on_kaggle(kaggle, tmp_path, bundles / stem / f"{stem}.ipynb", OVERRIDES=SMALL)
+    assert not error
+    found = json.loads((tmp_path / "kept" / "baseline_model" / "metrics.json").read_text())
+    assert found["demo"] is False and found["data"].startswith("affectnet")
+
+
+@pytest.mark.slow
+def test_without_its_data_a_bundle_says_what_to_attach(kaggle: Path, bundles: Path, tmp_path: Path) -> None:
+    stem = STEMS[0]
+    error = on_kaggle(kaggle, tmp_path, bundles / stem / f"{stem}.ipynb", OVERRIDES=SMALL)
+    assert "manavukani/affectnet" in error and "Add Input" in error
+
+
+def drawn(cache: Path) -> Path:
+    """The embedded faces in AffectNet's layout."""
+    os.environ["EMOHELPERS_CACHE"] = str(cache)
+    try:
+        from emohelpers import manifests
+
+        return Path(manifests.load("demo_faces").root)
+    finally:
+        del os.environ["EMOHELPERS_CACHE"]

@@ -1,0 +1,77 @@
+import json
+
+import bars
+import pandas as pd
+import pytest
+
+from emohelpers import cli, headless, models, paths
+
+SMALL = [text for name, value in bars.VALUES.items() for text in ("--set", f"{name}={json.dumps(value)}")]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    home = tmp_path_factory.mktemp("headless")
+    yaml = bars.manifest(home / "set")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOHELPERS_OUTPUTS", str(home / "outputs"))
+        code = cli.main(["train", "transfer", "--preset", "demo", *SMALL, "--set", f"manifest={yaml}"])
+    assert code == 0
+    return home, yaml
+
+
+@pytest.fixture
+def home(trained, monkeypatch):
+    monkeypatch.setenv("EMOHELPERS_OUTPUTS", str(trained[0] / "outputs"))
+    return trained[0]
+
+
+def test_train_leaves_what_a_notebook_leaves(home):
+    run = home / "outputs" / "headless" / "transfer"
+    for name in ("best_model.pth", "config.json", "metrics.json", "predictions.csv", "history.csv", "steps.csv"):
+        assert (run / name).stat().st_size
+    assert headless.trained_by(models.load(run / "best_model.pth").facts).backbone == "test_resnet"
+
+
+def test_evaluate_finds_the_newest_checkpoint_and_the_same_figures(home, capsys):
+    assert cli.main(["evaluate"]) == 0
+    assert "best_model.pth: test_resnet, epoch" in capsys.readouterr().out
+    before, after = (
+        json.loads((home / "outputs" / "headless" / name / "metrics.json").read_text())["figures"]["accuracy"]["value"]
+        for name in ("transfer", "best_model_evaluated")
+    )
+    assert before == after
+
+
+def test_evaluate_takes_an_external_folder_whole(home, tmp_path, capsys):
+    away = bars.pictures.write(tmp_path / "away", each=5, seed=3)
+    code = cli.main(["evaluate", "--data", str(away.root), "--out", str(tmp_path / "out")])
+    assert code == 0 and len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 40
+
+
+def test_what_cannot_be_done_is_said_in_one_line(home, tmp_path, capsys, monkeypatch):
+    assert cli.main(["evaluate", str(tmp_path / "no.pth")]) == 2
+    assert cli.main(["train", "transfer", "--preset", "demo", "--set", "epoch=3"]) == 2
+    assert "did you mean epochs" in capsys.readouterr().err
+    assert cli.main(["across", "transfer", "--on", "ferplus"]) == 2
+    monkeypatch.setenv("EMOHELPERS_OUTPUTS", str(tmp_path / "empty"))
+    assert cli.main(["evaluate"]) == 2
+    assert f"no checkpoint (.pth) below {paths.outputs_root()}" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_no_recipe_is_refused():
+    with pytest.raises(ValueError, match="names no known recipe .Other.: Baseline, Transfer, Enhanced"):
+        headless.trained_by({"recipe": "Other", "config": {}})
+
+
+def test_ablation_prints_its_table(home, trained, capsys):
+    name = ["--variant", "no label smoothing", "--set", f"manifest={trained[1]}", "--set", 'ablation={"epochs": 1}']
+    assert cli.main(["ablation", "transfer", "--preset", "demo", *SMALL, *name]) == 0
+    assert "no label smoothing" in capsys.readouterr().out
+
+
+def test_folds_prints_every_fold_and_all_together(home, trained, tmp_path, capsys):
+    few = ["--k", "2", "--set", f"manifest={trained[1]}", "--out", str(tmp_path / "out")]
+    assert cli.main(["folds", "transfer", "--preset", "demo", *SMALL, *few]) == 0
+    assert "2 models and mirror image" in capsys.readouterr().out
+    assert (tmp_path / "out" / "folds.csv").is_file() and (tmp_path / "out" / "options.csv").is_file()

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from emohelpers import config, heads, losses, objectives, recipes
+from emohelpers.labels import EMOTIONS
+
+torch.manual_seed(0)
+LOGITS, HARD = torch.randn(32, 8) * 3, torch.randint(8, (32,))
+SOFT = F.one_hot(HARD, 8).float()
+
+
+def test_focal_is_the_papers_formula():
+    p = LOGITS.softmax(1)[torch.arange(32), HARD]
+    assert torch.allclose(losses.focal(2.0)(LOGITS, HARD), -((1 - p) ** 2) * p.log(), atol=1e-6)
+    assert torch.allclose(losses.focal(0.0, 0.1)(LOGITS, HARD), losses.cross_entropy(0.1)(LOGITS, HARD), atol=1e-6)
+
+
+def test_focal_cares_less_for_what_is_right_already():
+    sure, unsure = torch.tensor([[6.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+    plain, focal = losses.cross_entropy(), losses.focal(2.0)
+    assert focal(sure, torch.tensor([0])) / plain(sure, torch.tensor([0])) < 1e-4
+    assert focal(unsure, torch.tensor([0])) / plain(unsure, torch.tensor([0])) == pytest.approx(0.25)
+
+
+def test_ldam_gives_the_rare_class_the_wide_margin():
+    counts = np.array([16, 16, 16, 16, 16, 16, 16, 1])
+    loss = losses.ldam(counts, 0.5)
+    flat = torch.zeros(8, 8)
+    lost = loss(flat, torch.arange(8))
+    scale = heads.COSINE_SCALE
+    for k, margin in ((7, 0.5), (0, 0.25)):  # 16 times rarer: twice the margin
+        assert lost[k].item() == pytest.approx(np.log(7 + np.exp(-scale * margin)) + scale * margin, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", [losses.cross_entropy(0.1), losses.focal(2.0, 0.1), losses.ldam(np.arange(1, 9), 0.5)])
+def test_a_one_hot_target_counts_as_its_index(loss):
+    assert torch.allclose(loss(LOGITS, HARD), loss(LOGITS, SOFT), atol=1e-5)
+    assert loss(LOGITS, HARD).shape == (32,) and (loss(LOGITS, HARD) >= 0).all()
+
+
+def settings(**values):
+    return config.make(recipes.Transfer, "demo", **values)
+
+
+def test_the_config_chooses_and_a_wrong_pair_is_refused():
+    labels = [EMOTIONS[i] for i in HARD]
+    for name, head in (("focal", "linear"), ("ldam", "cosine"), ("cross_entropy", "mlp")):
+        made = objectives.Classification.of(settings(loss=name, head=head, class_weight_power=0.0), EMOTIONS, labels)
+        assert made.loss(LOGITS, HARD) == pytest.approx(losses.of(settings(loss=name, head=head), EMOTIONS, labels)(
+            LOGITS, HARD).mean().item())  # fmt: skip
+    with pytest.raises(ValueError, match="needs head='cosine', not 'linear'"):
+        losses.of(settings(loss="ldam", head="linear"), EMOTIONS, labels)

@@ -1,0 +1,165 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pictures
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from torch import nn
+
+from emohelpers import cli, config, export, models, predict, publish, recipes, store
+from emohelpers.labels import EMOTIONS
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with model.pth, model.onnx (temperature 2), and faces/ of nine files, two of them broken."""
+    place = tmp_path_factory.mktemp("use")
+    own = {"backbone": "test_efficientnet", "img_size": 64, "head": "linear", "weights": "random", "trainable": "all"}
+    model = models.build(config.make(recipes.Baseline, "demo", **own), EMOTIONS).eval()
+    models.preprocess(model, side=48, zoom=1.0)
+    nn.init.normal_(model.get_classifier().weight, std=2.0)
+    models.save(place / "model.pth", model)
+    rng = np.random.default_rng(0)
+    drawn = np.stack([pictures.bar(i, rng, 48) for i in range(7)])
+    export.onnx(model, place / "model.onnx", drawn, temperature=2.0)
+    (place / "faces" / "more").mkdir(parents=True)
+    for i, picture in enumerate(drawn):
+        Image.fromarray(picture).save(place / "faces" / ("more" if i > 3 else "") / f"{i}.png")
+    (place / "faces" / "torn.jpg").write_bytes(b"\xff\xd8\xff no more")
+    (place / "faces" / "empty.png").touch()
+    (place / "faces" / "notes.txt").write_text("not looked at")
+    Image.fromarray(skimage.data.astronaut()).save(place / "portrait.png")
+    return place
+
+
+def expected(model, squares):
+    x = torch.from_numpy(export.inputs(squares, models.prepared(model, 48)))
+    with torch.inference_mode():
+        return model(x)
+
+
+def test_a_folder_gives_a_row_a_picture_and_broken_files_say_so(home, tmp_path):
+    found = predict.pictures(home / "model.pth", home / "faces", find=False)
+    assert len(found.table) == 9 and len(found.squares) == 7
+    broken = found.table[found.table["predicted"].isna()]
+    assert [Path(p).name for p in broken["path"]] == ["empty.png", "torn.jpg"]
+    assert broken["face"].str.startswith("not a picture: ").all()
+    whole = found.table.dropna(subset=["predicted"])
+    shares = whole[[f"p_{name}" for name in EMOTIONS]].to_numpy(float)
+    assert np.allclose(shares.sum(axis=1), 1) and (whole["confidence"] == shares.max(axis=1)).all()
+    model = models.load(home / "model.pth").eval()
+    assert np.allclose(shares, expected(model, found.squares).softmax(1), atol=1e-5)
+    assert list(whole["predicted"]) == [EMOTIONS[i] for i in shares.argmax(axis=1)]
+    found.save(tmp_path)
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 9
+    assert Image.open(tmp_path / "contact_sheet.png").size[0] > 500
+
+
+def test_the_onnx_file_answers_alike_at_its_own_temperature(home):
+    ours = predict.pictures(home / "model.onnx", home / "faces", find=False)
+    theirs = predict.pictures(home / "model.pth", home / "faces", find=False, temperature=2.0)
+    pd.testing.assert_frame_equal(ours.table, theirs.table, atol=1e-4)
+
+
+def test_the_face_is_cropped_and_the_result_says_what_was_taken(home):
+    portrait = skimage.data.astronaut()
+    pair = np.hstack([portrait[:300, 80:380], portrait[:300, 80:380]])
+    close = portrait[40:220, 140:320]
+    grey = np.full((200, 260, 3), 90, np.uint8)
+    found = predict.pictures(home / "model.onnx", [portrait, pair, close, grey, home / "portrait.png"])
+    told = list(found.table["face"])
+    assert told[0] == told[4] == "one" and told[1] == "largest of 2" and told[3] == "none found: whole picture"
+    assert told[2] in ("one", "fills the picture: whole picture")
+    row = found.table.iloc[0]
+    assert row["left"] < 225 < row["left"] + row["side"] < 340 and row["top"] < 120 < row["top"] + row["side"]
+    cut = portrait[row["top"] : row["top"] + row["side"], row["left"] : row["left"] + row["side"]]
+    assert np.array_equal(found.squares[0], store.fit_square(cut, 48))
+    assert tuple(found.table.loc[3, ["left", "top", "side"]]) == (30, 0, 200)
+    assert list(predict.pictures(home / "model.onnx", pair, every=True).table["face"]) == ["1 of 2", "2 of 2"]
+
+
+def test_a_loaded_model_is_not_changed_and_refused_in_training_mode(home):
+    model = models.load(home / "model.pth").eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    predict.pictures(model, home / "faces", find=False)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    with pytest.raises(predict.PredictionInput, match="eval"):
+        predict.pictures(model.train(), home / "faces")
+
+
+def test_what_cannot_be_predicted_is_said(home, tmp_path):
+    with pytest.raises(predict.PredictionInput, match="no picture"):
+        predict.pictures(home / "model.onnx", tmp_path)
+    with pytest.raises(predict.PredictionInput, match="uint8 RGB"):
+        predict.pictures(home / "model.onnx", np.zeros((4, 8, 8, 3)))
+    with pytest.raises(FileNotFoundError):
+        predict.pictures(home / "model.onnx", tmp_path / "nowhere.jpg")
+    with pytest.raises(publish.PublishError, match="neither a folder"):
+        predict.pictures(tmp_path, home / "faces")
+    with pytest.raises(predict.PredictionInput, match="classes"):
+        predict.pictures(nn.Flatten().eval(), home / "faces")
+
+
+def test_only_broken_files_make_a_table_too(home, tmp_path):
+    (tmp_path / "a.png").touch()
+    found = predict.pictures(home / "model.onnx", tmp_path)
+    assert len(found.table) == 1 and found.squares.shape == (0, 48, 48, 3) and found.table["predicted"].isna().all()
+    assert (found.save(tmp_path / "out") / "predictions.csv").is_file()
+
+
+def test_the_command_line(home, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["predict", str(home / "model.onnx"), str(home / "portrait.png"), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "portrait.png" in told and "one" in told and len(pd.read_csv(out / "predictions.csv")) == 1
+    assert cli.main(["predict", str(home / "model.onnx"), str(tmp_path / "nowhere")]) == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_without_a_camera_the_remedy_is_told(tmp_path):
+    if Path("/dev/video0").exists():
+        pytest.skip("this machine has a camera")
+    with pytest.raises(predict.PredictionInput, match="no camera"):
+        predict.snapshot(tmp_path / "me.png")
+
+
+@pytest.mark.slow
+def test_the_space_runs_here_and_answers_a_posted_picture_as_predict_does(home, tmp_path):
+    pytest.importorskip("gradio")
+    place = publish.space(tmp_path / "space", home / "model.onnx", title="Faces", description="One face.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    own = {**os.environ, "PYTHONPATH": "", "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    block = "import sys; sys.modules['torch'] = None; sys.path.insert(0, '.'); import runpy; "
+    run = [sys.executable, "-c", block + "runpy.run_path('app.py', run_name='__main__')"]
+    process = subprocess.Popen(run, cwd=place, env=own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        for _ in range(240):
+            with socket.socket() as knock:
+                if not knock.connect_ex(("127.0.0.1", port)):
+                    break
+            assert process.poll() is None, process.stdout.read().decode()
+            time.sleep(0.5)
+        client = pytest.importorskip("gradio_client")
+        page = client.Client(f"http://127.0.0.1:{port}/", verbose=False)
+        picture = home / "faces" / "2.png"
+        said = page.predict(client.handle_file(str(picture)), api_name="/name")
+        ours = predict.pictures(home / "model.onnx", picture, find=False).table.iloc[0]
+        assert said["label"] == ours["predicted"]
+        for entry in said["confidences"]:
+            assert abs(entry["confidence"] - ours[f"p_{entry['label']}"]) < 0.02
+        assert b"Faces" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
