@@ -54,6 +54,12 @@ class Result:
         return {k: whole[k] for k in sorted(whole, key=lambda k: FIRST.index(k) if k in FIRST else len(FIRST))}
 
     @property
+    def outdated(self) -> bool:
+        """Whether the figures are older than the run that the status speaks of, which did not reach them."""
+        file = self.folder / "metrics.json"
+        return file.is_file() and file.stat().st_mtime < self.status.get("began", 0)
+
+    @property
     def pictures(self) -> list[Path]:
         """Every figure that the notebook wrote."""
         return sorted(p for kind in ("*.png", "*.jpg") for p in self.folder.glob(kind) if p.stat().st_size)

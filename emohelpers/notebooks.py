@@ -30,7 +30,7 @@ class Notebook:
     needs: tuple[str, ...]  # stems of the notebooks that must have run before, from the metadata
     parameters: Mapping[str, Any]  # name -> default of the cell tagged `parameters`; Ellipsis where it is no literal
     sha256: str
-    cells: int = 0  # code cells that papermill executes
+    cells: int = 0  # of all kinds, as papermill counts them
 
     @property
     def stem(self) -> str:
@@ -73,8 +73,7 @@ def read(path: Path) -> Notebook:
     needs = tuple(book.metadata.get("emohelpers", {}).get("needs", ()))
     content = json.dumps([needs, [[cell.cell_type, tags(cell), cell.source] for cell in book.cells]])
     defaults = assigned(cells[0]) if cells else {}
-    count = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in book.cells)
-    return Notebook(path.resolve(), needs, defaults, hashlib.sha256(content.encode()).hexdigest(), count)
+    return Notebook(path.resolve(), needs, defaults, hashlib.sha256(content.encode()).hexdigest(), len(book.cells))
 
 
 def find(folder: Path) -> dict[str, Notebook]:

@@ -76,7 +76,9 @@ def _card(result: Result, root: Path) -> Markup:
     badge = element("span", DEMO[result.demo], class_="badge") if DEMO[result.demo] else None
     figure = None
     for name, row in list(result.figures.items())[:1]:
-        figure = element("p", element("b", _number(row["value"])), f" {_words(name)} {_interval(row)}", class_="figure")
+        old = "; of an earlier run" if result.outdated else ""
+        said = f" {_words(name)} {_interval(row)}{old}"
+        figure = element("p", element("b", _number(row["value"])), said, class_="figure")
     started = result.status.get("started", "").replace("T", " ").replace("+00:00", " UTC")
     about = [started, _duration(result.status.get("seconds")), str(result.status.get("host", ""))]
     error = result.status.get("error")
@@ -196,11 +198,13 @@ def _compared(found: Sequence[Result]) -> Markup | None:
         "Notebooks 03, 04 and 05 against 01, paired on the same golden test set: differences with 95 % "
         "bootstrap intervals over groups, p by McNemar's exact test. Undecided: the interval holds zero."
     )
-    beside = [result for result in found if result.stem[:2] in findings.COMPARED]
     plots = []
-    for name in findings.FIRST[:2]:
-        rows = {f"{one.stem[:2]} {one.name}": one.figures[name] for one in beside if name in one.figures}
-        plots += [_plot(name, rows)] if len(rows) > 1 else []
+    for family in dict.fromkeys(line["result"].family for line in lines if "rows" in line):
+        pairs = [line for line in lines if "rows" in line and line["result"].family == family]
+        beside = {one.folder: one for line in pairs for one in (line["baseline"], line["result"])}.values()
+        for name in findings.FIRST[:2]:
+            rows = {f"{one.stem[:2]} {one.name}": one.figures[name] for one in beside if name in one.figures}
+            plots += [_plot(name, dict(sorted(rows.items())))] if rows else []
     head = element("thead", element("tr", *[element("th", name) for name in names]))
     table = element("div", element("table", head, element("tbody", *lines)), class_="wide")
     return _section("Beside the baseline", element("p", said, class_="quiet"), *plots, table)

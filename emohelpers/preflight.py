@@ -15,7 +15,7 @@ from emohelpers import metrics, models
 from emohelpers.images import Batches
 
 PICTURES, EPOCHS, SMALL = 32, 5, 4  # of the overfit check: 40 steps, since BatchNorm's statistics need some
-RATE, TRUNK_RATE = 1e-3, 1e-4  # its learning rates
+RATE, TRUNK_RATE = 1e-3, 1e-4  # its learning rates: of what is new (a random trunk too), of a pretrained trunk
 STEPS = 4  # batches whose gradients are measured
 
 
@@ -32,7 +32,7 @@ def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.Dat
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     batch, classes = parts["train"].on(device), len(objective.classes)
     trial = copy.deepcopy(model).to(device)
-    rows = [_sanity(trial, batch, classes), _overfit(copy.deepcopy(trial), parts["train"], device)]
+    rows = [_sanity(trial, batch, classes), _overfit(copy.deepcopy(trial), parts["train"], cfg)]
     rows.append(_classes(parts["train"], objective.classes))
     rows.append(_gradients(trial, batch, objective, cfg))
     return pd.DataFrame(rows)
@@ -72,16 +72,20 @@ def _sanity(model: nn.Module, batches: Batches, classes: int) -> dict[str, Any]:
     return {"check": "sanity batch", "figure": shape, "wanted": f"{classes} finite logits", "passed": True}
 
 
-def _overfit(model: nn.Module, batches: Batches, device: torch.device) -> dict[str, Any]:
+def _overfit(model: nn.Module, batches: Batches, cfg) -> dict[str, Any]:
     """All layers learn 32 unaugmented pictures; the loss is read in eval mode, as every later figure will be."""
     rows = np.linspace(0, len(batches.rows) - 1, min(PICTURES, len(batches.rows))).astype(int)
     few = Batches(
         batches.pixels, batches.rows[rows], batches.targets[rows].numpy(), batches.preprocess, batch_size=SMALL
-    ).on(device)
+    ).on(next(model.parameters()).device)
     head = models.head_parameters(model)
+    trunk = RATE if cfg.weights == "random" else TRUNK_RATE
     model.requires_grad_(True)
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):  # it is there to prevent what is asked for here
+            layer.p = 0.0
     groups = [[p for n, p in model.named_parameters() if (n in head) == inside] for inside in (False, True)]
-    rates = [{"params": group, "lr": rate} for group, rate in zip(groups, (TRUNK_RATE, RATE), strict=True)]
+    rates = [{"params": group, "lr": rate} for group, rate in zip(groups, (trunk, RATE), strict=True)]
     optimizer = torch.optim.AdamW(rates, weight_decay=0)
     steps = list(few.epoch())
     before = _loss(model, steps)

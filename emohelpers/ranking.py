@@ -12,7 +12,7 @@ import torch.nn.functional as F
 import yaml
 from torch import nn
 
-from emohelpers import config, files, images, models, optim, train
+from emohelpers import config, files, images, models, train
 from emohelpers.images import Augmentation, Batches, Draws, Preprocess
 from emohelpers.pairs import Pairs
 from emohelpers.store import Pixels
@@ -192,7 +192,7 @@ def original(cfg) -> Augmentation:
 
 
 def tempted(model: nn.Module, training: PairBatches, cfg, augmented: str) -> nn.Module:
-    """A copy that goes on training on pairs of a good picture with itself, by the `original` augmentation of `augmented`.
+    """A copy that goes on training on pairs of a good picture with itself, augmented (`original`) as said.
 
     There is no appeal to learn in them, so whatever it prefers after `cfg.shortcut_epochs` passes is the augmentation.
     """
@@ -200,7 +200,9 @@ def tempted(model: nn.Module, training: PairBatches, cfg, augmented: str) -> nn.
     twice, copied = copy.copy(training.on(device)), copy.deepcopy(model).to(device).train()
     twice.rows, twice.augmented, twice._resident = np.repeat(training.rows[0::2], 2), augmented, None
     twice.augmentation = original(cfg)
-    objective, mover = Preference(margin=cfg.margin, opinion_weight=0.0), optim.optimizer(copied, cfg)
+    objective = Preference(margin=cfg.margin, opinion_weight=0.0)
+    # Of equal sides the gradient is rounding noise, which Adam's usual eps of 1e-8 would blow up to full steps.
+    mover = torch.optim.AdamW(copied.parameters(), lr=cfg.lr, weight_decay=0.0, eps=1e-5)
     for epoch in range(cfg.shortcut_epochs):
         for inputs, targets, _ in twice.epoch(epoch):
             mover.zero_grad()

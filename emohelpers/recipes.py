@@ -45,7 +45,7 @@ class Saga(Data):
         "clothes, light, background and framing. Change nothing else."
     )
     gates_off: tuple[Literal["ssim", "clip", "classifier", "identity"], ...] = ()  # by name; all others must run
-    false_accept: Positive | None = None  # share of wrong validation faces that a gate may let pass; None: as below
+    false_accept: Share = 0.0  # of wrong validation faces that a gate may let pass; 0: thresholds as below
     ssim: tuple[float, float] = (0.35, 0.95)  # seed 000
     clip_floor: float = 0.22  # cosine; seed 000
     p_target: Share = 0.65  # of the classifier, temperature-scaled; seed 000

@@ -145,7 +145,7 @@ def _figures(sums: np.ndarray) -> dict[str, np.ndarray]:
     # A constant prediction has a variance of 1e-17 by rounding: without the floor its correlation would be noise.
     flat = (var_t < 1e-12) | (var_g < 1e-12)
     return {
-        "ccc": np.where(apart > 1e-12, 2 * with_ / np.maximum(apart, 1e-12), 0.0),
+        "ccc": np.round(np.where(apart > 1e-12, 2 * with_ / np.maximum(apart, 1e-12), 0.0), 12) + 0.0,  # no -0.000
         "rmse": np.sqrt(np.maximum(error, 0)),
         "r2": 1 - error / np.maximum(var_t, 1e-12),
         "pearson": np.where(flat, np.nan, with_ / np.sqrt(np.maximum(var_t * var_g, 1e-24))),

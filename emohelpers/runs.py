@@ -177,7 +177,7 @@ def _start(
         "began": time.time(),
         "host": socket.gethostname(),
         "key": config.digest(content),
-        "cells": book.cells,
+        "cells": book.cells + bool(run.values),  # papermill adds one for the parameters
         "parameters": dict(run.values),
         "made_of": content,
     }
@@ -195,7 +195,7 @@ def _start(
         execution.end_tree(papermill)
         seconds = round(time.monotonic() - start, 1)
         if state == "done":
-            about["cell"] = book.cells
+            about["cell"] = about["cells"]
             part.replace(final)
         last = {"status": state, "seconds": seconds, "error": error, "heartbeat": time.time()}
         files.write_json(folder / "status.json", about | last)

@@ -60,8 +60,8 @@ def colours(names: Sequence[str]) -> list[Any]:
 
 
 def finish(figure: Figure, title: str, demo: bool | str, path: str | Path | None) -> Figure:
-    """Titles `figure`, saying so where it shows demo data (of faces, or what `demo` names), writes it if `path` is given,
-    and closes it for pyplot."""
+    """Titles `figure`, saying so where it shows demo data (of faces, or what `demo` names), writes it if `path` is
+    given, and closes it for pyplot."""
     data = demo if isinstance(demo, str) else "drawn faces"
     text = " · ".join(part for part in (title, f"demo data ({data})" if demo else "") if part)
     if text:

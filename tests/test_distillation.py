@@ -79,6 +79,6 @@ def test_a_teacher_that_does_not_fit_is_refused(taught, tmp_path):
         Distillation.of(named, faces.classes[:4], ["anger"], student)
     larger, _ = experiment.build(cfg.model_copy(update={"img_size": 64}), faces)
     with pytest.raises(models.WeightsError, match="sees 32 px, the student img_size=64"):
-        Distillation.of(named, faces.classes, ["anger"], larger)
+        Distillation.of(named, faces.classes, list(faces.part("train")["label"]), larger)
     with pytest.raises(FileNotFoundError, match="teacher must be a checkpoint"):
         Distillation.of(cfg.model_copy(update={"teacher": str(tmp_path / "no.pth")}), faces.classes, ["anger"], student)

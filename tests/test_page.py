@@ -81,6 +81,13 @@ def test_a_run_that_lost_its_runner_is_told_from_one_that_goes_on(tmp_path: Path
     assert [page.state(one) for one in findings.read(tmp_path)] == ["running", "lost"]
 
 
+def test_figures_of_an_earlier_run_are_told_as_such(tmp_path: Path) -> None:
+    result(tmp_path, "01_a", status="failed", began=time.time() + 60)
+    assert "of an earlier run" in page.write(tmp_path).read_text()
+    result(tmp_path, "02_b", status="done", began=time.time() - 60)
+    assert page.write(tmp_path).read_text().count("of an earlier run") == 1
+
+
 def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
     assert "0 runs: none" in page.write(tmp_path).read_text()
 

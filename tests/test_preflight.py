@@ -7,11 +7,13 @@ import torch
 
 from emohelpers import experiment, metrics, preflight
 
+TRUNK = {"backbone": "test_vit", "weights": "demo", "head": "layernorm", "img_size": 96}
+
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     home = tmp_path_factory.mktemp("preflight")
-    cfg = bars.settings(bars.manifest(home / "set"), class_weight_power=0.6, mixup=0.4)
+    cfg = bars.settings(bars.manifest(home / "set"), **TRUNK, class_weight_power=0.6, mixup=0.4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOHELPERS_OUTPUTS", str(home / "outputs"))
         faces = experiment.prepare(cfg)
@@ -33,8 +35,8 @@ def test_a_sound_net_passes_and_is_left_as_it_was(job):
 def test_a_net_that_cannot_learn_fails_the_overfit_check(job):
     cfg, _, model, parts, objective = job
     dead = copy.deepcopy(model)
-    torch.nn.init.zeros_(dead.fc.weight)
-    dead.register_forward_hook(lambda module, inputs, logits: logits * 0 + module.fc.bias.sum() * 0)
+    torch.nn.init.zeros_(dead.head[-1].weight)
+    dead.register_forward_hook(lambda module, inputs, logits: logits * 0 + module.head[-1].bias.sum() * 0)
     table = preflight.check(dead, parts, objective, cfg).set_index("check")
     assert not table.loc["overfit", "passed"] and not table.loc["gradients", "passed"]
 
@@ -43,7 +45,7 @@ def test_logits_that_are_not_finite_stop_it(job):
     cfg, _, model, parts, objective = job
     broken = copy.deepcopy(model)
     with torch.no_grad():
-        broken.fc.bias[0] = float("nan")
+        broken.head[-1].bias[0] = float("nan")
     with pytest.raises(preflight.PreflightError, match=r"gives \(16, 8\) with 16 figures that are not finite"):
         preflight.check(broken, parts, objective, cfg)
 

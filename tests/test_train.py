@@ -339,11 +339,14 @@ def test_one_cycle_drives_the_weights_that_a_later_stage_unfreezes(tmp_path, mon
     real = step.Step.__call__
 
     def spy(self, inputs, targets):
-        watched = dict(self.plain.named_parameters())["layer2.0.conv1.weight"]
+        watched = dict(self.plain.named_parameters())["layer2.0.bn2.weight"]  # starts at 0 in timm, has a gradient
         rate, before, fresh = self.rates()["lr_backbone"], watched.detach().clone(), watched.requires_grad
         momentum = self.optimizer.param_groups[0]["momentum"]  # the cycle turns it too
+        kept = []  # before the optimizer sees it: torch's own step adds the momentum into the gradient
+        hook = watched.register_post_accumulate_grad_hook(lambda p: kept.append(p.grad.clone())) if fresh else None
         means = real(self, inputs, targets)
-        found.append((rate, fresh, watched.detach() - before, watched.grad, momentum))
+        _ = hook and hook.remove()
+        found.append((rate, fresh, watched.detach() - before, kept and kept[0], momentum))
         return means
 
     monkeypatch.setattr(step.Step, "__call__", spy)
