@@ -15,7 +15,7 @@ from emohelpers import metrics, models
 from emohelpers.images import Batches
 
 PICTURES, EPOCHS, SMALL = 32, 5, 4  # of the overfit check: 40 steps, since BatchNorm's statistics need some
-RATE, TRUNK_RATE = 1e-3, 1e-4  # its learning rates: of what is new (a random trunk too), of a pretrained trunk
+RATE, TRUNK_RATE = 3e-3, 3e-4  # its learning rates: of what is new (a random trunk too), of a pretrained trunk
 STEPS = 4  # batches whose gradients are measured
 
 
