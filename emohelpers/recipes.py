@@ -121,6 +121,10 @@ class Transfer(Training, Model, Data):
     student_weights: str = "hub"
     ablations: tuple[str, ...] = ()  # variants that the notebook trains; all of them: make ablation
     ablation: dict[str, Any] = {"epochs": 20}  # settings of every row of an ablation
+    int8_pictures: Count = 256  # training pictures that int8 ranges come from, validation pictures that choose a recipe
+    repo: str = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent; seed 001
+    publish: bool = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`; seed 001
+    photo: str = ""  # a picture or folder of yours; "camera": take one; empty: some golden faces
 
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_faces",
@@ -139,6 +143,7 @@ class Transfer(Training, Model, Data):
         "student_weights": "random",
         "ablations": ("no MixUp, no CutMix", "focal loss"),
         "ablation": {"epochs": 2, "trainable": 1, "unfreeze": {}},
+        "int8_pictures": 64,
     }
 
 

@@ -12,12 +12,17 @@ import pytest
 HOME = Path(__file__).parents[1]
 PACKAGE = HOME / "emohelpers"
 FLOORS = {  # a new module is placed here, and in the picture of the README's "How it is built"
-    0: "labels paths files config recipes locate layouts tables folders pixel_csv audit manifests store splits resemblance lineage combine demo ratings songs targets "
-    "notebooks provenance defects pairs pairing pair_audit",
-    1: "faces concordance heads mixture losses weights fairness devices images trunk class_token activations views audio regression spectra descriptors models bootstrap metrics calibration comparison",
-    2: "objectives distillation optim step record train experiment preflight ablation generalisation frozen saga gan composer music realism ranking",
-    3: "albums release appeal diagnostics interactive results headless subject cams attributions faithfulness localisation "
-    "explain belief interpretation panels galleries walkthrough export quantise card publish space predict style song_figures song_report figures report execution runs plan batch cluster page findings thumbnails markup bundle session supplies cli __main__",
+    0: "labels paths files config recipes store splits demo notebooks provenance targets "
+    "manifests locate layouts tables folders pixel_csv audit "
+    "combine lineage resemblance songs ratings pairs pairing pair_audit defects",
+    1: "devices images models heads losses mixture weights metrics bootstrap calibration comparison fairness faces "
+    "trunk class_token activations views audio spectra descriptors regression concordance",
+    2: "objectives distillation optim step record train experiment preflight ablation generalisation frozen saga "
+    "music gan composer realism ranking",
+    3: "style figures diagnostics interactive report results headless cli __main__ "
+    "explain subject cams attributions faithfulness localisation belief interpretation panels galleries walkthrough "
+    "export quantise publish card space predict song_figures song_report albums release appeal "
+    "runs execution plan batch cluster page findings thumbnails markup bundle session supplies",
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
 TORCH = ("torch", "torchvision", "torchaudio", "timm", "accelerate", "kornia", "torchmetrics", "transformers")
