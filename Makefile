@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/.ready
+UNIT_TESTS := -n 2 --dist loadfile
 NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 120
 
 .PHONY: run test test-full lint ablation saga-ablation bench receipts wheel clean
@@ -11,10 +12,11 @@ run: $(READY)  ## all notebooks on the embedded data, or some with what they nee
 	@$(PY) -m emohelpers run $(NB) $(ARGS)
 
 test: $(READY)  ## unit tests, then every notebook; results go to a fresh temporary folder (tests/conftest.py)
-	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest tests $(UNIT_TESTS) $(ARGS); units=$$?; \
+	$(PY) -m pytest notebooks $(NOTEBOOK_TESTS) $(ARGS) && exit $$units
 
 test-full: $(READY)  ## and all that is slow
-	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) -m "slow or not slow"
+	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) -m "slow or not slow" $(ARGS)
 
 lint: $(READY)  ## style of modules and notebooks; notebooks stripped but for their receipts
 	@$(PY) -m ruff check .

@@ -172,7 +172,10 @@ def test_an_interrupted_runner_ends_the_whole_tree(place: Path, number: int, cod
     write(place, "01_a", FAMILY)
     home = str(Path(__file__).parents[1])
     environment = os.environ | {"PYTHONPATH": home}
-    runner = subprocess.Popen([sys.executable, "-m", "emohelpers", "run"], env=environment, stdout=subprocess.DEVNULL)
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "emohelpers", "run"], env=environment, stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored where tests run behind &
+    )  # fmt: skip
     for _ in range(600):
         if (place / "pids").exists():
             break
