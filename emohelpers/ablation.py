@@ -87,7 +87,7 @@ def run(
 
 
 def _one(settings, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    done = experiment.fit(settings, faces, folder, quiet=True)
+    done = experiment.whole(experiment.fit(settings, faces, folder, quiet=True))
     _, parts = experiment.build(settings, faces)
     found = experiment.predict(done.model, parts["val"], faces.part("val"), flip=settings.flip_test)
     files.write_csv(found, folder / "predictions_val.csv")

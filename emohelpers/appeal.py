@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     rate.add_argument("folder")
     rate.add_argument("model", help="best.pt, or an ONNX file of this suite")
     rate.add_argument(
-        "--out", default="", help="CSV (scores.csv in the folder if empty); the sheet gets its name, .png"
+        "--out", default="", help="CSV (outputs/appeal/<folder>.csv if empty); the sheet gets its name, .png"
     )
     return parser
 
@@ -172,8 +172,9 @@ def _export(options: argparse.Namespace) -> int:
 
 def _quantise(options: argparse.Namespace) -> int:
     model, cfg, run, data, pixels = _opened(options)
-    if not (run / release.FP32).is_file():
-        print(release.onnx(model, run, data, pixels, cfg, trained=_date(options.checkpoint)))
+    print(
+        release.onnx(model, run, data, pixels, cfg, trained=_date(options.checkpoint))
+    )  # a file that lies there may be older
     cfg = cfg.model_copy(update={"int8_tries": options.tries or cfg.int8_tries})
     print(json.dumps(release.int8(run, data, pixels, cfg), indent=1))
     return 0
@@ -251,8 +252,12 @@ def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarr
 
 
 def _score(options: argparse.Namespace) -> int:
+    name = Path(options.folder).resolve().name
+    target = Path(options.out or paths.outputs_root() / "appeal" / f"{name}.csv")
+    files.write_text(
+        target.with_suffix(".txt"), f"photographs of {options.folder} by {options.model}\n"
+    )  # or fails now
     table, squares, bad = score(options.folder, options.model)
-    target = Path(options.out or Path(options.folder) / "scores.csv")
     files.write_csv(table.sort_values("score", ascending=False), target)
     albums.contact_sheet(squares, table, target.with_suffix(".png"))
     print(f"{len(table)} pictures scored: {target} and {target.with_suffix('.png')}")

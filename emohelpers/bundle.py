@@ -37,6 +37,8 @@ ALREADY = {  # the rest of pyproject's extras, which Kaggle and Colab carry; ins
 USER = "your-kaggle-name"  # stands in kernel-metadata.json until a name is given
 WEIGHTS = "emotion-notebooks-weights"  # slugs of the two data sets for runs without internet
 WHEELS = "emotion-notebooks-wheels"
+READ = {"publish": ("space",)}  # module -> files of the package that it reads without importing them
+BEHIND = {"onnx": ("onnxscript",)}  # module -> what torch imports when it is used
 MAGIC = re.compile(r"^(\s*)[%!].*$", re.M)
 CELL = """\
 # emohelpers {version}, {count} of its files, sha256 {sha256}
@@ -95,9 +97,9 @@ def used(book: NotebookNode) -> Content:
         first, _, rest = waiting.pop().partition(".")
         module = rest.split(".")[0]
         if first != "emohelpers":
-            others.add(first)
+            others |= {first, *BEHIND.get(first, ())}
         elif module in modules and module not in found:
-            found.add(module)
+            found |= {module, *READ.get(module, ())}
             for path in modules[module].values():
                 waiting += _imported(path.read_text(encoding="utf-8")) if path.suffix == ".py" else []
     names = [name for module in found for name in modules[module]]

@@ -61,7 +61,7 @@ def text(
     parts += ["## Data and protocol", _data(measured, settings, data), "## Limits", LIMITS.strip()]
     weights = licence or "not stated by timm; look at their source"
     parts += ["## Licences", f"- Pretrained weights of {spec['backbone']}: {weights}."]
-    parts[-1] += f"\n- Data: {data.get('licence', 'not stated in the manifest')}"
+    parts[-1] += f"\n- Data: {data.get('licence') or 'not stated in the manifest'}"
     parts += ["## Use", _use(model, folder, name), "## Made with", _versions(measured)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -72,6 +72,20 @@ def fit(cfg, faces: Faces, folder: str | Path, *, name: str = "best_model.pth", 
     return train.fit(model, parts["train"], parts["val"], aim, cfg, folder, name=name, quiet=quiet)
 
 
+def whole(done: train.Fit) -> train.Fit:
+    """The training, if it reached its end: half of one is nothing to be compared.
+
+    Raises:
+        TrainingError: it is paused.
+    """
+    if done.status == "paused":
+        raise train.TrainingError(
+            f"the training in {done.checkpoint.parent} is paused, its time is up: run again to go on with it and with "
+            "those after it (Kaggle: attach this output first)."
+        )
+    return done
+
+
 def batches(model: nn.Module, pixels: store.Pixels, rows: pd.DataFrame, batch_size: int) -> Batches:
     """Any rows as a finished model wants them, in order; rows of another class than the model's are an error."""
     answers = targets.hard(rows, model.spec["classes"])

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ TITLES = {
     "lime": "LIME",
     "rollout": "attention rollout",
 }
+SPLIT = ("manifest", "testset_csv", "golden", "golden_cap", "val_share", "split_seed", "twin_similarity")
 DETERMINISTIC = (*CAMS, "rollout")
 SMOOTH = 0.02  # standard deviation of what smooths SHAP's pixels into a map, in sides of the picture
 
@@ -180,9 +182,23 @@ def made_by(notebooks: Mapping[str, str], run: str) -> list[Path]:
     return [paths.find_result(stem, file, run=run) for stem, file in notebooks.items()]
 
 
-def load(checkpoints: Sequence[str | Path], classes: Sequence[str]) -> dict[str, torch.nn.Module]:
-    """Models by what they are called in figures: the backbone, and the checkpoint's folder where two are alike."""
+def load(checkpoints: Sequence[str | Path], classes: Sequence[str], cfg: Any = None) -> dict[str, torch.nn.Module]:
+    """Models by what they are called in figures: the backbone, and the checkpoint's folder where two are alike.
+
+    Raises:
+        ExplanationError: a model's training drew another golden set or split than `cfg` does, so that it may have been
+            trained on the very faces that it is asked about.
+    """
     loaded = [(Path(path), models.load(path, classes=classes)) for path in checkpoints]
+    for path, model in loaded if cfg is not None else ():
+        used = model.facts.get("config", {})
+        apart = [f"{name} = {used.get(name)!r}, here {getattr(cfg, name)!r}" for name in SPLIT
+                 if used.get(name) != getattr(cfg, name)]  # fmt: skip
+        if apart:
+            raise ExplanationError(
+                f"{path} was trained with another split: {'; '.join(apart)}. Give its settings in OVERRIDES, or name "
+                "other CHECKPOINTS: what is explained must be faces that it has not seen."
+            )
     names = [model.spec["backbone"] for _, model in loaded]
     return {
         name if names.count(name) == 1 else f"{name}_{path.parent.name}": model

@@ -27,13 +27,14 @@ def audit(
         sums = np.column_stack([right * inside, inside, right * outside, outside]).astype(float)
         drawn = bootstrap.resampled(sums, units, resamples, seed)
         own = right[inside].mean()
-        low, high = bootstrap.interval(drawn[:, 0] / drawn[:, 1].clip(1), own, len(np.unique(units[inside])))
+        drawn[:, 1::2][drawn[:, 1::2] == 0] = np.nan  # a resample without the group says nothing of it
+        low, high = bootstrap.interval(drawn[:, 0] / drawn[:, 1], own, len(np.unique(units[inside])))
         row = {"group": name, "n": int(inside.sum()), "accuracy": own, "low": low, "high": high}
         present = [i for i in range(len(classes)) if (true[inside] == i).any()]
         f1 = metrics.class_scores(metrics.one_hot(true[inside], guess[inside], len(classes)).sum(0)[None])[3][0]
         row |= {"macro_f1": float(np.nan_to_num(f1[present]).mean()), "confidence": sure[inside].mean()}
         if outside.any():
-            gaps = drawn[:, 0] / drawn[:, 1].clip(1) - drawn[:, 2] / drawn[:, 3].clip(1)
+            gaps = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
             row["gap"] = own - right[outside].mean()
             row["gap_low"], row["gap_high"] = bootstrap.interval(gaps)
             row["verdict"] = "worse" if row["gap_high"] < 0 else "better" if row["gap_low"] > 0 else "undecided"

@@ -25,7 +25,7 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd
     faces = {name: experiment.prepare(one) for name, one in settings.items()}  # all problems before any training
     rows = []
     for here in sets:
-        model = experiment.fit(settings[here], faces[here], Path(folder) / here, quiet=True).model
+        model = experiment.whole(experiment.fit(settings[here], faces[here], Path(folder) / here, quiet=True)).model
         for there in sets:
             rows.append({"trained on": here, "tested on": there, **_abroad(model, faces[there], settings[there])})
     table = pd.DataFrame(rows)
@@ -61,20 +61,23 @@ def folds(table: pd.DataFrame, k: int, seed: int) -> np.ndarray:
 def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.DataFrame, list[nn.Module]]:
     """k trainings, each tested on a fold that it has not seen: a row a fold, and the k models for an ensemble.
 
-    Folds are of training and validation part; the golden set stays out. Synthetic rows are in no fold's test, and
-    are trained on only where their source is.
+    The next fold chooses the epoch, the others are trained on. Folds are of training and validation part; the golden
+    set stays out. Synthetic rows are in no fold's test, and are trained on only where their source is.
     """
+    if k < 3:
+        raise ValueError(f"k={k}: one fold tests, one chooses the epoch, and at least one must be left to train on")
     rest = faces.table[faces.table["split"] != "golden"].reset_index(drop=True)
     fold, real = folds(rest, k, cfg.split_seed), (rest["source"] == "original").to_numpy()
     rows, members = [], []
     for number in range(k):
-        part = np.where(fold == number, np.where(real, "val", "out"), "train")
+        held = np.where(fold == number, "test", np.where(fold == (number + 1) % k, "val", "train"))
+        part = np.where(real | (held == "train"), held, "out")
         table = rest.assign(split=part)
         cut = replace(faces, table=table[table["split"] != "out"])
         home = Path(folder) / f"fold_{number + 1}"
-        model = experiment.fit(cfg, cut, home, quiet=True).model
+        model = experiment.whole(experiment.fit(cfg, cut, home, quiet=True)).model
         _, parts = experiment.build(cfg, cut)
-        found = experiment.predict(model, parts["val"], cut.part("val"), flip=cfg.flip_test)
+        found = experiment.predict(model, parts["test"], cut.part("test"), flip=cfg.flip_test)
         files.write_csv(found, home / "predictions.csv")
         rows.append({"fold": number + 1, **_figures(found, cut.classes, cfg.bootstrap)})
         members.append(model)

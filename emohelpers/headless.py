@@ -109,6 +109,8 @@ def _across(options: argparse.Namespace) -> int:
     sets = {}
     for text in options.on:
         manifest, _, root = text.partition(":")
+        if Path(manifest).stem in sets:
+            raise config.ConfigError(f"--on {text}: there is a data set {Path(manifest).stem} already; rename its YAML")
         sets[Path(manifest).stem] = {"manifest": manifest, "dataset_root": root}
     cfg = config.make(RECIPES[options.recipe], options.preset, **given(options.set))
     run = paths.run_folder(f"{options.recipe}_across", run="headless", output_dir=options.out)

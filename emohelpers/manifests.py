@@ -35,6 +35,8 @@ class Dataset:
     missing: list[str]  # paths without a picture; their rows stay until `check`
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason; after `check`: what was left out
     traps: list[str] = field(default_factory=list)  # what the manifest warns of
+    licence: str = ""
+    citation: str = ""
     elsewhere: dict[str, Path] = field(default_factory=dict)  # path -> folder it lies below, where not `root`: edits
 
 
@@ -82,6 +84,8 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
         missing=list(unreadable),
         unreadable=unreadable,
         traps=manifest.traps,
+        licence=manifest.licence,
+        citation=manifest.citation,
     )
 
 

@@ -103,7 +103,9 @@ def spoiled(
                 rng = np.random.default_rng([seed, index, number])
                 done = defects.spoil(picture, kind, strength, rng) if kind else picture
                 name = f"{path.stem}_{number}.jpg"
-                cv2.imwrite(str(home / name), done[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+                written = cv2.imwrite(str(home / name), done[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+                if not written:  # OpenCV does not say why
+                    raise OSError(f"{home / name} could not be written: look at the disk's free space")
                 rows.append((name, path.stem, 1 - strength, f"{kind} {strength:.2f}" if kind else ""))
         table = pd.DataFrame(rows, columns=["path", "scene", "score", "wrong"])
         files.write_csv(table, home / "photos.csv")
@@ -119,9 +121,10 @@ def draw_splits(data: Pairs, pixels: store.Pixels, likeness: float, *, seed: int
     members: dict[str, list[str]] = {}
     for row in data.pairs.itertuples():
         members.setdefault(of[row.good], []).append(row.folder)
+    folders = data.pairs["folder"].nunique()  # several pairs may come of one
     made: dict[str, list[str]] = {part: [] for part in PARTS}
     for name in sorted(members, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()):
-        lacks = {part: SHARES[part] - len(made[part]) / len(data.pairs) for part in PARTS}
+        lacks = {part: SHARES[part] - len(made[part]) / folders for part in PARTS}
         made[max(PARTS, key=lambda part: lacks[part])] += sorted(set(members[name]))
     return made
 

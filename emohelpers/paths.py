@@ -68,7 +68,7 @@ def run_folder(stem: str, *, run: str = "demo", output_dir: str = "") -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # several processes probe at once
     except OSError as error:
         raise PermissionError(
             f"cannot write results to {folder} ({error.strerror}). Give OUTPUT_DIR a folder that can be written, "

@@ -65,11 +65,14 @@ def chains(books: Books, asked: Sequence[str], values: Point, points: Sequence[P
     Raises:
         NotebookError: an unknown parameter, a value of another type, or two runs that would write to one folder.
     """
-    overrides = merged(values).get("OVERRIDES", {})
+    plain = ("", "auto", {}, ...)  # parameters cells are there to be edited: what was set in one counts as if given
+    edited = {name: entry for stem in asked for name, entry in books[stem].parameters.items() if entry not in plain}
+    every = merged({**edited, **values})
+    overrides = every.get("OVERRIDES", {})
     if not isinstance(overrides, dict):
         raise NotebookError(f"OVERRIDES = {overrides!r} is not of the type of its default {{}}")
-    settings = {"dataset_root": values.get("DATASET_ROOT"), **overrides}
-    name = name or paths.run_name(config.chosen(values.get("PRESET", "auto"), settings))
+    settings = {"dataset_root": every.get("DATASET_ROOT"), **overrides}
+    name = name or paths.run_name(config.chosen(every.get("PRESET", "auto"), settings))
     if "@" in name or Path(name).name != name:
         raise NotebookError(f"--run {name!r}: a plain name, without '@' and '/'")
     made: dict[Path, Run] = {}

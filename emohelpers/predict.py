@@ -141,6 +141,9 @@ def _facts(model: Model) -> tuple[list[str], int]:
             raise PredictionInput("the model is in training mode: call model.eval() first")
         spec = getattr(model, "spec", {})
         classes, side = list(spec.get("classes", ())), spec.get("preprocess", {}).get("side", 0)
+    kind = model.facts.get("output") if isinstance(model, export.Runner) else spec.get("task")
+    if kind not in (None, "classes"):
+        raise PredictionInput(f"the model gives a {kind}, not emotions: `appeal score` rates photographs by a score")
     if not classes or not side:
         raise PredictionInput("the model does not say its classes and preprocessing: load it with models.load")
     return classes, side

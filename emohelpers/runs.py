@@ -71,7 +71,7 @@ def made_of(run: Run) -> dict[str, Any]:
     return {
         "notebook": run.book.sha256,
         "parameters": {**defaults, **run.values},
-        "inputs": provenance.stamps(run.values) | provenance.mounted(),
+        "inputs": provenance.stamps({**defaults, **run.values}) | provenance.mounted(),
         "needs": {stem: [found.get("key"), found.get("started")] for stem, found in before.items()},
         "code": provenance.code(),
         "versions": provenance.versions(),

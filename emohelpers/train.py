@@ -32,7 +32,8 @@ IRRELEVANT = {  # settings that do not decide the weights, or only through the d
     "testset_csv", "max_unreadable", "weights", "project", "teacher", "save_every", "statistics", "flip_test",
     "splits_json", "min_side", "int8_tries", "timing_rounds", "shortcut_epochs", "version",
     "cache", "cache_views", "cache_fresh", "cache_kind", "combined_labels", "augmented_root", "compare_with", "audit",
-    "student", "student_weights", "ablations", "ablation",
+    "student", "student_weights", "ablations", "ablation", "photo", "publish", "repo", "int8_pictures",
+    "match_variance",
 }  # fmt: skip
 CHECK_EVERY = 50  # steps between looks at the loss: reading it stalls a GPU
 PROBE_STEPS = 10  # after these the expected duration is told
@@ -314,7 +315,10 @@ class _Run:
     def _fetch(self) -> None:
         """Takes this very run over from an attached earlier output (a Kaggle session starts with an empty folder)."""
         inside = f"checkpoints/{self.key}/last.pth"
-        found = paths.attached(inside, [self.folder.name, f"{self.folder.parent.name}/{self.folder.name}", ""])
+        places, root = [self.folder.name, f"{self.folder.parent.name}/{self.folder.name}", ""], paths.outputs_root()
+        if self.folder.is_relative_to(root):  # one training of many lies deeper
+            places.append(self.folder.relative_to(root).as_posix())
+        found = paths.attached(inside, places)
         if found:
             for file in sorted(found.parent.iterdir()):  # best before last: without `last` it is no run
                 files.write_bytes(self.home / file.name, file.read_bytes())

@@ -40,8 +40,9 @@ def run(options: argparse.Namespace) -> Path:
     model = models.load(paths.find_input(options.checkpoint, remedy="Give the path of a .pth of this suite."))
     side = model.spec["preprocess"]["side"]
     pixels = read(options.folder, side)
-    background = read(options.background, side) if options.background else pixels
-    one = explain.Explainer(model, background.array[: cfg.background], cfg, layer=options.layer)
+    background = (read(options.background, side) if options.background else pixels).array
+    some = np.random.default_rng(cfg.seed).permutation(len(background))[: cfg.background]  # paths are sorted by class
+    one = explain.Explainer(model, background[np.sort(some)], cfg, layer=options.layer)
     chosen = np.arange(len(pixels.paths))[: options.count]
     faces = pd.DataFrame({"path": [pixels.paths[i] for i in chosen]})
     said = one.judge(faces.assign(label=one.subject.classes[0]), pixels)["predicted"]  # labels come in below
@@ -53,7 +54,7 @@ def run(options: argparse.Namespace) -> Path:
     files.write_csv(one.choose(squares[few], one.targets(said[few])), out / "layers.csv")
     name = model.spec["backbone"]
     galleries.archive({name: one}, {name: judged}, faces, pixels, out)
-    maps = {method: one.make(method, squares, one.targets(said)).maps for method in one.methods}
+    maps = {method: one.make(method, squares, one.targets(said), check=False).maps for method in one.methods}
     with files.replace(out / "maps.npz") as temp:
         np.savez_compressed(temp, path=faces["path"].to_numpy(str), predicted=said.to_numpy(str), **maps)
     return out

@@ -49,6 +49,12 @@ def test_what_it_carries_is_what_the_tree_holds(bundles: Path, stem: str) -> Non
                 assert node.module.split(".")[1] in modules, name
 
 
+def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
+    book = loaded(bundles, "04_transfer_learning")
+    assert {"emohelpers/space/app.py", "emohelpers/space/classify.py"} <= set(bundle.unpacked(book))
+    assert "onnxscript" in bundle.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_it_is_the_source_and_one_cell_more(bundles: Path, stem: str) -> None:
     source, book = nbformat.read(BOOKS[stem].path, 4), loaded(bundles, stem)

@@ -1,5 +1,7 @@
 """Maps point where a planted model looks, agree with the libraries, and leave nothing behind in the model."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pandas as pd
@@ -267,3 +269,14 @@ def test_a_folder_from_the_command_line(tmp_path, capsys) -> None:
     assert "absent.pth" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     assert cli.main(["explain", str(place), str(tmp_path / "empty")]) == 2
+
+
+def test_a_model_of_another_split_is_refused(tmp_path: Path) -> None:
+    cfg = config.make(recipes.Explain, "demo")
+    model = net("test_resnet", 64)
+    for seed in (cfg.split_seed, 7):
+        models.save(tmp_path / f"{seed}.pth", model, config={**cfg.model_dump(mode="json"), "split_seed": seed})
+    classes = model.spec["classes"]
+    assert len(explain.load([tmp_path / f"{cfg.split_seed}.pth"], classes, cfg)) == 1
+    with pytest.raises(explain.ExplanationError, match="split_seed = 7, here 42"):
+        explain.load([tmp_path / "7.pth"], classes, cfg)

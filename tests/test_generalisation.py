@@ -35,13 +35,14 @@ def test_folds_hold_every_row_once_and_tear_no_group():
 def test_cross_validation_and_the_table_of_options(tmp_path):
     cfg = bars.settings(bars.manifest(tmp_path / "set"), epochs=3)
     faces = experiment.prepare(cfg)
-    table, members = generalisation.cross_validate(cfg, faces, 2, tmp_path / "folds")
+    table, members = generalisation.cross_validate(cfg, faces, 3, tmp_path / "folds")
     rest = faces.table[faces.table["split"] != "golden"]
-    tested = [set(pd.read_csv(tmp_path / "folds" / f"fold_{i}" / "predictions.csv")["path"]) for i in (1, 2)]
-    assert not tested[0] & tested[1] and tested[0] | tested[1] == set(rest["path"]) and len(table) == len(members) == 2
+    tested = [set(pd.read_csv(tmp_path / "folds" / f"fold_{i}" / "predictions.csv")["path"]) for i in (1, 2, 3)]
+    assert sum(map(len, tested)) == len(set.union(*tested)) == len(rest) and set.union(*tested) == set(rest["path"])
+    assert len(table) == len(members) == 3
     rows = faces.part("golden")
     batches = experiment.batches(members[0], faces.pixels, rows, 16)
     options = generalisation.options(members, batches, rows, 100)
-    assert list(options["option"]) == ["one model", "and mirror image", "2 models", "2 models and mirror image"]
+    assert list(options["option"]) == ["one model", "and mirror image", "3 models", "3 models and mirror image"]
     assert options.loc[0, "difference"] == 0
     assert np.allclose(options["accuracy"] - options["accuracy"][0], options["difference"])

@@ -71,7 +71,7 @@ def test_ablation_prints_its_table(home, trained, capsys):
 
 
 def test_folds_prints_every_fold_and_all_together(home, trained, tmp_path, capsys):
-    few = ["--k", "2", "--set", f"manifest={trained[1]}", "--out", str(tmp_path / "out")]
+    few = ["--k", "3", "--set", f"manifest={trained[1]}", "--out", str(tmp_path / "out")]
     assert cli.main(["folds", "transfer", "--preset", "demo", *SMALL, *few]) == 0
-    assert "2 models and mirror image" in capsys.readouterr().out
+    assert "3 models and mirror image" in capsys.readouterr().out
     assert (tmp_path / "out" / "folds.csv").is_file() and (tmp_path / "out" / "options.csv").is_file()

@@ -62,8 +62,9 @@ def fit(cfg, faces: Faces, fraction: float, seed: int, folder: str | Path, *, qu
         parts["train"] = Ramped.of(parts["train"], synthetic, cfg.ramp_epochs)
     aim = experiment.objective(own, some)
     done = train.fit(model, parts["train"], parts["val"], aim, own, folder, name=cfg.checkpoint, quiet=quiet)
+    experiment.whole(done)
     rows = some.part("golden")
-    found = experiment.predict(done.model, parts["golden"], rows)
+    found = experiment.predict(done.model, parts["golden"], rows, flip=own.flip_test)
     files.write_csv(found, Path(folder) / "predictions.csv")
     return Arm(fraction, seed, int(synthetic.sum()), len(done.history), found, done, done.status)
 
@@ -99,7 +100,8 @@ def baseline(cfg, faces: Faces) -> Arm:
     told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     here = settings(cfg, seed=cfg.seed, epochs=cfg.epochs).model_dump(mode="json")
-    skip = train.IRRELEVANT - {"weights"} | {"golden", "golden_cap", "twin_similarity"}  # the golden set's hash tells
+    decides = {"weights", "teacher", "flip_test", "cache", "cache_views", "cache_fresh", "cache_kind"}
+    skip = train.IRRELEVANT - decides | {"golden", "golden_cap", "twin_similarity"}  # the golden set's hash tells
     wrong = [
         f"{k}: {there[k]!r} there, {here[k]!r} here"
         for k in here
@@ -107,6 +109,8 @@ def baseline(cfg, faces: Faces) -> Arm:
     ]
     if told["split"] != faces.golden.sha256:
         wrong.insert(0, f"golden set: {told['split'][:12]} there, {faces.golden.sha256[:12]} here")
+    if told["status"] == "paused":
+        wrong.append("status: its training is paused there; finish it first")
     if wrong:
         raise config.ConfigError(
             f"the baseline in {folder} is no fair opponent:\n  "

@@ -19,7 +19,7 @@ def subset(table: pd.DataFrame, fraction: float, cap: float, seed: int) -> pd.Da
     real = table[(table["split"] == "train") & ~made]["label"].value_counts()
     order = table["path"].map(lambda path: hashlib.sha256(f"{seed}:{path}".encode()).hexdigest())
     rank = order[made].groupby(table["label"]).rank(method="first")
-    allowed = table.loc[made, "label"].map(lambda name: int(real.get(name, 0) * odds(cap)))
+    allowed = table.loc[made, "label"].map(lambda name: int(real.get(name, 0) * min(odds(cap), 1e6)))
     count = table[made].groupby("label")["path"].transform("size")
     room = (np.minimum(allowed, count) * fraction).round()
     return table[~made | (rank <= room).reindex(table.index, fill_value=False)].reset_index(drop=True)
