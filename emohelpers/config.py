@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from emohelpers import paths
 
@@ -35,6 +35,17 @@ class _Frozen(BaseModel):
 
 
 T = TypeVar("T", bound=_Frozen)
+
+
+def off(*names: str, why: str):
+    """A validator of a recipe for which some shared settings mean nothing: they stay off."""
+
+    def check(cls, value: Any) -> Any:
+        if value:
+            raise ValueError(f"{why}, leave it off")
+        return value
+
+    return field_validator(*names)(classmethod(check))
 
 
 class Data(_Frozen):

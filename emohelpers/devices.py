@@ -1,5 +1,6 @@
 """The processor a run gets: whether it works, how exactly it computes, how much memory it took."""
 
+import atexit
 import ctypes
 import sys
 from collections.abc import Sequence
@@ -55,10 +56,19 @@ def accelerator(wanted: str = "auto", *, trackers: Sequence[str] = (), folder: s
     if not torch.cuda.is_available():
         keep_memory()
     AcceleratorState._reset_state()  # a notebook may train twice, in another precision
-    return Accelerator(
+    made = Accelerator(
         mixed_precision=precision(wanted), log_with=list(trackers) or None, cpu=not torch.cuda.is_available(),
         project_dir=None if folder is None else str(folder),
     )  # fmt: skip
+    if made.num_processes > 1:
+        atexit.register(_leave)
+    return made
+
+
+def _leave() -> None:
+    """Ends the process group while Python still stands: gloo's threads abort a process that goes without it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def keep_local(trackers: Sequence[str], folder: str | Path) -> None:

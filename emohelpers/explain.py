@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from emohelpers import attributions, cams, faithfulness, metrics, models, paths
+from emohelpers import attributions, cams, faithfulness, metrics, models, paths, splits
 from emohelpers.store import Pixels
 from emohelpers.subject import ExplanationError, Subject, candidates, empty, is_transformer
 
@@ -23,7 +23,6 @@ TITLES = {
     "lime": "LIME",
     "rollout": "attention rollout",
 }
-SPLIT = ("manifest", "testset_csv", "golden", "golden_cap", "val_share", "split_seed", "twin_similarity")
 DETERMINISTIC = (*CAMS, "rollout")
 SMOOTH = 0.02  # standard deviation of what smooths SHAP's pixels into a map, in sides of the picture
 
@@ -191,12 +190,9 @@ def load(checkpoints: Sequence[str | Path], classes: Sequence[str], cfg: Any = N
     """
     loaded = [(Path(path), models.load(path, classes=classes)) for path in checkpoints]
     for path, model in loaded if cfg is not None else ():
-        used = model.facts.get("config", {})
-        apart = [f"{name} = {used.get(name)!r}, here {getattr(cfg, name)!r}" for name in SPLIT
-                 if used.get(name) != getattr(cfg, name)]  # fmt: skip
-        if apart:
+        if apart := splits.apart(model.facts.get("config", {}), cfg):
             raise ExplanationError(
-                f"{path} was trained with another split: {'; '.join(apart)}. Give its settings in OVERRIDES, or name "
+                f"{path} was trained with another split: {apart}. Give its settings in OVERRIDES, or name "
                 "other CHECKPOINTS: what is explained must be faces that it has not seen."
             )
     names = [model.spec["backbone"] for _, model in loaded]

@@ -92,7 +92,9 @@ def options(members: Sequence[nn.Module], batches: images.Batches, rows: pd.Data
     `difference` is in accuracy to the first row, paired, with its 95 % interval.
     """
     tried = {"one model": (members[:1], False), "and mirror image": (members[:1], True)}
-    if len(members) > 1:
+    if len({str(member.spec.get("preprocess")) for member in members}) > 1:
+        print("The models prepare a picture in different ways (size, mean or std): they are not asked together.")
+    elif len(members) > 1:
         tried |= {
             f"{len(members)} models": (members, False),
             f"{len(members)} models and mirror image": (members, True),

@@ -57,7 +57,7 @@ def _trunk(cfg, n_classes: int) -> nn.Module:
                 'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
                 "timm's save_for_hf writes it, or a .safetensors / .pth file."
             ) from error
-    place = demo.TRUNK if cfg.weights == "demo" else paths.find_input(
+    place = demo.TRUNKS / _architecture(cfg.backbone) if cfg.weights == "demo" else paths.find_input(
         cfg.weights, remedy="weights must be 'hub', 'random', or a local file or folder of weights."
     )  # fmt: skip
     if place.is_dir():

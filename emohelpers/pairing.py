@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from emohelpers import audit, defects, files, pairs, paths, splits, store
-from emohelpers.demo import photos
+from emohelpers.demo import once, photos
 from emohelpers.locate import PICTURES
 from emohelpers.pairs import PARTS, SIDES, PairError, Pairs
 
@@ -36,10 +36,10 @@ def find(cfg) -> Pairs:
         )
     home = paths.cache_folder()
     drawn = photos.write_photos(home / f"demo_photos_{cfg.drawn_scenes}", scenes=cfg.drawn_scenes)
-    name = f"demo_pairs_{cfg.drawn_scenes}_gap{cfg.min_gap:g}_v{photos.DRAWING_VERSION}"
-    if not (home / name).is_dir():
-        from_scores(drawn, pd.read_csv(drawn / "photos.csv"), home / name, min_gap=cfg.min_gap)
-    return pairs.read(home / name, demo="drawn scenes")
+    stamp = {"drawing": photos.DRAWING_VERSION, "scenes": cfg.drawn_scenes, "min_gap": cfg.min_gap}
+    table, place = pd.read_csv(drawn / "photos.csv"), home / f"demo_pairs_{cfg.drawn_scenes}_gap{cfg.min_gap:g}"
+    once.made(place, "pairs.json", stamp, lambda new: from_scores(drawn, table, new, min_gap=cfg.min_gap))
+    return pairs.read(place, demo="drawn scenes")
 
 
 def from_scores(

@@ -103,6 +103,7 @@ def load(place: str | Path, *, token: str | None = None, endpoint: str | None = 
         if str(place).count("/") != 1 or Path(place).exists():
             raise PublishError(f"{place} is neither a folder with best_model.pth nor a repository owner/name")
         try:
+            token = token or paths.secret("HF_TOKEN") or None  # None: that of `hf auth login`
             file = Path(huggingface_hub.hf_hub_download(str(place), file.name, token=token, endpoint=endpoint))
         except (HfHubHTTPError, OSError) as error:
             raise PublishError(f"{file.name} of {place} could not be fetched: {str(error)[:300]}") from error

@@ -5,9 +5,11 @@ The defaults are the original's recipe (preset "full"); `demo` holds the same pa
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from emohelpers.config import Count, Data, Depth, Model, Positive, Share, Training
+from emohelpers.config import Count, Data, Depth, Model, Positive, Share, Training, off
+
+OF_CLASSES = ("label_smoothing", "mixup", "cutmix", "class_weight_power", "sampler_power", "soft_labels", "teacher")
 
 
 class Baseline(Training, Model, Data):
@@ -165,6 +167,9 @@ class Enhanced(Transfer):
     ema: float = Field(0.9999, ge=0, lt=1)  # seed 002
     strength: dict[int, Positive] = {0: 0.5, 10: 1.25}  # conservative, then aggressive in fine-tuning; seed 002
     save_every: int = Field(5, ge=0)  # epochs; seed 002
+    ablation: dict[str, Any] = {  # the same stages in half of the time
+        "epochs": 40, "unfreeze": {5: 0.25, 10: 0.5, 15: 0.75, 20: "all"}, "strength": {0: 0.5, 5: 1.25},
+    }  # fmt: skip
     compare_with: str = "04_transfer_learning"  # seed 002's baseline is the transfer learning of seed 001
 
     demo: ClassVar[dict[str, Any]] = Transfer.demo | {
@@ -218,14 +223,7 @@ class Ranking(Training, Model):
     project: str = "emo-aen"  # of the trackers; seed 003
     version: str = "1.0.0"  # of the model, in its files and in the model changelog
 
-    @field_validator(
-        "label_smoothing", "mixup", "cutmix", "class_weight_power", "sampler_power", "soft_labels", "teacher"
-    )
-    @classmethod
-    def _of_classes(cls, value: Any) -> Any:
-        if value:
-            raise ValueError("belongs to classes; pairs have none, leave it off")
-        return value
+    _off = off(*OF_CLASSES, why="belongs to classes; pairs have none")
 
     demo: ClassVar[dict[str, Any]] = {
         "drawn_scenes": 180,
@@ -345,15 +343,7 @@ class Music(Training, Model):
     time_mask: Share = 0.15  # of the frames blanked at most
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
-    @field_validator(
-        "label_smoothing", "mixup", "cutmix", "class_weight_power", "sampler_power", "soft_labels", "teacher",
-        "strength", "flip_test",
-    )  # fmt: skip
-    @classmethod
-    def _of_pictures(cls, value: Any) -> Any:
-        if value:
-            raise ValueError("belongs to classes or pictures; songs have none, leave it off")
-        return value
+    _off = off(*OF_CLASSES, "strength", "flip_test", why="belongs to classes or pictures; songs have none")
 
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_songs",

@@ -5,9 +5,10 @@ A group (equal stems, one person, one content, twins, a picture and its edits) i
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from emohelpers import audit, config, files, paths
 from emohelpers.store import Pixels
 
 NAME = "testset_saved.csv"  # of the golden set; seed 000
+DECIDES = ("manifest", "testset_csv", "golden", "golden_cap", "val_share", "split_seed", "twin_similarity")
 BLOCK = 2048  # rows compared at once when looking for twins
 
 
@@ -277,3 +279,13 @@ def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, los
     label = dict(zip(other["path"], other["label"], strict=True))
     rows = [(path, label[path], reason, partner) for path, (reason, partner) in found.items()]
     return pd.DataFrame(rows, columns=["path", "label", "reason", "partner"])
+
+
+def apart(used: Mapping[str, Any], cfg) -> str:
+    """Which settings that decide golden set and parts differ between a training (its config as JSON) and `cfg`, or "".
+
+    A model must not be asked about faces, nor judge edits of faces, that its own training may have seen.
+    """
+    told = (f"{name} = {used.get(name)!r}, here {getattr(cfg, name)!r}" for name in DECIDES
+            if used.get(name) != getattr(cfg, name))  # fmt: skip
+    return "; ".join(told)

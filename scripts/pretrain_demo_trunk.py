@@ -1,9 +1,10 @@
-"""Pretrains the demo's trunk: timm's test_vit learns to read action units and traits of drawn faces.
+"""Pretrains a trunk of the demo: a small timm net learns to read action units and traits of drawn faces.
 
 No emotion label is seen: the faces show random mixtures of action units on people of other seeds than the demo's,
 so that the trunk knows faces in general, as ImageNet weights know pictures in general.
 
-    python scripts/pretrain_demo_trunk.py            # about 20 minutes on one core, writes emohelpers/demo/trunk/
+    python scripts/pretrain_demo_trunk.py                               # emohelpers/demo/trunks/test_vit, 20 minutes
+    python scripts/pretrain_demo_trunk.py --architecture test_byobnet   # a small ResNet, 30 minutes on one core
 """
 
 import argparse
@@ -28,7 +29,7 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from emohelpers.demo import DRAWING_VERSION, TRUNK, action_units, anatomy, paint, people  # noqa: E402
+from emohelpers.demo import DRAWING_VERSION, TRUNKS, action_units, anatomy, paint, people  # noqa: E402
 
 DEMO_SEEDS = range(2000, 2100)  # kept for data sets that are trained and tested on
 SIDES = [f"au{u}_{side}" for u in action_units.UNITS for side in ("left", "right")]
@@ -44,7 +45,7 @@ POINTS = [f"{part}.{k}.{axis}" for part, k in MARKS for axis in "xy"]
 TARGETS = [*SIDES, *SHOT, *PERSON, *FLAGS, *POINTS]
 PARTS = (("brow_left", "brow_right"), ("eye_left", "eye_right"), ("iris_left", "iris_right"), ("lips",), ("opening",),
          ("nose",), ("face",), ("hair",))  # fmt: skip
-CELLS = 24  # the map of parts has CELLS x CELLS cells, 4 x 4 a patch
+CELLS, GRID = 24, 6  # the map of parts has CELLS x CELLS cells, 4 x 4 for each place of the trunk's GRID x GRID map
 
 
 def _mirror(name: str) -> str:
@@ -96,18 +97,23 @@ def draw(seed: int, n: int, workers: int) -> tuple[torch.Tensor, torch.Tensor, t
 
 
 class Reader(nn.Module):
-    """The trunk with two heads: targets from the class token, the map of parts from each patch's own token."""
+    """The trunk with two heads: targets from what a classifier would read, the parts from the trunk's map of 6 x 6."""
 
-    def __init__(self):
+    def __init__(self, architecture: str):
         super().__init__()
-        self.trunk = timm.create_model("test_vit", img_size=96, num_classes=0)
+        fixed = {"img_size": 96} if "vit" in architecture else {}
+        self.trunk = timm.create_model(architecture, num_classes=0, **fixed)
+        maps = self.trunk.forward_intermediates(torch.zeros(2, 3, 96, 96), norm="vit" in architecture)[1]
+        self.level = max(k for k, found in enumerate(maps) if found.shape[-1] == GRID)  # a ViT's last, a CNN's stage 3
+        self.options = {"indices": [self.level], "norm": "vit" in architecture}
         self.targets = nn.Linear(self.trunk.num_features, len(TARGETS))
-        self.parts = nn.Linear(self.trunk.num_features, len(PARTS) * 16)
+        self.parts = nn.Conv2d(maps[self.level].shape[1], len(PARTS) * 16, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        tokens = self.trunk.forward_features(x)  # (B, 1 + 36, 64)
-        cells = self.parts(tokens[:, 1:]).unflatten(2, (len(PARTS), 4, 4)).unflatten(1, (6, 6))
-        return self.targets(tokens[:, 0]), cells.permute(0, 3, 1, 4, 2, 5).reshape(len(x), len(PARTS), CELLS, CELLS)
+        whole, (found,) = self.trunk.forward_intermediates(x, **self.options)
+        cells = self.parts(found).unflatten(1, (len(PARTS), 4, 4))  # (B, parts, 4, 4, 6, 6)
+        drawn = cells.permute(0, 1, 4, 2, 5, 3).reshape(len(x), len(PARTS), CELLS, CELLS)
+        return self.targets(self.trunk.forward_head(whole, pre_logits=True)), drawn
 
 
 def pixels(batch: torch.Tensor) -> torch.Tensor:
@@ -160,25 +166,27 @@ def score(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> dict[str, float
 def write(folder: Path, model: nn.Module, receipt: dict) -> None:
     """timm's local-dir form: config.json, model.safetensors in fp16, receipt.json; each file atomically."""
     folder.mkdir(parents=True, exist_ok=True)
+    fixed = "vit" in folder.name
+    own = model.pretrained_cfg
     config = {
-        "architecture": "test_vit",
+        "architecture": folder.name,
         "num_classes": 0,
         "num_features": model.num_features,
-        "model_args": {"img_size": 96},
+        **({"model_args": {"img_size": 96}} if fixed else {}),
         "pretrained_cfg": {
             "tag": "drawn_faces",
             "custom_load": False,
             "input_size": [3, 96, 96],
-            "fixed_input_size": True,
+            "fixed_input_size": fixed,
             "interpolation": "bicubic",
             "crop_pct": 1.0,
             "crop_mode": "center",
             "mean": [0.5, 0.5, 0.5],
             "std": [0.5, 0.5, 0.5],
             "num_classes": 0,
-            "pool_size": None,
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
+            "pool_size": None if fixed else [3, 3],
+            "first_conv": own["first_conv"],
+            "classifier": own["classifier"],
             "license": "mit",
         },
     }
@@ -194,6 +202,7 @@ def write(folder: Path, model: nn.Module, receipt: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--architecture", default="test_vit", help="timm's name of a small net; also test_byobnet")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--held-out", type=int, default=9, help="seed of the faces that R2 is measured on")
     parser.add_argument("--faces", type=int, default=40_000, help="over all seeds")
@@ -202,7 +211,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
-    parser.add_argument("--out", type=Path, default=TRUNK)
+    parser.add_argument("--out", type=Path, help="default: its folder in emohelpers/demo/trunks")
     args = parser.parse_args()
     if set(DEMO_SEEDS) & {*args.seeds, args.held_out} or args.held_out in args.seeds:
         parser.error("seeds 2000-2099 belong to the demo's own data sets, and the held-out seed is not trained on")
@@ -217,11 +226,11 @@ def main() -> None:
     print(f"{len(x)} faces drawn in {drawn:.0f} s, {len(TARGETS)} targets", flush=True)
     twin = y[:, MIRRORED] * torch.tensor(SIGNS)  # as a mirror sees it: makes mean and scale the same on both sides
     mean, std = (y + twin).mean(0) / 2, torch.cat([y, twin]).std(0).clamp_min(1e-6)
-    model = Reader()
+    model = Reader(args.architecture)
     loss = train(model, x, (y - mean) / std, maps, epochs=args.epochs, lr=args.lr, batch=args.batch, seed=0)
     r2 = score(model, test_x, (test_y - mean) / std)
     receipt = {
-        "what": "timm test_vit trained to regress action units and traits of drawn faces; no emotion labels",
+        "what": f"{args.architecture} trained to regress action units and traits of drawn faces; no emotion labels",
         "drawing": DRAWING_VERSION,
         "seeds": args.seeds,
         "held_out_seed": args.held_out,
@@ -240,7 +249,7 @@ def main() -> None:
                      "numpy": np.__version__, "opencv": cv2.__version__},
         "date": datetime.date.today().isoformat(),
     }  # fmt: skip
-    write(args.out, model.trunk, receipt)
+    write(args.out or TRUNKS / args.architecture, model.trunk, receipt)
     print(json.dumps({k: v for k, v in receipt.items() if k != "r2"}, indent=1))
     print({k: v for k, v in receipt["r2"].items() if not k.endswith("_right")})
 

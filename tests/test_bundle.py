@@ -195,7 +195,7 @@ def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
 def test_weights_are_in_the_form_that_timm_reads(tmp_path: Path) -> None:
     import timm
 
-    (place,) = supplies.weights(tmp_path, [f"local-dir:{demo.TRUNK}"])
+    (place,) = supplies.weights(tmp_path, [f"local-dir:{demo.TRUNKS / 'test_vit'}"])
     assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.safetensors"]
     timm.create_model(f"local-dir:{place}", pretrained=True)
     line = supplies.described(tmp_path, "me", bundle.WEIGHTS)

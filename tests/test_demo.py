@@ -14,7 +14,7 @@ from emohelpers.demo import action_units, faces, paint, people
 from emohelpers.labels import EMOTIONS
 
 N = 400
-TRUNK = demo.TRUNK
+TRUNKS = sorted(demo.TRUNKS.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -172,23 +172,26 @@ def test_wrong_arguments_are_named(tmp_path):
         demo.write_faces(tmp_path / "x", wrong_labels=1.5)
 
 
-def test_trunk_is_small_and_loads_strictly():
+@pytest.mark.parametrize("trunk", TRUNKS, ids=lambda folder: folder.name)
+def test_trunk_is_small_and_loads_strictly(trunk):
     timm = pytest.importorskip("timm")
     from safetensors.torch import load_file
 
-    assert sum(p.stat().st_size for p in TRUNK.iterdir()) < 1_000_000
-    weights = load_file(TRUNK / "model.safetensors")
+    assert sum(p.stat().st_size for p in trunk.iterdir()) < 1_000_000
+    weights = load_file(trunk / "model.safetensors")
     for classes in (0, len(EMOTIONS)):
-        model = timm.create_model(f"local-dir:{TRUNK}", pretrained=True, num_classes=classes, img_size=96)
-        own = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+        model = timm.create_model(f"local-dir:{trunk}", pretrained=True, num_classes=classes)
+        head = model.pretrained_cfg["classifier"]
+        own = {k: v for k, v in model.state_dict().items() if not k.startswith(f"{head}.")}
         assert own.keys() == weights.keys()
         assert all((own[k] == weights[k].float()).all() for k in own)
     data = timm.data.resolve_model_data_config(model)
     assert data["input_size"] == (3, 96, 96) and list(data["mean"]) == [0.5, 0.5, 0.5] and data["crop_pct"] == 1.0
 
 
-def test_trunk_receipt_says_what_it_was_trained_on():
-    receipt = json.loads((TRUNK / "receipt.json").read_text())
+@pytest.mark.parametrize("trunk", TRUNKS, ids=lambda folder: folder.name)
+def test_trunk_receipt_says_what_it_was_trained_on(trunk):
+    receipt = json.loads((trunk / "receipt.json").read_text())
     assert receipt["drawing"] == demo.DRAWING_VERSION
     assert not {2024, receipt["held_out_seed"]} & set(receipt["seeds"])  # no face of the demo's own seed
     assert receipt["r2_mean_action_units"] > 0.3

@@ -34,14 +34,7 @@ EASY = {
     "lr": 1e-3, "patience": 0, "cache": "on", "cache_views": 2,
 }  # fmt: skip
 SMALL = {**EASY, "img_size": 32}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def job(folder: Path, **values):

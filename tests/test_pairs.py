@@ -216,5 +216,5 @@ def test_drawn_photographs_are_the_same_again_and_their_scores_follow_the_defect
     assert (np.diff(ranked) < -1).all(), "worse shots must score less"
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "mine.txt").write_text("x")
-    with pytest.raises(FileExistsError, match="name another"):
+    with pytest.raises(FileExistsError, match="not a data set made by code"):
         photos.write_photos(tmp_path / "c", scenes=3)

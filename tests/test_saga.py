@@ -138,6 +138,7 @@ def test_refused_edits_give_their_slots_back_and_everything_is_written(tmp_path)
         full = rows["accepted"].sum() == slots[target]
         assert full or len(rows) in (int(3 * slots[target]), len(plan.jobs[target])), "a slot was lost"
     assert {"editor: no faces of three", "editor: not a picture", "rule", ""} == set(table["reason"])
+    generation.publish(made, made.accepted["path"], tmp_path / "out")
     told = pd.read_csv(tmp_path / "out" / "augmented_labels.csv")
     assert list(told.columns[:5]) == list(lineage.COLUMNS) and len(told) == len(made.accepted)
     assert told["prompt_sha256"].str.len().eq(64).all()
@@ -149,6 +150,34 @@ def test_refused_edits_give_their_slots_back_and_everything_is_written(tmp_path)
     assert dict(zip(again.table["path"], again.table["parent"], strict=True)) == dict(
         zip(made.accepted["path"], made.accepted["parent"], strict=True)
     )
+
+
+def test_what_the_leak_guard_took_out_is_not_published(tmp_path):
+    made, _ = go(tmp_path, Counting(tmp_path / "calls"))
+    kept = set(made.accepted["path"][1:])
+    with zipfile.ZipFile(generation.publish(made, kept, tmp_path / "out")) as packed:
+        names = {name.removeprefix("augmented_affectnet/") for name in packed.namelist()}
+    assert names == kept | {"augmented_labels.csv"}
+    assert set(pd.read_csv(tmp_path / "out" / "augmented_labels.csv")["augmented_path"]) == kept
+
+
+def test_a_ready_set_is_not_tidied_away(tmp_path):
+    root = tmp_path / "out" / "augmented_affectnet"
+    root.mkdir(parents=True)
+    with pytest.raises(config.ConfigError, match="AUGMENTED_ROOT lies in"):
+        go(tmp_path, editors.Attached(root))
+
+
+def test_not_one_picture_is_an_error_with_its_reason(tmp_path):
+    with pytest.raises(editors.Exhausted, match="no edit was made, paused: no quota"):
+        go(tmp_path, Spent())
+
+
+class Spent:
+    name, settings, workers, kept = "spent", {}, 1, True
+
+    def edit(self, job, picture):
+        raise editors.Exhausted("no quota")
 
 
 def test_a_second_run_asks_for_nothing_and_ends_alike(tmp_path):
@@ -262,7 +291,8 @@ def checkpoint(tmp_path_factory):
     cfg = config.make(recipes.Baseline, "demo", weights="random", trainable="all", img_size=32)
     model = models.build(cfg, EMOTIONS)
     models.preprocess(model, side=32, zoom=1.0)
-    return models.save(tmp_path_factory.mktemp("model") / "best.pth", model)
+    facts = {"config": settings().model_dump(mode="json")}
+    return models.save(tmp_path_factory.mktemp("model") / "best.pth", model, **facts)
 
 
 def test_the_classifier_gate_is_strict(checkpoint, tmp_path):
@@ -289,6 +319,8 @@ def test_a_gate_that_cannot_run_is_an_error_unless_it_is_named(checkpoint, tmp_p
     assert dict(off.record["state"]) == {"ssim": "on", "clip": "off", "classifier": "off", "identity": "on"}
     on = guard.build(settings(), pixels, table, EMOTIONS, checkpoint=str(checkpoint))
     assert on.record.loc["classifier", "state"] == "on" and on.gates[1].temperature != 1.0
+    with pytest.raises(gates.GateError, match=r"another split: val_share = 0\.2, here 0\.3"):
+        guard.build(settings(val_share=0.3), pixels, table, EMOTIONS, checkpoint=str(checkpoint))
     with pytest.raises(config.ConfigError, match="no gate can judge an edit"):
         settings(keep_unmatched=True)
 

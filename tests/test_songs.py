@@ -221,7 +221,7 @@ def test_the_same_seed_plays_the_same_samples(tmp_path: Path) -> None:
     assert (other / "songs.csv").stat().st_mtime_ns == stamp, "there already: left alone"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
-    with pytest.raises(FileExistsError, match="not a played data set"):
+    with pytest.raises(FileExistsError, match="not a data set made by code"):
         played.write_songs(tmp_path / "mine", n=12, seconds=2.0)
 
 

@@ -18,14 +18,7 @@ from emohelpers import models, objectives, step, train
 from emohelpers.labels import EMOTIONS
 
 SCRIPT = str(Path(training_job.__file__))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fit(folder, **values):

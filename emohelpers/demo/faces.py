@@ -2,11 +2,7 @@
 
 import csv
 import functools
-import json
 import multiprocessing
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emohelpers.demo import action_units, paint
+from emohelpers.demo import action_units, once, paint
 from emohelpers.demo.people import person, shot
 from emohelpers.labels import EMOTIONS
 
@@ -77,47 +73,21 @@ def write_faces(
     left alone and named in the `FileExistsError`. `wrong_labels` is the share of rows with a label that is not the
     emotion drawn.
     """
-    folder = Path(folder).expanduser().resolve()
     stamp = {"drawing": DRAWING_VERSION, "n": n, "seed": seed, "wrong_labels": wrong_labels}
     if n < 80 or not 0 <= wrong_labels < 1 or seed < 0:
         given = f"n={n}, seed={seed}, wrong_labels={wrong_labels}"
         raise ValueError(f"cannot draw {given}: n is at least 80, seed at least 0, wrong_labels in 0..1")
-    if _ready(folder, stamp):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+
+    def make(home: Path) -> None:
         rows = _plan(n, seed, wrong_labels)
         for emotion in EMOTIONS:
-            (temporary / emotion).mkdir()
-        shares = _draw_all(temporary, rows, workers if n >= FEW else 1)
-        _write_csv(temporary / "faces.csv", KNOWN, [[row[k] for k in KNOWN] for row in rows])
+            (home / emotion).mkdir()
+        shares = _draw_all(home, rows, workers if n >= FEW else 1)
+        _write_csv(home / "faces.csv", KNOWN, [[row[k] for k in KNOWN] for row in rows])
         table = [[i, row["pth"], row["label"], f"{shares[i]:.6f}"] for i, row in enumerate(rows)]
-        _write_csv(temporary / "labels.csv", ("", "pth", "label", "relFCs"), table)
-        (temporary / "faces.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        if folder.exists() and not _ready(folder, stamp):  # drawn with other arguments
-            shutil.rmtree(folder)
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if not _ready(folder, stamp):  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+        _write_csv(home / "labels.csv", ("", "pth", "label", "relFCs"), table)
 
-
-def _ready(folder: Path, stamp: dict) -> bool:
-    try:
-        found = json.loads((folder / "faces.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(
-                f"{folder} holds something that is not a drawn data set (no faces.json); name another folder"
-            ) from None
-        return False
-    return found == stamp
+    return once.made(folder, "faces.json", stamp, make)
 
 
 def _units(row: Mapping) -> dict[str, float]:

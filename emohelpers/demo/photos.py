@@ -4,9 +4,6 @@ A scene is drawn once, wider than the frame; a shot looks at it with its own fra
 subject comes from the camera, like in a photograph, and leaves no trace of resampling that the good shot lacks.
 """
 
-import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import cv2
 import numpy as np
 
 from emohelpers import defects
+from emohelpers.demo import once
 from emohelpers.demo.canvas import curve, mix
 
 DRAWING_VERSION = 1  # raise it whenever a picture or a score would change
@@ -98,33 +96,21 @@ def write_photos(folder: str | Path, *, scenes: int = 180, seed: int = 2024) -> 
 
     The same arguments give the same pictures. It appears whole or not at all.
     """
-    folder = Path(folder).expanduser().resolve()
     stamp = {"drawing": DRAWING_VERSION, "scenes": scenes, "seed": seed}
-    known = folder / "photos.json"
-    if known.is_file() and json.loads(known.read_text(encoding="utf-8")) == stamp:
-        return folder
-    if folder.exists() and not known.is_file() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} holds something that is not a drawn data set (no photos.json); name another")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    lines = ["path,scene,score,wrong"]
-    try:
+
+    def make(home: Path) -> None:
+        lines = ["path,scene,score,wrong"]
         for scene in range(scenes):
             world, subject = draw_scene(seed * 10_000 + scene)
             for shot in shots(scene, seed):
                 rng = np.random.default_rng([seed, scene, shot.number, 23])
                 name = f"{shot.scene}_{shot.number}.png"
-                cv2.imwrite(str(temporary / name), take(world, subject, shot.wrong, rng)[..., ::-1])
+                cv2.imwrite(str(home / name), take(world, subject, shot.wrong, rng)[..., ::-1])
                 told = " + ".join(f"{kind} {strength:.2f}" for kind, strength in shot.wrong.items())
                 lines.append(f"{name},{shot.scene},{shot.score},{told}")
-        (temporary / "photos.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (temporary / "photos.json").write_text(json.dumps(stamp) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+        (home / "photos.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    return once.made(folder, "photos.json", stamp, make)
 
 
 def _at(point) -> tuple[int, int]:

@@ -7,14 +7,12 @@ makes it fast, loud, bright, detached and dense, valence major, consonant, highe
 
 import csv
 import functools
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from emohelpers.demo import once
 
 PLAYING_VERSION = 1  # raise it whenever a sample or a rating would change
 RATE = 22050  # Hz
@@ -39,31 +37,17 @@ def write_songs(folder: str | Path, *, n: int = 360, seed: int = 2024, seconds: 
     The same arguments give the same samples. It appears whole or not at all; a folder that holds anything else is left
     alone and named in the `FileExistsError`.
     """
-    folder = Path(folder).expanduser().resolve()
     stamp = {"playing": PLAYING_VERSION, "n": n, "seed": seed, "seconds": seconds}
     if n < 10 or seconds < 2:
         raise ValueError(f"cannot play n={n}, seconds={seconds}: n is at least 10, seconds at least 2")
-    if _ready(folder, stamp):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+
+    def make(home: Path) -> None:
         rows = plan(n, seed, seconds)
-        (temporary / AUDIO).mkdir(parents=True)
-        _play_all(temporary / AUDIO, rows)
-        _write_tables(temporary, rows)
-        (temporary / "songs.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-        temporary.chmod(0o755)  # mkdtemp makes it private
-        if folder.exists() and not _ready(folder, stamp):  # played with other arguments
-            shutil.rmtree(folder)
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if not _ready(folder, stamp):  # else another process was quicker
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return folder
+        (home / AUDIO).mkdir(parents=True)
+        _play_all(home / AUDIO, rows)
+        _write_tables(home, rows)
+
+    return once.made(folder, "songs.json", stamp, make)
 
 
 def plan(n: int, seed: int, seconds: float) -> list[dict]:
@@ -185,17 +169,6 @@ def _hit(out: np.ndarray, start: float, rng: np.random.Generator, loud: float, *
     time = np.arange(max(n, 0), dtype=np.float32) / RATE
     sound = np.sin(2 * np.pi * (45 * time + 6 * (1 - np.exp(-time / 0.03)))) if low else rng.normal(0, 0.35, len(time))
     out[first : first + len(time)] += (0.5 * loud * sound * np.exp(-time / (0.06 if low else 0.02))).astype(np.float32)
-
-
-def _ready(folder: Path, stamp: dict) -> bool:
-    try:
-        return json.loads((folder / "songs.json").read_text(encoding="utf-8")) == stamp
-    except FileNotFoundError:
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(
-                f"{folder} holds something that is not a played data set (no songs.json); name another folder"
-            ) from None
-        return False
 
 
 def _play_all(folder: Path, rows: list[dict]) -> None:

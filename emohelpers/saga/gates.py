@@ -131,6 +131,7 @@ class Classifier:
     def __init__(self, checkpoint, floor: float, classes: Sequence[str]):
         model = models.load(checkpoint, classes=classes)
         self.classes, spec = list(classes), model.spec["preprocess"]
+        self.config = model.facts.get("config", {})  # of its training
         self.prepare = images.Preprocess(**{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])})
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = Mixture([model], mirrored=True).to(self.device).eval()

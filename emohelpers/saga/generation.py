@@ -9,7 +9,7 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ class Made:
     table: pd.DataFrame  # path, label (target), parent, original_label, accepted, reason, scores, sha256, prompt_sha256
     root: Path  # of the accepted ones
     refused: Path
+    editor: str
     state: str  # "done", or "paused: <why>"
     calls: int  # answers that this process asked for itself
     seconds: float
@@ -60,7 +61,11 @@ def run(plan: Plan, editor: Editor, guard: Guard, dataset, side: int, cfg, folde
     Args:
         dataset: the photographs; `side` of the squares that are judged.
         cfg: `prompt`, `attempts` (tries a slot, at most), `max_calls`.
-        folder: gets `augmented_affectnet/`, `augmented_labels.csv`, the zip, and `saga/` with answers and status.
+        folder: gets `augmented_affectnet/` and `saga/` with answers and status.
+
+    Raises:
+        Exhausted: the editor gave not one picture.
+        ConfigError: a ready set lies where the accepted edits go.
     """
     return _Run(plan, editor, guard, dataset, side, cfg, Path(folder)).go()
 
@@ -70,11 +75,38 @@ def square(dataset, path: str, side: int) -> np.ndarray:
     return store.fit_square(store.decode((dataset.root / path).read_bytes()), side)
 
 
+def publish(made: Made, paths: Collection[str], folder: str | Path) -> Path:
+    """Writes `augmented_labels.csv`, beside the pictures and in `folder`, and the zip of accepted edits; returns that.
+
+    Args:
+        paths: those that may be trained on: what `combine.combine` kept, no children of golden and validation faces.
+    """
+    kept = made.table[made.table["accepted"].astype(bool) & made.table["path"].isin(set(paths))]
+    told = pd.DataFrame(index=kept.index)
+    for column, name in zip(lineage.COLUMNS, ("parent", "original_label", "label", "path"), strict=False):
+        told[column] = kept[name]
+    told["augmentation_type"] = made.editor
+    extra = ("prompt_sha256", "sha256", "ssim", "clip", "p_target", "identity")
+    told = told.join(kept[[name for name in extra if name in kept]])
+    files.write_csv(told, made.root / lineage.TABLE)
+    files.write_csv(told, Path(folder) / lineage.TABLE)
+    with files.replace(Path(folder) / ZIP) as temp, zipfile.ZipFile(temp, "w") as out:  # pictures are packed already
+        for file in (lineage.TABLE, *sorted(kept["path"])):
+            out.write(made.root / file, f"{lineage.FOLDER}/{file}")
+    return Path(folder) / ZIP
+
+
 class _Run:
     def __init__(self, plan, editor, guard, dataset, side, cfg, folder):
         self.plan, self.editor, self.guard, self.dataset = plan, editor, guard, dataset
         self.side, self.cfg, self.folder = side, cfg, folder
         self.root, self.home = folder / lineage.FOLDER, folder / "saga"
+        ready = getattr(editor, "root", None)
+        if ready is not None and self.root.resolve() in (ready.resolve(), *ready.resolve().parents):
+            raise config.ConfigError(
+                f"AUGMENTED_ROOT lies in {self.root}, where this notebook keeps the edits that pass and removes the "
+                "others: move the set, or give another OUTPUT_DIR"
+            )
         self.rows: list[dict] = []
         self.calls, self.state, self.started, self.lock = 0, "running", time.monotonic(), threading.Lock()
 
@@ -86,12 +118,12 @@ class _Run:
                 self._judge(batch, answers)
                 self._status()
         self.state = "done" if self.state == "running" else self.state
-        table = pd.DataFrame(
-            self.rows, columns=None if self.rows else ["path", "label", "parent", "accepted", "reason"]
-        )
-        self._publish(table)
         self._status()
-        return Made(table, self.root, self.home / "refused", self.state, self.calls, time.monotonic() - self.started)
+        if not any(row["path"] for row in self.rows):
+            raise Exhausted(f"no edit was made, {self.state}; {len(self.rows)} answers were no pictures")
+        table, spent = pd.DataFrame(self.rows), time.monotonic() - self.started
+        self._tidy(table)
+        return Made(table, self.root, self.home / "refused", self.editor.name, self.state, self.calls, spent)
 
     def _jobs(self, target: str) -> Iterator[Job]:
         faces = self.plan.jobs[target]
@@ -179,26 +211,14 @@ class _Run:
             files.write_bytes((self.root if judged["accepted"] else self.home / "refused") / name, content)
             self.rows.append({**row, **judged, "path": name, "sha256": hashlib.sha256(content).hexdigest()})
 
-    def _publish(self, table: pd.DataFrame) -> None:
-        """The table of the accepted edits beside them and in the run's folder, and all of it in one zip."""
-        kept = table[table["accepted"].astype(bool)]
-        told = pd.DataFrame(index=kept.index)
-        names = ("parent", "original_label", "label", "path")
-        for column, name in zip(lineage.COLUMNS, names, strict=False):
-            told[column] = kept.get(name, "")
-        told["augmentation_type"] = self.editor.name
-        extra = ("prompt_sha256", "sha256", "ssim", "clip", "p_target", "identity")
-        told = told.join(kept[[name for name in extra if name in kept]])
-        wanted = set(kept["path"])
-        for place, wanted_here in ((self.root, wanted), (self.home / "refused", set(table["path"]) - wanted)):
-            for file in sorted(place.glob("aug_*/*")):  # of an earlier run with other settings
-                if file.relative_to(place).as_posix() not in wanted_here:
+    def _tidy(self, table: pd.DataFrame) -> None:
+        """Removes the pictures of an earlier run with other settings."""
+        passed = table["accepted"].astype(bool)
+        for place, rows in ((self.root, passed), (self.home / "refused", ~passed)):
+            wanted = set(table["path"][rows])
+            for file in sorted(place.glob("aug_*/*")):
+                if file.relative_to(place).as_posix() not in wanted:
                     file.unlink()
-        files.write_csv(told, self.root / lineage.TABLE)
-        files.write_csv(told, self.folder / lineage.TABLE)
-        with files.replace(self.folder / ZIP) as temp, zipfile.ZipFile(temp, "w") as out:  # pictures are packed already
-            for file in [self.root / lineage.TABLE, *(self.root / path for path in sorted(wanted))]:
-                out.write(file, f"{lineage.FOLDER}/{file.relative_to(self.root).as_posix()}")
 
     def _status(self) -> None:
         passed = sum(row["accepted"] for row in self.rows)

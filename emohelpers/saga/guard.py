@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emohelpers import paths
+from emohelpers import paths, splits
 from emohelpers.saga import gates
 from emohelpers.saga.gates import NAMES, Classifier, Clip, GateError, Identity, Ssim
 from emohelpers.store import Pixels, decode
@@ -67,6 +67,11 @@ def build(cfg, pixels: Pixels, table: pd.DataFrame, classes: Sequence[str], chec
             continue
         gate = made[name]()
         if name == "classifier":
+            if apart := splits.apart(gate.config, cfg):
+                raise GateError(
+                    f"classifier: the baseline was trained with another split: {apart}. Its temperature and thresholds "
+                    "would stand on faces that it knows. Give both notebooks the same settings."
+                )
             gate.fit_temperature(faces, labels)
         told = gate.calibrate(faces, labels, groups, cfg.false_accept, rng) if cfg.false_accept else given(gate)
         on.append(gate)
@@ -113,7 +118,7 @@ def planted(
         ]
     )
     again = np.stack([decode(gates.jpeg(face, 90)) for face in faces])
-    claimed = np.array([rng.choice([name for name in names if name != t]) for t in targets], object)
+    claimed = np.array([rng.choice([name for name in names if name != t] or [t]) for t in targets], object)
     noise = rng.integers(0, 256, edits.shape).astype(np.uint8)
     kinds = {
         "as edited": (edits, targets),
@@ -122,6 +127,8 @@ def planted(
         "wrong emotion": (edits, claimed),
         "noise": (noise, targets),
     }
+    if len(names) < 2:
+        del kinds["wrong emotion"]  # there is no other to claim
     return pd.DataFrame({kind: _refusals(guard.judge(faces, *offered), n) for kind, offered in kinds.items()}).T
 
 
