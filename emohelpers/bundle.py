@@ -86,7 +86,7 @@ class Content:
 
 
 def used(book: NotebookNode) -> Content:
-    """What a notebook's cells import, and what that imports: the package's files, with all data and manifests."""
+    """What a notebook's cells import, and what that imports: the package's files, with their data and all manifests."""
     code = "\n".join(MAGIC.sub(r"\1pass", cell.source) for cell in book.cells if cell.cell_type == "code")
     home, known = f"{emohelpers.__name__}/", dict(provenance.sources())
     modules: dict[str, dict[str, Path]] = {}
@@ -102,11 +102,12 @@ def used(book: NotebookNode) -> Content:
             found |= {module, *READ.get(module, ())}
             for path in modules[module].values():
                 waiting += _imported(path.read_text(encoding="utf-8")) if path.suffix == ".py" else []
-    names = [name for module in found for name in modules[module]]
-    recipe = re.search(r"\brecipes\.([A-Z]\w+)", code)
-    return Content(
-        {name: known[name] for name in sorted(names)}, others, getattr(recipes, recipe[1]) if recipe else None
-    )
+    told = re.search(r"\brecipes\.([A-Z]\w+)", code)
+    recipe = getattr(recipes, told[1]) if told else None
+    trunk = recipe.demo.get("backbone", "") if recipe else ""  # of the demo's small weights its own alone
+    spare = {name for name in known if name.startswith(f"{home}demo/trunks/") and Path(name).parent.name != trunk}
+    names = [name for module in found for name in modules[module] if name not in spare]
+    return Content({name: known[name] for name in sorted(names)}, others, recipe)
 
 
 def _imported(source: str) -> Iterable[str]:

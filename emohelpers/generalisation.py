@@ -10,13 +10,16 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import nn
 
-from emohelpers import comparison, config, experiment, files, images, metrics
+from emohelpers import comparison, config, experiment, files, images, metrics, splits
 from emohelpers.experiment import Faces
 from emohelpers.mixture import Mixture
+from emohelpers.store import Pixels
 
 
 def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd.DataFrame:
     """Trains on each data set and tests on the golden set of every one: a row a pair, over the classes both know.
+
+    Pictures that the model was trained on, or twins of them, are left out of a foreign golden set (`known` of them).
 
     Args:
         sets: name -> settings that say which data, e.g. {"fer": {"manifest": "ferplus", "dataset_root": "..."}}.
@@ -27,13 +30,20 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd
     for here in sets:
         model = experiment.whole(experiment.fit(settings[here], faces[here], Path(folder) / here, quiet=True)).model
         for there in sets:
-            rows.append({"trained on": here, "tested on": there, **_abroad(model, faces[there], settings[there])})
+            found = _abroad(model, faces[there], settings[there], None if here == there else faces[here])
+            rows.append({"trained on": here, "tested on": there, **found})
     table = pd.DataFrame(rows)
     files.write_csv(table, Path(folder) / "across.csv")
     return table
 
 
-def _abroad(model: nn.Module, faces: Faces, cfg) -> dict[str, Any]:
+def strange(rows: pd.DataFrame, pixels: Pixels, taught: Faces, cfg) -> pd.DataFrame:
+    """The rows of another data set that are no picture, nor a twin of one, of a model's training or validation."""
+    learned = taught.table[taught.table["split"] != "golden"]
+    return rows[~splits.known(rows, pixels, learned, taught.pixels, cfg.twin_similarity)]
+
+
+def _abroad(model: nn.Module, faces: Faces, cfg, taught: Faces | None) -> dict[str, Any]:
     shared = [name for name in model.spec["classes"] if name in faces.classes]
     if len(shared) < 2:
         raise metrics.PredictionError(
@@ -41,12 +51,16 @@ def _abroad(model: nn.Module, faces: Faces, cfg) -> dict[str, Any]:
         )
     rows = faces.part("golden")
     rows = rows[rows["label"].isin(shared)]
+    others = rows if taught is None else strange(rows, faces.pixels, taught, cfg)
+    left, rows = len(rows) - len(others), others
+    if rows.empty:
+        raise metrics.PredictionError(f"the model was trained on every golden picture of {faces.dataset.title}")
     batches = experiment.batches(model, faces.pixels, rows, cfg.batch_size)
     found = experiment.predict(model, batches, rows, flip=cfg.flip_test)
     columns = metrics.columns(shared)
     shares = found[columns].to_numpy() / found[columns].to_numpy().sum(1, keepdims=True)
     found = metrics.predictions(found["path"], found["label"], shares, shared, group=found["group"])
-    return {"classes": len(shared), **_figures(found, shared, cfg.bootstrap)}
+    return {"classes": len(shared), "known": left, **_figures(found, shared, cfg.bootstrap)}
 
 
 def folds(table: pd.DataFrame, k: int, seed: int) -> np.ndarray:

@@ -139,8 +139,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     cfg = trained_by(model.facts)
     run = paths.run_folder(f"{checkpoint.stem}_evaluated", run="headless", output_dir=options.out)
     if options.data:
-        found, dataset = _abroad(model, cfg, options)
-        split = f"all of {options.data}"
+        found, dataset, split = _abroad(model, cfg, options)
     else:
         faces = experiment.prepare(cfg)
         rows, dataset, split = faces.part("golden"), faces.dataset, faces.golden.sha256
@@ -164,8 +163,8 @@ def trained_by(facts: Mapping[str, Any]):
     return config.make(named[facts["recipe"]], values.pop("preset"), **values)
 
 
-def _abroad(model, cfg, options: argparse.Namespace) -> tuple[pd.DataFrame, manifests.Dataset]:
-    """Predictions for every picture of an external folder; all of it is a test."""
+def _abroad(model, cfg, options: argparse.Namespace) -> tuple[pd.DataFrame, manifests.Dataset, str]:
+    """Predictions for the pictures of an external folder, and what was tested: all that the training has not seen."""
     dataset = manifests.load(options.manifest or cfg.manifest, options.data, options.labels)
     pixels = store.build(dataset, store.side_for(dataset, cfg), paths.cache_folder() / "pixels")
     dataset = manifests.check(dataset, pixels, cfg.max_unreadable)
@@ -173,8 +172,21 @@ def _abroad(model, cfg, options: argparse.Namespace) -> tuple[pd.DataFrame, mani
     rows = dataset.table[~dataset.table["label"].isin(strange)]
     if strange:
         print(f"left out, since the model has no such class: {', '.join(strange)} ({len(dataset.table) - len(rows)})")
+    try:
+        taught = experiment.prepare(cfg)
+    except (FileNotFoundError, ValueError) as error:
+        split = "not checked against the training pictures, which are not here"
+        print(f"{split}: {str(error).splitlines()[0]}")
+    else:
+        new = generalisation.strange(rows, pixels, taught, cfg)
+        split = f"{len(rows) - len(new)} pictures that the training knows were left out"
+        print(split)
+        rows = new
+    if rows.empty:
+        raise metrics.PredictionError(f"{options.data} holds nothing that the model could be tested on")
     batches = experiment.batches(model, pixels, rows, cfg.batch_size)
-    return experiment.predict(model, batches, rows, flip=cfg.flip_test), dataset
+    found = experiment.predict(model, batches, rows, flip=cfg.flip_test)
+    return found, dataset, f"{len(rows)} of {options.data}; {split}"
 
 
 def _write(run: Path, found: pd.DataFrame, classes, cfg, dataset, **facts: Any) -> dict[str, Any]:

@@ -281,6 +281,16 @@ def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, los
     return pd.DataFrame(rows, columns=["path", "label", "reason", "partner"])
 
 
+def known(rows: pd.DataFrame, pixels: Pixels, learned: pd.DataFrame, their: Pixels, likeness: float) -> np.ndarray:
+    """(n,) bool: which rows of one data set show a picture, or a twin of one, among the rows of another."""
+    here, there = pixels.rows(rows["path"]), their.rows(learned["path"])
+    contents = {their.sha256[row] for row in there}
+    found = np.array([pixels.sha256[row] in contents for row in here], bool)
+    pairs = twins(np.concatenate([pixels.thumbs[here], their.thumbs[there]]), likeness, among=np.arange(len(here)))
+    found[pairs[pairs[:, 1] >= len(here), 0]] = True
+    return found
+
+
 def apart(used: Mapping[str, Any], cfg) -> str:
     """Which settings that decide golden set and parts differ between a training (its config as JSON) and `cfg`, or "".
 

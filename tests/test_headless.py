@@ -1,4 +1,6 @@
 import json
+import shutil
+from pathlib import Path
 
 import bars
 import pandas as pd
@@ -47,6 +49,22 @@ def test_evaluate_takes_an_external_folder_whole(home, tmp_path, capsys):
     away = bars.pictures.write(tmp_path / "away", each=5, seed=3)
     code = cli.main(["evaluate", "--data", str(away.root), "--out", str(tmp_path / "out")])
     assert code == 0 and len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 40
+
+
+def test_evaluate_leaves_out_what_the_training_knew(home, trained, tmp_path, capsys):
+    away = bars.pictures.write(tmp_path / "away", each=5, seed=3)
+    table = pd.read_csv(home / "outputs" / "headless" / "transfer" / "predictions.csv")  # golden: these may be asked
+    (source,) = {path.parents[1] for path in (home / "set").rglob(Path(table["path"][0]).name)}
+    tested = set(table["path"])
+    known = next(path for path in sorted(source.rglob("*.*g")) if path.relative_to(source).as_posix() not in tested)
+    asked = source / table["path"][0]
+    for number, path in enumerate((known, asked)):
+        shutil.copy(path, Path(away.root) / path.parent.name / f"copy{number}{path.suffix}")
+    capsys.readouterr()
+    assert cli.main(["evaluate", "--data", str(away.root), "--out", str(tmp_path / "out")]) == 0
+    assert "1 pictures that the training knows were left out" in capsys.readouterr().out
+    found = pd.read_csv(tmp_path / "out" / "predictions.csv")["path"]
+    assert len(found) == 41 and found.str.contains("copy1").any() and not found.str.contains("copy0").any()
 
 
 def test_what_cannot_be_done_is_said_in_one_line(home, tmp_path, capsys, monkeypatch):
