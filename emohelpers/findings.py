@@ -106,9 +106,10 @@ def compared(results: Sequence[Result]) -> list[dict[str, Any]]:
         baselines = [r for r in ready if r.stem[:2] == COMPARED[0] and _beside(r, result)]
         if result.stem[:2] == COMPARED[0] or not baselines:
             continue
-        line: dict[str, Any] = {"result": result, "baseline": baselines[0]}
+        nearest = max(baselines, key=lambda one: one.point.count("="))  # that of the same seed before that of none
+        line: dict[str, Any] = {"result": result, "baseline": nearest}
         try:
-            lines.append(line | {"rows": _paired(baselines[0], result)})
+            lines.append(line | {"rows": _paired(nearest, result)})
         except (metrics.PredictionError, KeyError) as error:
             lines.append(line | {"refused": str(error)})
     return lines

@@ -30,7 +30,7 @@ def archive(
             picture = explainers[name].subject.preprocess.evaluate(squares[i : i + 1])
             rows.append([picture[0], *(maps[method][i] if method in maps else None for method in columns)])
             captions.append(f"{name}\n{spoken(said.iloc[i], explainers[name].subject.classes)}")
-        target = Path(folder) / f"{i + 1:02d}_{label}.png"
+        target = Path(folder) / f"{i + 1:02d}_{label or Path(path).stem}.png"
         heads = ["face", *(TITLES[method] for method in columns)]
         panels.grid(rows, heads, captions, Path(path).name, path=target, demo=demo, side=1.5)
         written.append(target)
@@ -97,8 +97,10 @@ def drawn(explainer: Explainer, method: str, squares: np.ndarray, names: Sequenc
 
 
 def spoken(row: pd.Series, classes: Sequence[str]) -> str:
-    """Two lines: the label, and what the model said instead or too, each with its probability."""
+    """Two lines: the label, if one is known, and what the model said instead or too, each with its probability."""
     said, label = row["predicted"], row["label"]
+    if not label:
+        return f"{said}, {row[f'p_{said}']:.0%}\nno label known"
     if said == label:
         return f"{label}\nsaid so, {row[f'p_{label}']:.0%}"
     return f"{label} ({row[f'p_{label}']:.0%})\nsaid {said}, {row[f'p_{said}']:.0%}"

@@ -57,9 +57,15 @@ def _trunk(cfg, n_classes: int) -> nn.Module:
                 'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
                 "timm's save_for_hf writes it, or a .safetensors / .pth file."
             ) from error
-    place = demo.TRUNKS / _architecture(cfg.backbone) if cfg.weights == "demo" else paths.find_input(
-        cfg.weights, remedy="weights must be 'hub', 'random', or a local file or folder of weights."
-    )  # fmt: skip
+    if cfg.weights == "demo":
+        place = demo.TRUNKS / _architecture(cfg.backbone)
+        if not place.is_dir():
+            there = ", ".join(sorted(folder.name for folder in demo.TRUNKS.iterdir()))
+            raise WeightsError(f"weights='demo' are there for {there}, not for the backbone {cfg.backbone!r}")
+    else:
+        place = paths.find_input(
+            cfg.weights, remedy="weights must be 'hub', 'random', or a local file or folder of weights."
+        )
     if place.is_dir():
         found = json.loads((place / "config.json").read_text()) if (place / "config.json").is_file() else {}
         if _architecture(found.get("architecture", "")) != _architecture(cfg.backbone):

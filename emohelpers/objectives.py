@@ -34,7 +34,13 @@ class Classification:
 
     @classmethod
     def of(cls, cfg, classes: Sequence[str], labels: Sequence[str]) -> "Classification":
-        """The objective that a config describes; `labels` of the training part give the class weights."""
+        """The objective that a config describes; `labels` of the training part give the class weights.
+
+        Raises:
+            ValueError: the config names a teacher, which `distillation.Distillation` alone listens to.
+        """
+        if cfg.teacher:
+            raise ValueError(f"teacher={cfg.teacher!r}: this training imitates none; notebooks 04 and 05 do")
         return cls(classes, **cls.options(cfg, classes, labels))
 
     @staticmethod

@@ -173,6 +173,7 @@ class Enhanced(Transfer):
     compare_with: str = "04_transfer_learning"  # seed 002's baseline is the transfer learning of seed 001
 
     demo: ClassVar[dict[str, Any]] = Transfer.demo | {
+        "backbone": "test_byobnet",
         "epochs": 9,
         "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"},
         "strength": {0: 0.5, 1: 1.25},

@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> Path:
     one = explain.Explainer(model, background[np.sort(some)], cfg, layer=options.layer)
     chosen = np.arange(len(pixels.paths))[: options.count]
     faces = pd.DataFrame({"path": [pixels.paths[i] for i in chosen]})
-    said = one.judge(faces.assign(label=one.subject.classes[0]), pixels)["predicted"]  # labels come in below
-    faces["label"] = [emotion(path, one.subject.classes) or own for path, own in zip(faces["path"], said, strict=True)]
-    judged, squares = one.judge(faces, pixels), pixels.take(chosen)
+    faces["label"] = [emotion(path, one.subject.classes) for path in faces["path"]]  # "" where none is known
+    judged = one.judge(faces.assign(label=one.subject.classes[0]), pixels).assign(label=faces["label"])
+    said, squares = judged["predicted"], pixels.take(chosen)
     out = Path(options.out or paths.outputs_root() / "explain" / Path(options.checkpoint).stem)
     files.write_csv(judged, out / "predictions.csv")
     few = slice(0, cfg.choice_each * len(one.subject.classes))

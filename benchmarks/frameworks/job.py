@@ -38,9 +38,9 @@ class Job:
 
 
 JOBS = {
+    "quality": Job("test_vit", "demo", 2, 96, 64, 1920, epochs=4),
     "vit": Job("vit_base_patch16_224", "random", 2, 224, 8, 40),
     "resnet": Job("resnet50", "random", "all", 224, 16, 96),
-    "quality": Job("test_vit", "demo", 2, 96, 64, 1920, epochs=4),
 }
 
 

@@ -1,9 +1,10 @@
 """Ours against Hugging Face's Trainer, PyTorch Lightning, fastai and a timm-style loop, on the same job.
 
-python benchmarks/frameworks/race.py [--jobs vit resnet] [--rounds 5] [--only ours timm_style]
+python benchmarks/frameworks/race.py [--jobs quality vit resnet] [--rounds 5] [--only ours timm_style]
 
 Each measurement is a process of its own on the whole machine; in every round each contender runs once, in changing
-order. Before the race all train a small net on drawn faces and are judged alike, so that nobody wins by doing less.
+order. For quality all train a small net on drawn faces and are judged alike, so that nobody wins by doing less. Each
+job's part of the results is replaced by its own run alone; table and plot are of all that is there.
 The peers are extras: pip install -r benchmarks/frameworks/requirements.txt
 """
 
@@ -28,6 +29,7 @@ from rounds import ratio  # noqa: E402
 
 from emohelpers import devices, files  # noqa: E402
 
+RESULTS = HERE.parent / "results" / "frameworks.json"
 CONTENDERS = ("ours", "timm_style", "hf_trainer", "lightning_module", "fastai_learner")
 VARIANTS = {"ours": {"vit": ("recompute", "shortcut", "cached", "cached + shortcut"), "resnet": ("live",)}}
 PEERS = ("as documented", "tuned")
@@ -65,36 +67,36 @@ def race(name: str, contenders: list[str], rounds: int) -> dict[str, dict]:
 
 
 def main(options: argparse.Namespace) -> None:
-    told: dict = {
-        "machine": platform.processor() or platform.machine(),
-        "threads": os.cpu_count(),
-        "rounds": options.rounds,
-    }
-    judged = {}
-    for contender in options.only:
-        for variant in VARIANTS.get(contender, {}).get("vit", PEERS):
-            judged[f"{contender}, {variant}"] = fresh(contender, variant, "quality")["accuracy"]
-            print(f"quality: {contender}, {variant}: accuracy {judged[f'{contender}, {variant}']:.3f}", flush=True)
-    told["quality"] = judged
-    told["peak_gflops"] = cost.peak_gflops()
-    for name in options.jobs:
+    told: dict = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    told |= {"machine": platform.processor() or platform.machine(), "threads": os.cpu_count()}
+    if "quality" in options.jobs:
+        judged = told["quality"] = {}
+        for contender in options.only:
+            for variant in VARIANTS.get(contender, {}).get("vit", PEERS):
+                judged[f"{contender}, {variant}"] = fresh(contender, variant, "quality")["accuracy"]
+                print(f"quality: {contender}, {variant}: accuracy {judged[f'{contender}, {variant}']:.3f}", flush=True)
+        files.write_json(RESULTS, told)
+    for name in (name for name in options.jobs if name != "quality"):
+        told["peak_gflops"] = cost.peak_gflops()
         made = race(name, options.only, options.rounds)
         seconds = {lane: [1 / r["images_per_s"] for r in runs] for lane, runs in made.items()}
         ours = [lane for lane in seconds if lane.startswith("ours")]
         told[name] = {
+            "rounds": options.rounds,
             "images_per_s": {lane: [r["images_per_s"] for r in runs] for lane, runs in made.items()},
             "peak_gb": {lane: statistics.median(r["peak_gb"] for r in runs) for lane, runs in made.items()},
             "gflop_per_image": cost.counted(the_job.JOBS[name]),
             "ratios": {f"{us} over {lane}": ratio(seconds, us, lane) for us in ours for lane in seconds if lane != us},
         }
-        files.write_json(HERE.parent / "results" / "frameworks.json", told)
-    table.plot(told, HERE.parent / "frameworks.png")
-    print(table.table(told))
+        files.write_json(RESULTS, told)
+    if the_job.JOBS.keys() <= told.keys():
+        table.plot(told, HERE.parent / "frameworks.png")
+        print(table.table(told))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", nargs="+", choices=("vit", "resnet"), default=["vit", "resnet"])
+    parser.add_argument("--jobs", nargs="+", choices=list(the_job.JOBS), default=list(the_job.JOBS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--one", nargs=3, metavar=("CONTENDER", "VARIANT", "JOB"), help=argparse.SUPPRESS)
