@@ -24,6 +24,8 @@ class Cluster:
 
     def __init__(self, address: str = "", places: int = 0, threads: int = 0):
         variables = {"EMOHELPERS_OUTPUTS": str(paths.outputs_root()), "EMOHELPERS_CACHE": str(paths.cache_folder())}
+        if roots := paths.input_roots():
+            variables["EMOHELPERS_INPUTS"] = os.pathsep.join(str(root.resolve()) for root in roots)
         environment = {"env_vars": variables}
         ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, configure_logging=False)
         whole = ray.cluster_resources()
