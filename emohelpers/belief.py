@@ -89,11 +89,12 @@ def measure(
 def _repeated(explainer: Explainer, method, squares, targets, maps, groups, figure) -> dict[str, Any]:
     """What needs the maps once more: with random weights, for another class, with another seed."""
     cfg, related = explainer.cfg, []
-    for i in range(cfg.random_weights):
+    nets = cfg.random_weights * (4 if method in DETERMINISTIC else 1)  # these cost next to nothing
+    for i in range(nets):
         blank = faithfulness.randomised(explainer.subject, explainer.subject.inputs(squares), cfg.seed + i)
         other = explainer.make(method, squares, targets, seed=cfg.seed, subject=blank, check=False).maps
         related.append(faithfulness.rank_correlation(maps, other))
-    own = {"random_weights": figure(np.concatenate(related), np.tile(groups, cfg.random_weights))}
+    own = {"random_weights": figure(np.concatenate(related), np.tile(groups, nets))}
     turned = (targets + 1) % len(explainer.subject.classes)
     other = explainer.make(method, squares, turned, seed=cfg.seed, check=False).maps
     own["other_class"] = figure(faithfulness.rank_correlation(maps, other), groups)

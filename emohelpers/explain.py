@@ -177,8 +177,20 @@ def _smooth(maps: np.ndarray) -> np.ndarray:
 
 
 def made_by(notebooks: Mapping[str, str], run: str) -> list[Path]:
-    """The checkpoints that notebooks (stem -> file) left in a run, or in an attached output of it."""
-    return [paths.find_result(stem, file, run=run) for stem, file in notebooks.items()]
+    """The checkpoints that notebooks (stem -> file) left in a run, or in an attached output of it.
+
+    Raises:
+        InputNotFound: all that are missing, and where they were looked for.
+    """
+    found, missing = [], []
+    for stem, file in notebooks.items():
+        try:
+            found.append(paths.find_result(stem, file, run=run))
+        except paths.InputNotFound as error:
+            missing.append(str(error))
+    if missing:
+        raise paths.InputNotFound("\n".join([*missing, "Or name the checkpoints that you have in CHECKPOINTS."]))
+    return found
 
 
 def load(checkpoints: Sequence[str | Path], classes: Sequence[str], cfg: Any = None) -> dict[str, torch.nn.Module]:

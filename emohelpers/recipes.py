@@ -249,7 +249,10 @@ class Explain(Data):
 
     manifest: str = "affectnet"
     seed: int = 42
-    checkpoints: dict[str, str] = {"01_baseline_training": "vit_baseline_best_model.pth"}  # notebook -> file of its run
+    checkpoints: dict[str, str] = {  # notebook -> file of its run: a transformer and a CNN
+        "01_baseline_training": "vit_baseline_best_model.pth",
+        "05_enhanced_cnn": "artifacts/enhanced_model_v3/best_model.pth",
+    }
     methods: tuple[str, ...] = ("grad_cam", "grad_cam_pp", "layer_cam", "shap", "lime", "rollout")
     layers: dict[str, str] = {}  # model's name in the figures -> target layer of its CAMs; else chosen by evidence
     probe_each: int = Field(2, ge=1)  # faces a class whose panels are archived
@@ -271,12 +274,12 @@ class Explain(Data):
         "manifest": "demo_faces",
         "img_size": 96,
         "probe_each": 1,
-        "faces_each": 12,
+        "faces_each": 10,
         "choice_each": 4,
         "check_each": 2,
         "background": 32,
         "shap_samples": 32,
-        "lime_samples": 96,
+        "lime_samples": 64,
         "lime_segments": 40,
         "steps": 10,
         "controls": 2,

@@ -114,7 +114,7 @@ def explained(backbone: str, size: int) -> None:
     assert not any(module._forward_hooks or module._backward_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet"])
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet", "test_byobnet"])
 def test_every_method_on_a_small_net(backbone: str) -> None:
     explained(backbone, 96)
 
