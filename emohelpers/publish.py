@@ -63,12 +63,13 @@ def bundle(
         shutil.copyfile(onnx, new / "model.onnx")
         if int8:
             shutil.copyfile(int8, new / "model_int8.onnx")
-        files.write_json(new / "label_map.json", {name: i for i, name in enumerate(model.spec["classes"])})
+        if "task" not in model.spec:  # it names classes
+            files.write_json(new / "label_map.json", {name: i for i, name in enumerate(model.spec["classes"])})
+            shutil.copyfile(Path(__file__).parent / "space" / "classify.py", new / "classify.py")
         for picture in sorted(run.glob("confusion_matrix*.png"))[:1]:
             shutil.copyfile(picture, new / "confusion_matrix.png")
         shutil.copyfile(run / "metrics.json", new / "metrics.json")
         shutil.copyfile(run / "config.json", new / "training.json")
-        shutil.copyfile(Path(__file__).parent / "space" / "classify.py", new / "classify.py")
         files.write_text(new / "README.md", card.text(model, measured, settings, new, repo=repo, data=data or {}))
         if out.exists():
             out.rename(Path(folder) / "old")
