@@ -87,6 +87,20 @@ def test_every_recipe_keeps_the_answers(source, bars, tmp_path, recipe):
     assert export.agreement(one, two) > 0.9
 
 
+def test_recipes_that_leave_all_in_float_or_say_the_same_are_not_tried(source):
+    convolutions = len(weights(source))
+    asked = [
+        Recipe(stem=3),
+        Recipe(stem=3 / convolutions),
+        Recipe(stem=convolutions, classifier=False),
+        Recipe(stem=0.5),
+    ]
+    assert quantise.fitting(source, asked) == [asked[0], asked[3]]
+    proto, half = onnx.load(source), convolutions // 2
+    found = [n.name for n in proto.graph.node if n.op_type == "Conv"]
+    assert set(quantise.left_out(proto, asked[3])) & set(found) == set(found[:half])
+
+
 def test_what_misses_the_budget_is_kept_aside_with_the_reason(source, bars, tmp_path):
     place = tmp_path / "models" / "model_int8.onnx"
     one = [Recipe()]
