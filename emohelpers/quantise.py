@@ -56,7 +56,7 @@ RECIPES = (
     Recipe(weighted=True),
     Recipe(stem=3, classifier=False, gates=False),
     Recipe("percentile", stem=3, classifier=False),
-    Recipe("entropy", stem=3, classifier=False),
+    Recipe("entropy", stem=0.5, classifier=False),
 )
 
 
@@ -101,7 +101,7 @@ def static(
     with tempfile.TemporaryDirectory() as folder, files.replace(path) as temp:
         ready = Path(folder) / "ready.onnx"
         quant_pre_process(str(source), str(ready))  # the dynamo exporter's shapes are refused without it
-        proto = load_model(ready)
+        proto = named(load_model(ready))
         told = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # it logs one line a node
         try:
@@ -120,6 +120,13 @@ def static(
     return Path(path)
 
 
+def named(proto: ModelProto) -> ModelProto:
+    """The same graph with a name for each node: onnxruntime takes HardSwish apart and leaves the parts without one."""
+    for number, node in enumerate(proto.graph.node):
+        node.name = node.name or f"{node.op_type}_unnamed_{number}"
+    return proto
+
+
 def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
     """Names of the nodes that a recipe leaves in float.
 
@@ -127,8 +134,6 @@ def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
     the ReLU between them, which the quantiser takes away (onnxruntime 1.31; hence also `QDQKeepRemovableActivations`).
     """
     nodes = list(proto.graph.node)
-    if unnamed := [node.op_type for node in nodes if not node.name]:
-        raise export.ExportError(f"{len(unnamed)} nodes have no name, first a {unnamed[0]}: they could not be left out")
     out = [] if recipe.gates else [node.name for node in nodes if node.op_type in GATES]
     convolutions = [i for i, node in enumerate(nodes) if node.op_type == "Conv"]
     if stem := round(recipe.stem if recipe.stem >= 1 else recipe.stem * len(convolutions)):
@@ -142,7 +147,7 @@ def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
 
 def fitting(source: str | Path, recipes: Sequence[Recipe]) -> list[Recipe]:
     """The recipes that quantise something in this net, each choice once: a transformer has but one convolution."""
-    proto, found = load_model(source), {}
+    proto, found = named(load_model(source)), {}
     layers = {node.name for node in proto.graph.node if node.op_type in WEIGHTED}
     for recipe in recipes:
         out = frozenset(left_out(proto, recipe))

@@ -19,7 +19,7 @@ import pandas as pd
 from emohelpers import config, export, files, manifests, models, paths, quantise, recipes, report, store
 
 RESULTS = Path(__file__).parents[1] / "results"
-CALIBRATION = 512  # training faces
+CALIBRATION = 256  # training faces, as notebook 04 takes
 
 
 def part(run: Path, cfg, name: str) -> tuple[np.ndarray, pd.DataFrame]:
