@@ -10,14 +10,21 @@ from huggingface_hub import EvalResult, ModelCardData
 from torch import nn
 
 NAMES = {"accuracy": "Accuracy", "macro_f1": "Macro F1", "weighted_f1": "Weighted F1", "ece": "Calibration error (ECE)",
-         "nll": "Negative log-likelihood", "brier": "Brier score"}  # fmt: skip
+         "nll": "Negative log-likelihood", "brier": "Brier score", "pairwise_accuracy": "Pairwise accuracy",
+         "tau": "Kendall's tau-b inside scenes", "rho": "Spearman's rho inside scenes"}  # fmt: skip
+RESULTS = ("accuracy", "macro_f1", "pairwise_accuracy")  # figures that the hub's own table shows
 LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-nc-4.0", "cc-by-4.0", "cc-by-nc-sa-4.0", "openrail")
 
-LIMITS = """\
+FACES = """\
 - It names what a face shows to the people who labelled the pictures, not what a person feels.
 - It was measured on pictures like those it learned from. Other cameras, ages, skin tones and crops can be worse; where
   groups were looked at, the run's own files say how they compare.
 - It expects one face that fills the picture. Not for decisions about people: work, school, police, borders, health.
+"""
+PHOTOGRAPHS = """\
+- It says which of two photographs of one scene people would rather have. Scores of different scenes compare loosely.
+- It has learned the taste of those who judged its pairs, and the defects that these pairs show; no more.
+- It judges pictures, not the people in them.
 """
 
 
@@ -33,32 +40,37 @@ def text(
         data: title, licence, citation and traps of the data set's manifest, as far as known.
     """
     spec, name = model.spec, repo or "owner/name"
-    figures = {key: measured["figures"][key] for key in NAMES if key in measured.get("figures", {})}
+    ranks = spec.get("task") == "score"
+    figures = {key: found for key, found in measured.get("figures", {}).items() if key in NAMES and found["n"]}
     demo = bool(measured.get("demo"))
     licence = str(model.pretrained_cfg.get("license") or "")
+    subject = "Ranking of photographs" if ranks else "Facial expression recognition"
+    topics = ["image-ranking"] if ranks else ["facial-expression-recognition", "emotion"]
     tests = [
         EvalResult(
-            task_type="image-classification", task_name="Facial expression recognition", dataset_type=measured["data"],
-            dataset_name=measured["data"], dataset_split="golden test set", metric_type=key,
-            metric_value=figures[key]["value"], metric_name=NAMES[key],
+            task_type="other" if ranks else "image-classification", task_name=subject, dataset_type=measured["data"],
+            dataset_name=measured["data"], dataset_split="test pairs" if ranks else "golden test set",
+            metric_type=key, metric_value=figures[key]["value"], metric_name=NAMES[key],
         )
-        for key in ("accuracy", "macro_f1") if key in figures
+        for key in RESULTS if key in figures
     ]  # fmt: skip
     head = ModelCardData(
         license=licence if licence in LICENCES else "other",
         license_name=None if licence in LICENCES else "see-below", library_name="timm",
-        pipeline_tag="image-classification", model_name=name.split("/")[-1], eval_results=tests or None,
-        tags=["facial-expression-recognition", "emotion", "timm", "onnx", *(["demo-data"] if demo else [])],
+        pipeline_tag=None if ranks else "image-classification", model_name=name.split("/")[-1],
+        eval_results=tests or None, tags=[*topics, "timm", "onnx", *(["demo-data"] if demo else [])],
     )  # fmt: skip
     parts = [f"---\n{head.to_yaml()}\n---\n", f"# {name.split('/')[-1]}"]
     what = f"`{spec['backbone']}` at {spec['img_size']} pixels, head `{spec['head']}`: {', '.join(spec['classes'])}."
     parts.append(what)
     if demo:
-        parts.append("**Trained on drawn faces, to show that the machinery works. It says nothing of people.**")
+        drawn = "scenes" if ranks else "faces"
+        parts.append(f"**Trained on drawn {drawn}, to show that the machinery works. It says nothing of people.**")
     parts += ["## What was measured", _figures(figures, measured), _classes(measured)]
     if (folder / "confusion_matrix.png").is_file():
         parts.append("![Confusion matrix](confusion_matrix.png)")
-    parts += ["## Data and protocol", _data(measured, settings, data), "## Limits", LIMITS.strip()]
+    parts += ["## Data and protocol", _data(measured, settings, data), "## Limits"]
+    parts.append((PHOTOGRAPHS if ranks else FACES).strip())
     weights = licence or "not stated by timm; look at their source"
     parts += ["## Licences", f"- Pretrained weights of {spec['backbone']}: {weights}."]
     parts[-1] += f"\n- Data: {data.get('licence') or 'not stated in the manifest'}"
@@ -74,7 +86,8 @@ def _figures(figures: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         lines.append(f"| {NAMES[key]} | {f['value']:.3f} | {f['low']:.3f} to {f['high']:.3f} | {f['n']} |")
     status = measured.get("status", "finished")
     more = "" if status == "finished" else f" The training is {status}, not finished."
-    return "\n".join(lines) + f"\n\nOn a golden test set that training never saw, once.{more}"
+    where = "pairs of scenes" if "pairwise_accuracy" in figures else "a golden test set"
+    return "\n".join(lines) + f"\n\nOn {where} that training never saw, once.{more}"
 
 
 def _classes(measured: Mapping[str, Any]) -> str:
@@ -93,13 +106,10 @@ def _data(measured: Mapping[str, Any], settings: Mapping[str, Any], data: Mappin
     if data.get("citation"):
         lines.append(f"- Citation: {data['citation']}")
     counts = measured.get("counts") or {}
-    sizes = [
-        f"{part} {entry['all']}" for part, entry in counts.items() if isinstance(entry, Mapping) and "all" in entry
-    ]
-    if sizes and "all" in counts:
-        sizes = [size for size in sizes if not size.startswith("all ")]
-    if sizes:
-        lines.append(f"- Pictures: {', '.join(sizes)}.")
+    sizes = {part: entry["all"] if isinstance(entry, Mapping) else entry for part, entry in counts.items()}
+    if told := [f"{part} {size}" for part, size in sizes.items() if part != "all"]:
+        what = "Pairs" if "pairwise_accuracy" in measured.get("figures", {}) else "Pictures"
+        lines.append(f"- {what}: {', '.join(told)}.")
     if "golden" in settings:
         lines.append(
             f"- Golden test set `{settings['golden']}`, seed {settings.get('split_seed')}, drawn by group and guarded "
@@ -112,6 +122,11 @@ def _data(measured: Mapping[str, Any], settings: Mapping[str, Any], data: Mappin
 
 
 def _use(model: nn.Module, folder: Path, name: str) -> str:
+    if model.spec.get("task") == "score":
+        return (
+            "With the package of these notebooks, a folder of photographs, from either file:\n\n"
+            "```bash\npython -m emohelpers appeal score FOLDER model.onnx\n```"
+        )
     blocks = [
         "With the package of these notebooks, any picture; the face is found and cropped:",
         f'```python\nfrom emohelpers import predict\n\nprint(predict.pictures("{name}", "photo.jpg").table)\n```',

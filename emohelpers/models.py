@@ -228,8 +228,8 @@ def count(model: nn.Module) -> dict[str, int]:
 
 def save(path: str | Path, model: nn.Module, **facts: Any) -> Path:
     """Weights, architecture, label order and preprocessing in one file of plain types (`torch.load` needs no trust)."""
-    with files.replace(path) as temp:
-        torch.save({"spec": model.spec, "weights": model.state_dict(), **facts}, temp)
+    with files.replace(path) as temp, temp.open("wb") as file:  # by its name torch would write that name into it
+        torch.save({"spec": model.spec, "weights": model.state_dict(), **facts}, file)
     return Path(path)
 
 

@@ -68,15 +68,16 @@ def opened(model: str | Path | Model) -> Model:
 
 
 def pictures(
-    model: str | Path | Model, source: Source, *, find: bool = True, every: bool = False, temperature: float = 1.0
-) -> Answers:
+    model: str | Path | Model, source: Source, *, find: bool = True, every: bool = False,
+    temperature: float | None = None,
+) -> Answers:  # fmt: skip
     """What a model says of a picture file, a folder of them (searched below), an array or a list of these.
 
     Args:
         source: arrays are (H, W, 3) or (n, H, W, 3) uint8 RGB.
         find: look for the face; False takes each picture whole (its centre square), as training does.
         every: a row for every face that is found, not the largest alone.
-        temperature: for a checkpoint; an ONNX file carries its own.
+        temperature: for a checkpoint, by default what it carries (a published one does) or 1; an ONNX file has its own.
 
     Where no face is found, or it fills the picture already, the whole picture is taken, and `face` says so. What is no
     picture gets a row without a prediction, with the reason.
@@ -122,7 +123,7 @@ def taken(picture: np.ndarray, *, find: bool, every: bool) -> list[tuple[str, tu
     return [("one" if len(found) == 1 else f"largest of {len(found)}", faces.crop(picture, found[0]))]
 
 
-def probabilities(model: Model, squares: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def probabilities(model: Model, squares: np.ndarray, temperature: float | None = None) -> np.ndarray:
     """(n, side, side, 3) uint8 -> (n, K), by a checkpoint's model or an ONNX file."""
     if isinstance(model, export.Runner):
         return model.probabilities(squares)
@@ -130,7 +131,7 @@ def probabilities(model: Model, squares: np.ndarray, temperature: float = 1.0) -
     where = next(model.parameters()).device
     with torch.inference_mode():
         logits = torch.cat([model(part.to(where)).float().cpu() for part in ready.split(32)])
-    return softmax(logits.numpy() / temperature, axis=1)
+    return softmax(logits.numpy() / (temperature or model.spec.get("temperature", 1.0)), axis=1)
 
 
 def _facts(model: Model) -> tuple[list[str], int]:

@@ -36,6 +36,8 @@ def bundle(
 ) -> Path:  # fmt: skip
     """Makes the folder that is uploaded from what a run wrote; all of it is made new, and returned whole.
 
+    The checkpoint is the run's, with the temperature that the run measured: it answers as the ONNX file beside it.
+
     Args:
         run: with metrics.json and config.json, and confusion_matrix*.png if it was drawn.
         checkpoint: of `models.save`; `onnx` of `export.onnx`; `int8` only if it was promoted.
@@ -49,23 +51,25 @@ def bundle(
     needed = [run / "metrics.json", run / "config.json", Path(checkpoint), Path(onnx), *([Path(int8)] if int8 else [])]
     if missing := [str(path) for path in needed if not path.is_file()]:
         raise PublishError(f"missing: {', '.join(missing)}. Run the notebook's cells above that write them")
+    measured = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
     model = models.load(checkpoint)
+    model.spec["temperature"] = measured.get("temperature", 1.0)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as folder:
         new = Path(folder) / "new"
         in_timms_form(model, new)
-        shutil.copyfile(checkpoint, new / "best_model.pth")
+        models.save(new / "best_model.pth", model, **model.facts)
         shutil.copyfile(onnx, new / "model.onnx")
         if int8:
             shutil.copyfile(int8, new / "model_int8.onnx")
-        files.write_json(new / "label_map.json", {name: i for i, name in enumerate(model.spec["classes"])})
+        if "task" not in model.spec:  # it names classes
+            files.write_json(new / "label_map.json", {name: i for i, name in enumerate(model.spec["classes"])})
+            shutil.copyfile(Path(__file__).parent / "space" / "classify.py", new / "classify.py")
         for picture in sorted(run.glob("confusion_matrix*.png"))[:1]:
             shutil.copyfile(picture, new / "confusion_matrix.png")
         shutil.copyfile(run / "metrics.json", new / "metrics.json")
         shutil.copyfile(run / "config.json", new / "training.json")
-        shutil.copyfile(Path(__file__).parent / "space" / "classify.py", new / "classify.py")
-        measured = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-        settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
         files.write_text(new / "README.md", card.text(model, measured, settings, new, repo=repo, data=data or {}))
         if out.exists():
             out.rename(Path(folder) / "old")

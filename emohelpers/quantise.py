@@ -34,13 +34,14 @@ class Recipe:
     """What is quantised, and how the ranges of activations are found."""
 
     method: Literal["minmax", "percentile", "entropy"] = "minmax"
-    stem: int = 0  # this many convolutions at the start stay in float: few operations, and errors grow behind them
+    stem: float = 0  # so many convolutions at the start, below 1 a share of all, stay in float: errors grow behind them
     classifier: bool = True  # whether the last layer is quantised; in float it costs nearly nothing
     weighted: bool = False  # only layers with weights: leaves additions, gates and attention products in float
     gates: bool = True  # whether products and activations (squeeze-and-excitation, h-swish) are quantised
 
     def __str__(self) -> str:
-        left = [f"{self.stem} first convolutions"] if self.stem else []
+        share = f"{self.stem:.0%} of the convolutions" if self.stem < 1 else f"{self.stem:.0f} first convolutions"
+        left = [share] if self.stem else []
         left += [] if self.classifier else ["classifier"]
         left += ["all without weights"] if self.weighted else [] if self.gates else ["gates"]
         return f"{self.method}; in float: {', '.join(left) or 'nothing'}"
@@ -51,10 +52,11 @@ RECIPES = (
     Recipe(classifier=False),
     Recipe(stem=3, classifier=False),
     Recipe(stem=9, classifier=False),
+    Recipe(stem=0.5, classifier=False),
     Recipe(weighted=True),
     Recipe(stem=3, classifier=False, gates=False),
     Recipe("percentile", stem=3, classifier=False),
-    Recipe("entropy", stem=3, classifier=False),
+    Recipe("entropy", stem=0.5, classifier=False),
 )
 
 
@@ -99,7 +101,7 @@ def static(
     with tempfile.TemporaryDirectory() as folder, files.replace(path) as temp:
         ready = Path(folder) / "ready.onnx"
         quant_pre_process(str(source), str(ready))  # the dynamo exporter's shapes are refused without it
-        proto = load_model(ready)
+        proto = named(load_model(ready))
         told = logging.getLogger().level
         logging.getLogger().setLevel(logging.ERROR)  # it logs one line a node
         try:
@@ -118,6 +120,13 @@ def static(
     return Path(path)
 
 
+def named(proto: ModelProto) -> ModelProto:
+    """The same graph with a name for each node: onnxruntime takes HardSwish apart and leaves the parts without one."""
+    for number, node in enumerate(proto.graph.node):
+        node.name = node.name or f"{node.op_type}_unnamed_{number}"
+    return proto
+
+
 def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
     """Names of the nodes that a recipe leaves in float.
 
@@ -125,17 +134,26 @@ def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
     the ReLU between them, which the quantiser takes away (onnxruntime 1.31; hence also `QDQKeepRemovableActivations`).
     """
     nodes = list(proto.graph.node)
-    if unnamed := [node.op_type for node in nodes if not node.name]:
-        raise export.ExportError(f"{len(unnamed)} nodes have no name, first a {unnamed[0]}: they could not be left out")
     out = [] if recipe.gates else [node.name for node in nodes if node.op_type in GATES]
     convolutions = [i for i, node in enumerate(nodes) if node.op_type == "Conv"]
-    if recipe.stem and convolutions:
-        end = convolutions[recipe.stem] if recipe.stem < len(convolutions) else len(nodes)
+    if stem := round(recipe.stem if recipe.stem >= 1 else recipe.stem * len(convolutions)):
+        end = convolutions[stem] if stem < len(convolutions) else len(nodes)
         out += [node.name for node in nodes[:end]]
     if not recipe.classifier:
         last = max((i for i, node in enumerate(nodes) if node.op_type in WEIGHTED), default=len(nodes))
         out += [node.name for node in nodes[last:]]
     return list(dict.fromkeys(out))
+
+
+def fitting(source: str | Path, recipes: Sequence[Recipe]) -> list[Recipe]:
+    """The recipes that quantise something in this net, each choice once: a transformer has but one convolution."""
+    proto, found = named(load_model(source)), {}
+    layers = {node.name for node in proto.graph.node if node.op_type in WEIGHTED}
+    for recipe in recipes:
+        out = frozenset(left_out(proto, recipe))
+        if layers - out:
+            found.setdefault((recipe.method, recipe.weighted, out), recipe)
+    return list(found.values())
 
 
 def race(
@@ -195,17 +213,17 @@ def judge(
 
 def sweep(
     source: str | Path, path: str | Path, calibration: np.ndarray, squares: np.ndarray,
-    labels: np.ndarray | None = None, *, recipes: Sequence[Recipe] = RECIPES, budget: Budget = Budget(),
-    reduce: bool | None = None, rounds: int = 40,
+    labels: np.ndarray | None = None, *, recipes: Sequence[Recipe] = RECIPES, most: int | None = None,
+    budget: Budget = Budget(), reduce: bool | None = None, rounds: int = 40,
 ) -> pd.DataFrame:  # fmt: skip
-    """Tries the recipes and promotes the one that changes fewest answers among those fast enough; a row a recipe.
+    """Tries the first `most` recipes that fit and promotes what changes fewest answers and is fast enough; a row each.
 
     The choice needs pictures of its own: `squares` are of the validation part. `judge` then tells of the golden set.
     What is promoted lies at `path`, else the nearest lies in `rejected/` with the reason in a JSON file of its name.
     """
     rows, path, known = [], Path(path), export.Runner(source).logits(squares)
     with tempfile.TemporaryDirectory() as folder:
-        for number, recipe in enumerate(recipes):
+        for number, recipe in enumerate(fitting(source, recipes)[:most]):
             made = static(source, Path(folder) / f"{number}.onnx", calibration, recipe, reduce=reduce)
             found = judge(source, made, squares, labels, fp32=known, rounds=rounds, resamples=200)
             reasons = []

@@ -26,7 +26,9 @@ def build(cfg, data: Pairs) -> nn.Module:
     Backbone, a layer to 512, that embedding at length 1, and the outputs on it; seed 003 ends before them.
     """
     scored = data.part("train")[["good_score", "bad_score"]].notna().all(axis=1).any()
-    return models.build(cfg, [SCORE, OPINION] if scored and cfg.opinion_weight else [SCORE])
+    model = models.build(cfg, [SCORE, OPINION] if scored and cfg.opinion_weight else [SCORE])
+    model.spec["task"] = "score"  # no names of classes: `predict` refuses it, a model card speaks of pairs
+    return model
 
 
 def scorer(model: nn.Module) -> nn.Module:

@@ -3,6 +3,7 @@ import json
 import hub
 import huggingface_hub.constants
 import numpy as np
+import pandas as pd
 import pictures
 import pytest
 import timm
@@ -113,6 +114,16 @@ def test_a_folder_loads_back_by_one_call_with_the_same_outputs(run, folder):
     x = torch.randn(4, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(publish.load(folder)(x), models.load(run / "best.pth").eval()(x))
+
+
+def test_what_was_published_is_as_sure_as_the_run_was(run, folder):
+    seen = np.stack([pictures.bar(i, np.random.default_rng(i)) for i in range(8)])
+    plain = models.load(run / "best.pth").eval()
+    for place in (folder, folder / "best_model.pth"):
+        told = predict.pictures(place, seen, find=False).table
+        pd.testing.assert_frame_equal(told, predict.pictures(plain, seen, find=False, temperature=1.25).table)
+        assert not np.allclose(told["confidence"], predict.pictures(plain, seen, find=False).table["confidence"])
+    assert models.load(folder / "best_model.pth").facts["epoch"] == 3
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp", "cosine"])

@@ -87,6 +87,20 @@ def test_every_recipe_keeps_the_answers(source, bars, tmp_path, recipe):
     assert export.agreement(one, two) > 0.9
 
 
+def test_recipes_that_leave_all_in_float_or_say_the_same_are_not_tried(source):
+    convolutions = len(weights(source))
+    asked = [
+        Recipe(stem=3),
+        Recipe(stem=3 / convolutions),
+        Recipe(stem=convolutions, classifier=False),
+        Recipe(stem=0.5),
+    ]
+    assert quantise.fitting(source, asked) == [asked[0], asked[3]]
+    proto, half = onnx.load(source), convolutions // 2
+    found = [n.name for n in proto.graph.node if n.op_type == "Conv"]
+    assert set(quantise.left_out(proto, asked[3])) & set(found) == set(found[:half])
+
+
 def test_what_misses_the_budget_is_kept_aside_with_the_reason(source, bars, tmp_path):
     place = tmp_path / "models" / "model_int8.onnx"
     one = [Recipe()]
@@ -102,6 +116,23 @@ def test_what_misses_the_budget_is_kept_aside_with_the_reason(source, bars, tmp_
     assert told["place"][best] == str(place) and (told["place"] != "").sum() == 1
     receipt = json.loads(place.with_suffix(".json").read_text())
     assert receipt["chosen"] == told["recipe"][best] and len(receipt["tried"]) == 2 and receipt["reason"] == ""
+
+
+def test_gates_of_mobilenetv3_can_be_left_out(bars, tmp_path):
+    """onnxruntime takes HardSwish apart into nodes without names."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.Hardswish(), nn.Conv2d(8, 8, 3, 2), nn.Hardswish(), nn.Flatten(), nn.Linear(392, 8)
+    )
+    look = images.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    export.onnx(net.eval(), tmp_path / "h.onnx", bars[0][:8], preprocess=look, classes=EMOTIONS)
+    made = quantise.static(tmp_path / "h.onnx", tmp_path / "q.onnx", bars[0][:32], Recipe(gates=False))
+    graph = onnx.load(made).graph
+    back = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    products = [node for node in graph.node if node.op_type == "Mul"]
+    assert len(products) == 2 and not [node for node in products if back.issuperset(node.input)], "of floats"
+    one, two = (export.Runner(path).logits(bars[0][160:]) for path in (tmp_path / "h.onnx", made))
+    assert export.agreement(one, two) > 0.9
 
 
 class Score(nn.Module):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from scipy.stats import kendalltau
 
@@ -18,12 +19,16 @@ from emohelpers import (
     concordance,
     config,
     export,
+    files,
     models,
     pairing,
     pairs,
+    predict,
+    publish,
     ranking,
     recipes,
     release,
+    report,
     store,
     train,
 )
@@ -216,6 +221,32 @@ def test_bundle_manifest_and_changelog(made):
     text = (home / "log.md").read_text()
     assert text.count("\n## ") == 2 and text.index("## 1.0.0") < text.index("## 1.1.0"), "newest first, none doubled"
     assert text.startswith("# Model changelog") and "not promoted: slower" in text
+
+
+def test_what_goes_to_the_hub_is_whole_speaks_of_pairs_and_loads_back(made, tmp_path):
+    home, cfg, data, pixels, done = made
+    run = home / "run"
+    release.onnx(done.model, run, data, pixels, cfg)
+    figures = appeal.judge(done.model, data, pixels, cfg)["figures"]
+    counts = {part: len(data.part(part)) for part in ("train", "val", "test")}
+    report.save_metrics(run, figures, data=data.name, demo=True, split="a" * 64, seconds=1.0, counts=counts)
+    files.write_json(run / "config.json", cfg.model_dump(mode="json"))
+    hub = publish.bundle(run, tmp_path / "hub", checkpoint=done.checkpoint, onnx=run / release.FP32, repo="me/appeal")
+    assert {p.name for p in hub.iterdir()} == {
+        "README.md", "best_model.pth", "config.json", "head.safetensors", "metrics.json", "model.onnx",
+        "model.safetensors", "training.json",
+    }  # fmt: skip
+    text = (hub / "README.md").read_text()
+    told = yaml.safe_load(text.split("---\n")[1])
+    shown = {m["type"]: m["value"] for m in told["model-index"][0]["results"][0]["metrics"]}
+    assert shown == {"pairwise_accuracy": pytest.approx(figures["pairwise_accuracy"]["value"])}
+    assert "appeal score" in text and f"Pairs: train {counts['train']}" in text and "drawn scenes" in text
+    assert "golden" not in text and "classify.py" not in text and "face" not in text.lower()
+    prepared = models.prepared(done.model, pixels.side)
+    theirs = ranking.scored(publish.load(hub), data, "test", pixels, prepared)
+    assert np.allclose(theirs["score_good"], ranking.scored(done.model, data, "test", pixels, prepared)["score_good"])
+    with pytest.raises(predict.PredictionInput, match="gives a score, not emotions"):
+        predict.pictures(hub, pixels.take(np.arange(2)))
 
 
 def test_accuracy_has_an_exact_interval_and_one_by_scene():
