@@ -25,7 +25,7 @@ COUNT, SECONDS, RATE = 16, 45.0, 44100
 
 
 def write(folder: Path) -> SimpleNamespace:
-    """The songs, and what `audio.build` asks of a data set."""
+    """The songs, and what `spectrograms.build` asks of a data set."""
     names = []
     for row in played.plan(COUNT, 5, SECONDS):
         samples = librosa.resample(played.play(row | {"seconds": SECONDS}), orig_sr=played.RATE, target_sr=RATE)
