@@ -3,9 +3,9 @@
 python benchmarks/trials/real_songs.py SONGS WEIGHTS [--folds 0 1 2 3 4] [--home FOLDER] [--settings JSON]
 
 SONGS is a data set in DEAM's layout, WEIGHTS a folder of ImageNet weights of mobilenetv2_100 in timm's local-dir form:
-a small convolutional net in the place of the ViT, which two cores cannot train. The notebook runs by papermill once a fold, at a size for two CPU cores
-(SETTINGS); the predictions of all folds are pooled, compared paired, and kept in benchmarks/results/real_songs.json.
-Folds that are there already in FOLDER are not run again.
+a small convolutional net in the place of the ViT, which two cores cannot train. The notebook runs by papermill once a
+fold, at a size for two CPU cores (SETTINGS); the predictions of all folds are pooled, compared paired, and kept in
+benchmarks/results/real_songs.json. Folds that are there already in FOLDER are not run again.
 """
 
 import argparse
