@@ -1,32 +1,23 @@
-"""Songs decoded once into mel spectrograms in a memory-mapped array, several at a time, with what was heard of each.
+"""A song's sound: the part that is used decoded, its mel spectrogram, that as a picture, and the way back to sound.
 
 The transform is librosa's; only the mel filters are kept between songs, which librosa computes again for each.
 """
 
 import functools
-import hashlib
-import json
-import os
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import librosa
 import numpy as np
-import pandas as pd
 import soundfile
-from filelock import FileLock
-from tqdm.auto import tqdm
 
-from emohelpers import config, descriptors, files
+from emohelpers import files
 
 SILENCE = 1e-4  # peak of the samples (full scale 1) below which nothing is heard: -80 dB
 SHORTEST = 0.9  # of the wanted seconds; what lacks up to a tenth is filled with silence, less is refused
 RANGE_DB = 80.0  # below a clip's loudest point; librosa.power_to_db's top_db
-_VERSION = 1  # raise when decoding or the transform changes: an old store is then made again
 
 
 class UnreadableSong(ValueError):
@@ -62,37 +53,6 @@ class Spectrum:
         return self.mels, 1 + self.samples // self.hop
 
 
-@dataclass(frozen=True)
-class Spectrograms:
-    """Spectrograms in the order of the table they were built from, and what was heard of each song."""
-
-    paths: list[str]
-    array: np.ndarray  # (n, mels, frames) float32 dB below each clip's loudest point, -80..0, memory-mapped
-    sha256: list[str]  # of the file's bytes; "" if unreadable
-    heard: pd.DataFrame  # a row a song: duration (s), sample_rate (Hz), channels, filled (s of silence added)
-    descriptors: pd.DataFrame  # a row a song, see `descriptors.describe`; no columns if they were not asked for
-    spectrum: Spectrum
-    unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
-
-    def rows(self, paths: Sequence[str]) -> np.ndarray:
-        """(n,) positions of `paths` in the array."""
-        where = {path: i for i, path in enumerate(self.paths)}
-        return np.fromiter((where[p] for p in paths), dtype=np.int64, count=len(paths))
-
-    def notes(self) -> list[str]:
-        """What the clips are, worth saying: which seconds, how many songs are longer, which were filled up."""
-        length, wanted = self.heard["duration"].dropna(), self.spectrum.seconds
-        long, filled = int((length > 2 * wanted).sum()), int((self.heard["filled"] > 0).sum())
-        place = "the first" if self.spectrum.clip_from == "start" else "the middle"
-        told = [f"of each song {place} {wanted:g} s are used; songs last {length.min():.0f} to {length.max():.0f} s"]
-        if long:
-            told.append(
-                f"{long} songs last more than {2 * wanted:g} s: their rating is of the whole song, the clip is {place} "
-                f"{wanted:g} s of it (clip_from)"
-            )
-        return told + ([f"{filled} songs are up to a tenth too short and end in silence"] if filled else [])
-
-
 def decode(path: str | Path, spectrum: Spectrum) -> tuple[np.ndarray, dict[str, float]]:
     """(samples,) float32 mono at `sample_rate`, exactly `seconds` long, and what was heard of the file.
 
@@ -117,7 +77,7 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[np.ndarray, dict[str, 
         raise UnreadableSong(f"is cut off: {got:.1f} s can be decoded where its header promises {promised:.1f} s")
     if got < SHORTEST * spectrum.seconds:
         raise UnreadableSong(f"lasts {got:.1f} s, {spectrum.seconds:g} s are needed: too short, or cut off")
-    mono = heard.mean(axis=1)
+    mono = heard @ np.full(channels, 1 / channels, np.float32)  # over so short an axis `mean` takes 40 times as long
     if not np.isfinite(mono).all() or np.abs(mono).max() < SILENCE:
         raise UnreadableSong("is silent, or holds no finite sound")
     if rate != spectrum.sample_rate:
@@ -146,73 +106,6 @@ def mel(powers: np.ndarray, spectrum: Spectrum) -> np.ndarray:
     return librosa.power_to_db(filters(spectrum) @ powers, ref=np.max, top_db=RANGE_DB)
 
 
-def build(
-    songs, spectrum: Spectrum, folder: str | os.PathLike, *, describe: bool = True, workers: int | None = None
-) -> Spectrograms:
-    """The spectrogram of every song of `songs.table` below `songs.root`; at once if it was made before.
-
-    Songs that cannot be read are listed in `unreadable` with their reason: `songs.check` decides.
-
-    Args:
-        folder: the store is made in a folder of it named by the spectrum, the songs, their sizes and times.
-        describe: also computes the descriptors, while the song is at hand.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    paths = list(songs.table["path"])
-    stamps = [_stamp(songs.root / path) for path in paths]
-    key = config.digest(_VERSION, descriptors.VERSION, asdict(spectrum), describe, str(songs.root), paths, stamps)
-    home = Path(folder) / f"{songs.name}-{key}"
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "lock"):  # a second process waits, then finds it done
-        if not (home / "index.json").is_file():
-            _make(songs.root, paths, spectrum, home, describe, workers or os.cpu_count())
-    index = json.loads((home / "index.json").read_text(encoding="utf-8"))
-    heard = pd.DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
-    described = pd.read_csv(home / "descriptors.csv") if describe else pd.DataFrame(index=range(len(paths)))
-    array = np.load(home / "spectrograms.npy", mmap_mode="r")
-    return Spectrograms(paths, array, index["sha256"], heard, described, spectrum, index["unreadable"])
-
-
-def _make(root: Path, paths: list[str], spectrum: Spectrum, home: Path, describe: bool, workers: int) -> None:
-    """Fills a store; `index.json` is written last, so what a kill left behind is no store."""
-    librosa.stft, librosa.resample, librosa.power_to_db, librosa.util.fix_length  # noqa: B018  loaded before the threads
-    heard: list[dict] = [{}] * len(paths)
-    described: list[dict] = [{}] * len(paths)
-    sha256, unreadable = [""] * len(paths), {}
-
-    def one(i: int) -> None:
-        try:
-            samples, heard[i] = decode(root / paths[i], spectrum)
-            sha256[i] = hashlib.sha256((root / paths[i]).read_bytes()).hexdigest()
-        except (UnreadableSong, OSError) as error:
-            unreadable[paths[i]] = str(error)
-            return
-        powers = power(samples, spectrum)
-        array[i] = mel(powers, spectrum)
-        if describe:
-            described[i] = descriptors.describe(samples, powers, array[i], spectrum)
-
-    with files.replace(home / "spectrograms.npy") as temp:
-        array = np.lib.format.open_memmap(temp, "w+", np.float32, (len(paths), *spectrum.shape))
-        # soundfile, soxr and the FFT release the lock while they work: threads are enough, and safe inside a notebook.
-        with ThreadPoolExecutor(workers) as pool:
-            list(tqdm(pool.map(one, range(len(paths))), total=len(paths), desc="listen", unit="song", mininterval=2))
-        array.flush()
-    if describe:
-        files.write_csv(pd.DataFrame(described, index=range(len(paths))), home / "descriptors.csv")
-    index = {"heard": heard, "sha256": sha256, "unreadable": dict(sorted(unreadable.items()))}
-    files.write_json(home / "index.json", index)
-
-
-def _stamp(path: Path) -> str:
-    try:
-        return f"{path.stat().st_size}:{path.stat().st_mtime_ns}"
-    except OSError:
-        return "missing"
-
-
 def pictures(spectrograms: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(n, mels, frames) dB -> (n, *shape) float16 in 0..1 (loudest 1): averaged where it shrinks, else bilinear."""
     height, width = shape
@@ -224,6 +117,12 @@ def pictures(spectrograms: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             made = cv2.resize(made, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         out[i] = np.clip(1 + made / RANGE_DB, 0, 1)
     return out
+
+
+def sections(pictures: np.ndarray, count: int) -> np.ndarray:
+    """(n, h, count * w) -> (n * count, h, w): every picture cut in time, its sections after each other."""
+    n, height, width = pictures.shape
+    return pictures.reshape(n, height, count, width // count).swapaxes(1, 2).reshape(n * count, height, -1)
 
 
 def sound(spectrogram: np.ndarray, spectrum: Spectrum, *, rounds: int = 32, seed: int = 0) -> np.ndarray:

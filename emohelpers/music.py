@@ -14,11 +14,11 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from emohelpers import audio, frozen, models, regression, train
-from emohelpers.audio import Spectrograms
 from emohelpers.gan import Composed
 from emohelpers.objectives import Regression
 from emohelpers.songs import TARGETS
 from emohelpers.spectra import Augmentation, Scale, Spectra
+from emohelpers.spectrograms import Spectrograms
 
 PENALTIES = np.logspace(0, 5, 21)  # of ridge, chosen by leave-one-out
 
@@ -58,7 +58,7 @@ def ridge(spectrograms: Spectrograms, table: pd.DataFrame) -> np.ndarray:
 def from_scratch(cfg) -> Any:
     """The config of a net without pretraining: everything is trained from the first epoch, `cfg.ast_epochs` long."""
     own = {"epochs": cfg.ast_epochs, "lr": cfg.ast_lr, "lr_backbone": None, "trainable": "all", "unfreeze": {}}
-    return cfg.model_copy(update=own | {"cache": "off"})
+    return cfg.model_copy(update=own | {"cache": "off", "sections": 1})
 
 
 def transformer(cfg, pictures: np.ndarray) -> nn.Module:
@@ -103,26 +103,31 @@ def parts(
 ) -> dict[str, Spectra]:  # fmt: skip
     """Batches of each part for a model; synthetic clips join the training part and no other.
 
+    With `cfg.sections` a clip is so many pictures: a training pass shows one from anywhere, the others all as rows.
+
     Args:
+        shape: of one picture.
         synthetic: clips to add, at most `cfg.synthetic_cap` of the training rows.
         again: shows as many training songs once more in their place, for a comparison over equally many steps.
     """
-    made = {}
+    made, strip = {}, (shape[0], shape[1] * cfg.sections)
     for part in ("train", "val", "test"):
-        pictures, wanted = clips(spectrograms, table, shape, part), ratings(table, part)
-        learns = {}
+        pictures, wanted = clips(spectrograms, table, strip, part), ratings(table, part)
+        learns: dict[str, Any] = {}
         if part == "train":
-            learns = {"augmentation": Augmentation.of(cfg), "seed": cfg.seed}
+            learns = {"augmentation": Augmentation.of(cfg), "seed": cfg.seed, "width": shape[1]}
             extra = np.arange(allowed(len(pictures), len(synthetic or ()), cfg.synthetic_cap))
             if again:
                 extra = extra % len(pictures)
                 pictures, wanted = np.concatenate([pictures, pictures[extra]]), np.concatenate([wanted, wanted[extra]])
             elif len(extra):
-                composed = audio.pictures(synthetic.take(extra), shape)
+                composed = audio.pictures(synthetic.take(extra), strip)
                 pictures, wanted = (
                     np.concatenate([pictures, composed]),
                     np.concatenate([wanted, synthetic.ratings[extra]]),
                 )
+        else:
+            pictures, wanted = audio.sections(pictures, cfg.sections), np.repeat(wanted, cfg.sections, axis=0)
         made[part] = Spectra(pictures, wanted, scale(model), batch_size=cfg.batch_size, **learns)
     return made
 
@@ -137,7 +142,8 @@ def trained(model: nn.Module, parts: dict[str, Spectra], cfg, folder: str | Path
     home = Path(folder) / Path(name).stem
     ready, plan = frozen.prepare(model, parts, cfg, home / "activations")
     print(plan)
-    return train.fit(model, ready["train"], ready["val"], Regression(cfg.ccc_share), cfg, home, name=f"../{name}")
+    objective = Regression(cfg.ccc_share, cfg.sections)
+    return train.fit(model, ready["train"], ready["val"], objective, cfg, home, name=f"../{name}")
 
 
 def predictions(table: pd.DataFrame, guess: np.ndarray) -> pd.DataFrame:
@@ -148,8 +154,12 @@ def predictions(table: pd.DataFrame, guess: np.ndarray) -> pd.DataFrame:
 
 def judged(model: nn.Module, parts: dict[str, Spectra], table: pd.DataFrame, cfg) -> pd.DataFrame:
     """Predictions of the test songs; with `cfg.match_variance` stretched by what the validation songs show."""
-    guess, _ = train.evaluate(model, parts["test"])
+
+    def asked(part: str) -> tuple[np.ndarray, ...]:
+        return tuple(regression.together(rows, cfg.sections) for rows in train.evaluate(model, parts[part]))
+
+    guess, _ = asked("test")
     if cfg.match_variance:
-        held, wanted = train.evaluate(model, parts["val"])
+        held, wanted = asked("val")
         guess = regression.Matching.learn(wanted, held)(guess)
     return predictions(table, guess)

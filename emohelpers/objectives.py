@@ -83,13 +83,14 @@ class Regression:
 
     The training loss takes CCC over the batch (computed in parts when memory runs out, so not quite the same then);
     `scores` takes it over the whole set. Targets and outputs are on -1..1; the outputs are not bent into it.
+    With `sections` a song is so many rows in a pass that is scored, and their mean is its prediction.
     """
 
     fingerprint = ""
     figures = ("loss", "ccc", "ccc_valence", "ccc_arousal", "rmse")
 
-    def __init__(self, ccc_share: float = 0.5):
-        self.ccc_share, self.fingerprint = ccc_share, f"ccc {ccc_share}"
+    def __init__(self, ccc_share: float = 0.5, sections: int = 1):
+        self.ccc_share, self.sections, self.fingerprint = ccc_share, sections, f"ccc {ccc_share}"
 
     def mix(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Nothing is mixed."""
@@ -111,6 +112,7 @@ class Regression:
 
     def scores(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
         """Figures of a whole pass: the loss, CCC of both targets and their mean, RMSE."""
+        outputs, targets = (regression.together(rows, self.sections) for rows in (outputs, targets))
         loss = self.loss(torch.from_numpy(outputs), torch.from_numpy(targets)).item()
         valence, arousal = (float(value) for value in regression.ccc(targets, outputs))
         rmse = float(np.sqrt(np.mean((outputs - targets) ** 2)))

@@ -311,6 +311,7 @@ class Music(Training, Model):
     fmin: float = Field(20.0, ge=0)  # Hz; seed 004
     fmax: Positive = 8000.0  # Hz; seed 004
     img_size: int = Field(224, ge=16)  # pixels; seed 004
+    sections: Count = 6  # of a clip, a picture each, judged together; 1: all of it squeezed into one, as seed 004 did
     n_synthetic: Count = 3200  # clips; seed 004
     synthetic_cap: float = Field(0.5, ge=0, lt=1)  # of the training rows at most; the seed's had 64 %
     gan_shape: tuple[Count, Count] = (128, 256)  # mel bands and frames; each a power of two times the other's part
@@ -343,7 +344,7 @@ class Music(Training, Model):
     cache: Literal["auto", "on", "off"] = "auto"
     ccc_share: Share = 0.5  # of the loss; the rest is the squared error
     match_variance: bool = False  # predictions are stretched by what the validation songs show
-    time_shift: bool = True  # a clip begins anywhere and goes on from its start
+    time_shift: bool = True  # a clip begins anywhere and goes on from its start; of several sections one is shown
     gain_db: float = Field(3.0, ge=0)  # louder or softer by up to
     mel_mask: Share = 0.15  # of the bands blanked at most
     time_mask: Share = 0.15  # of the frames blanked at most
@@ -356,6 +357,7 @@ class Music(Training, Model):
         "seconds": 8.0,
         "mels": 64,
         "img_size": 96,
+        "sections": 1,
         "backbone": "test_vit",
         "weights": "demo",
         "trainable": 2,

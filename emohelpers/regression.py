@@ -25,6 +25,11 @@ def ccc(true: np.ndarray, guess: np.ndarray) -> np.ndarray:
     return _figures(_rows(true, guess).sum(axis=0)[None])["ccc"][0]
 
 
+def together(rows: np.ndarray, sections: int) -> np.ndarray:
+    """(n * sections, k) -> (n, k): the mean of each song's rows, which follow each other."""
+    return rows.reshape(-1, sections, rows.shape[-1]).mean(axis=1)
+
+
 def predictions(songs: Sequence[str], true: np.ndarray, guess: np.ndarray, **extra: Sequence) -> pd.DataFrame:
     """The table of predictions; `true` and `guess` are (n, 2), `extra` further columns such as `group`."""
     true, guess = np.asarray(true, np.float64), np.asarray(guess, np.float64)

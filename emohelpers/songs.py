@@ -84,7 +84,7 @@ def check(songs: Songs, heard: Any = None, max_unreadable: float = 0.0) -> Songs
     """The songs that can be used, where those that cannot are at most the share `max_unreadable` (0..1) of all.
 
     Args:
-        heard: of `audio.build`: what could not be read is left out, and songs of equal content become one group.
+        heard: of `spectrograms.build`: what could not be read is left out, and songs of equal content become one group.
 
     Raises:
         ManifestError: with all problems at once; the first songs that are left out are named with their reasons.

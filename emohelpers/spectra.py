@@ -70,23 +70,24 @@ class Spectra(Batches):
         pictures: (n, h, w) float16 in 0..1, of `audio.pictures`.
         targets: (n, 2) valence and arousal, -1..1.
         scale: mean and std of each channel that the model takes; a single picture fills all of them.
+        width: of the section that a training pass shows of each picture; 0: all of it.
     """
 
     def __init__(
         self, pictures: np.ndarray, targets: np.ndarray, scale, *, batch_size: int,
-        augmentation: Augmentation | None = None, seed: int = 0,
+        augmentation: Augmentation | None = None, seed: int = 0, width: int = 0,
     ):  # fmt: skip
         targets = np.asarray(targets, np.float32)
         super().__init__(
             None, np.arange(len(pictures)), targets, scale, batch_size=batch_size, augmentation=augmentation, seed=seed
         )
-        self.pictures = pictures
+        self.pictures, self.width = pictures, width or pictures.shape[-1]
         self.fill = float(np.mean(pictures[: 4 * batch_size], dtype=np.float64)) if len(pictures) else 0.0
 
     def digest(self) -> str:
         """Names the content: which clips with which ratings, scaled and augmented how."""
         content = hashlib.sha256(np.ascontiguousarray(self.pictures).tobytes()).hexdigest()
-        how = (self.preprocess.mean, self.preprocess.std, self.augmentation, self.batch_size, self.seed)
+        how = (self.preprocess.mean, self.preprocess.std, self.augmentation, self.batch_size, self.seed, self.width)
         return config.digest(content, self.targets.tolist(), [repr(part) for part in how])
 
     def made(self, plan: list[tuple[np.ndarray, Draws | None]]) -> Iterator[tuple]:
@@ -96,19 +97,19 @@ class Spectra(Batches):
         for at, draws in plan:
             clips = torch.from_numpy(np.asarray(self.pictures[at])).to(self.device, non_blocking=True).float()
             if draws is not None:
-                clips = augment(clips, draws, self.fill)
+                clips = augment(clips, draws, self.fill, self.width)
             yield (clips.unsqueeze(1) - mean) / std, self.targets[at].to(self.device, non_blocking=True), at
 
 
-def augment(clips: torch.Tensor, draws: Draws, fill: float) -> torch.Tensor:
-    """(n, h, w) in 0..1 -> the same, shifted around in time, louder or softer, and masked with `fill`.
+def augment(clips: torch.Tensor, draws: Draws, fill: float, width: int) -> torch.Tensor:
+    """(n, h, w) in 0..1 -> (n, h, width): turned in time and cut, louder or softer, and masked with `fill`.
 
     Masks: Park et al., arXiv 1904.08779. What is silent stays silent, whatever the gain.
     """
-    n, height, width = clips.shape
+    n, height, whole = clips.shape
     shift, gain, masks = (torch.from_numpy(a).to(clips.device) for a in (draws.shift, draws.gain, draws.masks))
     frame = torch.arange(width, device=clips.device)
-    source = (frame + (shift.unsqueeze(1) * width).long()) % width
+    source = (frame + (shift.unsqueeze(1) * whole).long()) % whole
     clips = clips.gather(2, source.unsqueeze(1).expand(n, height, width))
     clips = torch.where(clips > 0, (clips + gain.view(n, 1, 1) / RANGE_DB).clamp(0, 1), clips)
     band = torch.arange(height, device=clips.device)

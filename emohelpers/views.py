@@ -22,12 +22,23 @@ class Views(Batches):
 
     def __init__(self, source: Batches, model: nn.Module, shelf, kind: str, views: int, key: str, precision: str, cfg):
         vars(self).update(vars(source))
+        self.source = source  # pictures or spectrograms: it alone knows how its batches are made
         self.model, self.shelf, self.kind, self.views, self.key = model, shelf, kind, views, key
         self.half, self.fresh = DTYPES.get(precision), cfg.cache_fresh if source.augmentation else 0.0
 
+    def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Views":
+        """See `images.Batches`."""
+        placed = super().on(device, rank, world)
+        placed.source = self.source.on(device, rank, world)
+        return placed
+
     def digest(self) -> str:
         """Names the content, and how it is kept."""
-        return config.digest(super().digest(), self.key, self.fresh)
+        return config.digest(self.source.digest(), self.key, self.fresh)
+
+    def made(self, plan: list[tuple[np.ndarray, Draws | None]]) -> Iterator[tuple]:
+        """The batches of a plan, of pictures."""
+        return self.source.made(plan)
 
     def epoch(self, epoch: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
         """One pass; a batch of which one picture is not yet kept is computed whole, as an undisturbed run does it."""

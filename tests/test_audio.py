@@ -1,6 +1,5 @@
-"""Spectrograms are librosa's, made once; a song that is none is named with its reason; pictures and sounds of them."""
+"""Spectrograms are librosa's; a song that is none is named with its reason; pictures and sounds of them."""
 
-import json
 from pathlib import Path
 
 import librosa
@@ -9,7 +8,7 @@ import pytest
 import soundfile
 import tones
 
-from emohelpers import audio, descriptors, songs
+from emohelpers import audio, descriptors
 from emohelpers.audio import Spectrum, UnreadableSong
 
 SHORT = Spectrum(seconds=2.0)
@@ -80,50 +79,6 @@ def test_which_seconds_of_a_long_song(tmp_path: Path) -> None:
     middle, _ = audio.decode(tmp_path / "a.wav", Spectrum(seconds=2.0, clip_from="middle"))
     np.testing.assert_allclose(first, wave[: len(first), 0], atol=1e-4)  # 16 bits in the file
     np.testing.assert_allclose(middle, wave[4 * tones.RATE : 6 * tones.RATE, 0], atol=1e-4)
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> songs.Songs:
-    root = tones.folder(tmp_path / "deam", ids=tuple(range(2, 10)), later=(2001,))
-    soundfile.write(root / "DEAM_audio" / "MEMD_audio" / "4.wav", np.zeros(3 * tones.RATE), tones.RATE)
-    soundfile.write(root / "DEAM_audio" / "MEMD_audio" / "2001.wav", tones.tone(9.0), tones.RATE)
-    return songs.load("deam", root)
-
-
-def test_the_store_is_made_once_and_lists_what_it_could_not_read(data: songs.Songs, tmp_path: Path) -> None:
-    heard = audio.build(data, SHORT, tmp_path / "store")
-    assert heard.array.shape == (9, *SHORT.shape)
-    assert list(heard.unreadable) == ["DEAM_audio/MEMD_audio/4.wav"] and "silent" in next(
-        iter(heard.unreadable.values())
-    )
-    row = heard.rows(["DEAM_audio/MEMD_audio/7.wav"])[0]
-    np.testing.assert_allclose(heard.array[row], plain(data.root / heard.paths[row], SHORT), atol=1e-3)
-    told = " ".join(heard.notes())
-    assert "the first 2 s" in told and "1 songs last more than 4 s" in told
-    made = next((tmp_path / "store").glob("*/spectrograms.npy"))
-    stamp = made.stat().st_mtime_ns
-    again = audio.build(data, SHORT, tmp_path / "store")
-    assert made.stat().st_mtime_ns == stamp and again.unreadable == heard.unreadable
-    assert again.descriptors.equals(heard.descriptors)
-    audio.build(data, Spectrum(seconds=2.0, mels=64), tmp_path / "store", describe=False)
-    assert len(list((tmp_path / "store").glob("*/spectrograms.npy"))) == 2, "other parameters, another store"
-
-
-def test_unreadable_songs_stop_the_run_or_are_left_out_by_name(data: songs.Songs, tmp_path: Path) -> None:
-    heard = audio.build(data, SHORT, tmp_path / "store", describe=False)
-    with pytest.raises(songs.ManifestError, match=r"(?s)1 of 9 songs.*4: is silent.*max_unreadable"):
-        songs.check(data, heard)
-    kept = songs.check(data, heard, max_unreadable=0.2)
-    assert len(kept.table) == 8 and list(kept.left_out) == ["4"]
-
-
-def test_a_store_that_was_interrupted_is_made_again(data: songs.Songs, tmp_path: Path) -> None:
-    audio.build(data, SHORT, tmp_path / "store", describe=False)
-    home = next((tmp_path / "store").glob("*/index.json")).parent
-    (home / "index.json").unlink()
-    (home / "spectrograms.npy").write_bytes(b"half")
-    heard = audio.build(data, SHORT, tmp_path / "store", describe=False)
-    assert heard.array.shape[0] == 9 and json.loads((home / "index.json").read_text())["unreadable"]
 
 
 def test_pictures_keep_the_scale_and_average() -> None:

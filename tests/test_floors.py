@@ -16,7 +16,7 @@ FLOORS = {  # a new module is placed here, and in the picture of the README's "H
     "manifests locate layouts tables folders pixel_csv audit "
     "combine lineage resemblance songs ratings pairs pairing pair_audit defects",
     1: "devices images models heads losses mixture weights metrics bootstrap calibration comparison fairness faces "
-    "trunk class_token activations views audio spectra descriptors regression concordance",
+    "trunk class_token activations views audio spectrograms spectra descriptors regression concordance",
     2: "objectives distillation optim step record train experiment preflight ablation generalisation frozen saga "
     "music gan composer realism ranking",
     3: "style figures diagnostics interactive report results headless cli __main__ "

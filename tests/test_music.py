@@ -21,6 +21,7 @@ from emohelpers import (
     song_report,
     songs,
     spectra,
+    spectrograms,
 )
 from emohelpers.spectra import Augmentation, Scale, Spectra
 
@@ -28,10 +29,10 @@ SPECTRUM = audio.Spectrum(seconds=2.0, mels=32)
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory) -> tuple[audio.Spectrograms, pd.DataFrame]:
+def heard(tmp_path_factory) -> tuple[spectrograms.Spectrograms, pd.DataFrame]:
     place = tmp_path_factory.mktemp("music")
     data = songs.load("deam", tones.folder(place / "deam", ids=tuple(range(2, 62))))
-    made = audio.build(data, SPECTRUM, place / "store")
+    made = spectrograms.build(data, SPECTRUM, place / "store")
     return made, songs.split(songs.check(data, made).table, settings())
 
 
@@ -82,17 +83,50 @@ def test_augmentation_is_drawn_by_seed_and_epoch_and_shared_by_processes() -> No
 def test_augment_shifts_masks_and_keeps_silence() -> None:
     still = spectra.Draws(np.zeros(1, np.float32), np.zeros(1, np.float32), np.zeros((1, 4), np.float32))
     one = torch.from_numpy(clips(1)).float()
-    torch.testing.assert_close(spectra.augment(one, still, 0.5), one)
-    turned = spectra.augment(one, spectra.Draws(np.full(1, 0.5, np.float32), *list(vars(still).values())[1:]), 0.5)
+    torch.testing.assert_close(spectra.augment(one, still, 0.5, 12), one)
+    turned = spectra.augment(one, spectra.Draws(np.full(1, 0.5, np.float32), *list(vars(still).values())[1:]), 0.5, 12)
     torch.testing.assert_close(turned, torch.roll(one, 6, dims=2))
     masks = np.array([[0.25, 0.25, 0, 0.5]], np.float32)
-    masked = spectra.augment(one, spectra.Draws(still.shift, still.gain, masks), 0.5)[0]
+    masked = spectra.augment(one, spectra.Draws(still.shift, still.gain, masks), 0.5, 12)[0]
     assert (masked[2:4] == 0.5).all() and (masked[:, :6] == 0.5).all()
     torch.testing.assert_close(masked[4:, 6:], one[0, 4:, 6:])
     louder = spectra.augment(
-        torch.zeros(1, 8, 12), spectra.Draws(still.shift, np.full(1, 8, np.float32), still.masks), 0.5
+        torch.zeros(1, 8, 12), spectra.Draws(still.shift, np.full(1, 8, np.float32), still.masks), 0.5, 12
     )
     assert not louder.any()
+
+
+def test_sections_are_shown_one_at_a_time_and_judged_together() -> None:
+    strip = np.arange(2 * 8 * 36, dtype=np.float32).reshape(2, 8, 36)
+    cut = audio.sections(strip, 3)
+    assert cut.shape == (6, 8, 12)
+    np.testing.assert_array_equal(cut[4], strip[1, :, 12:24])
+    look = Augmentation(gain_db=0.0, mel_mask=0.0, time_mask=0.0)
+    made = Spectra(
+        strip / strip.size, np.zeros((2, 2)), Scale((0.0,), (1.0,)), batch_size=2, augmentation=look, width=12
+    )
+    begun = set()
+    for epoch in range(40):
+        ((inputs, _, at),) = made.epoch(epoch)
+        assert inputs.shape == (2, 1, 8, 12)
+        begun |= {round(float(one[0, 0, 0]) * strip.size) % 36 for one, i in zip(inputs, at, strict=True) if i == 0}
+    assert len(begun) > 15, "a section begins anywhere"
+    outputs = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    wanted = np.random.default_rng(1).normal(size=(10, 2)).astype(np.float32)
+    apart = objectives.Regression(sections=3).scores(outputs, np.repeat(wanted, 3, axis=0))
+    assert apart == pytest.approx(objectives.Regression().scores(outputs.reshape(10, 3, 2).mean(1), wanted), rel=1e-5)
+
+
+@pytest.mark.parametrize("kept", ["off", "on"])
+def test_a_vision_transformer_learns_from_sections(heard, tmp_path: Path, capsys, kept: str) -> None:
+    made, table = heard
+    cfg = settings(sections=3, img_size=16, cache=kept)
+    net = music.vision(cfg)
+    parts = music.parts(net, made, table, (16, 16), cfg)
+    assert len(parts["test"].rows) == 3 * (table["split"] == "test").sum()
+    fit = music.trained(net, parts, cfg, tmp_path, "vit.pth")
+    assert ("are kept as" in capsys.readouterr().out) == (kept == "on")
+    assert list(music.judged(fit.model, parts, table, cfg)["song"]) == list(table.loc[table["split"] == "test", "song"])
 
 
 def test_synthetic_rows_are_training_rows_up_to_the_cap(heard, tmp_path: Path) -> None:
