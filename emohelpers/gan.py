@@ -26,7 +26,8 @@ SETTINGS = ("shape", "latent", "width", "regulariser")
 PROBES = 64  # clips composed after every epoch from the same noise and conditions
 DIVERSE = 0.3  # of the training clips' spread: below, the composed ones are (nearly) all alike
 LOST = 0.02  # hinge loss of a discriminator that nothing can fool any more; about 1 to 2 where the two are matched
-PATIENCE, WARM = 4, 6  # epochs in a row that make a collapse; epochs at the start that are not judged
+PATIENCE = 4  # epochs in a row that make a collapse
+WARM, STEPS = 6, 150  # epochs and steps at the start that are not judged: clips begin alike and grow apart
 
 
 class Collapse(RuntimeError):
@@ -109,7 +110,7 @@ class _Run:
             for name, value in (self._judge(at, rng) | self._move(at, rng)).items():
                 sums[name] = sums.get(name, 0) + value
         row = {"epoch": number + 1} | {name: float(value) / len(batches) for name, value in sums.items()}
-        row["diversity"] = self._diversity()
+        row |= {"diversity": self._diversity(), "steps": self.average.steps}
         row["seconds"] = (pd.Timestamp.now() - clock).total_seconds()
         self.history.append(row)
         self.bar.update()
@@ -167,7 +168,7 @@ class _Run:
             return float(self.generator(*self.probes).std(0).mean()) / self.spread
 
     def _check(self) -> None:
-        late = self.history[WARM:][-PATIENCE:]
+        late = [row for row in self.history[WARM:] if row["steps"] > STEPS][-PATIENCE:]
         row = self.history[-1]
         alike, lost = (row["diversity"] < DIVERSE), (row["d_loss"] < LOST)
         broken = not all(math.isfinite(value) for value in row.values())

@@ -192,9 +192,9 @@ def secret(name: str) -> str:
         if equals and key.strip().removeprefix("export ") == name:
             return value.strip().strip("'\"")
     if host() == "kaggle":
-        from kaggle_secrets import UserSecretsClient  # only there
-
         try:
+            from kaggle_secrets import UserSecretsClient  # only there, and not in every copy of its image
+
             return UserSecretsClient().get_secret(name) or ""
         except Exception:  # its own BackendError for a secret that is not attached
             return ""

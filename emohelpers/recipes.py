@@ -357,7 +357,7 @@ class Music(Training, Model):
         "seconds": 8.0,
         "mels": 64,
         "img_size": 96,
-        "sections": 1,
+        "sections": 3,
         "backbone": "test_vit",
         "weights": "demo",
         "trainable": 2,

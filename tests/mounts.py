@@ -1,0 +1,83 @@
+"""Kaggle without Kaggle: an environment with its versions and without our package, its mounts, and no network."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from emohelpers import execution
+
+HOME = Path(__file__).parents[1]
+PINS = HOME / "tests" / "kaggle.txt"
+SMALL = {  # notebook -> settings with which the full preset ends in minutes on two cores; the data are as they are
+    "01_baseline_training": {
+        "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 1, "bootstrap": 200,
+    },
+    "07_deam_gan_vit": {
+        "backbone": "test_vit", "weights": "demo", "img_size": 96, "trainable": 0, "unfreeze": {"1": 1}, "epochs": 2,
+        "ast_shape": [64, 96], "ast_width": 48, "ast_epochs": 1, "gan_shape": [64, 32], "gan_width": 8, "gan_epochs": 3,
+        "bootstrap": 200,
+    },
+    "08_emo_aen_ranking": {
+        "backbone": "test_efficientnet", "weights": "random", "img_size": 80, "epochs": 2, "int8_tries": 1,
+        "timing_rounds": 5, "shortcut_epochs": 1, "min_side": 64, "bootstrap": 200,
+    },
+}  # fmt: skip
+
+# Inside: no network but the loopback that Jupyter talks over, inputs read-only, a working folder of limited size.
+KAGGLE = """
+set -e
+mount --bind -o ro {home}/input {home}/input && mount -o remount,bind,ro {home}/input
+mount -t tmpfs -o size=2500m none {home}/working
+ip link set lo up 2>/dev/null || {python} -c "
+import fcntl, socket, struct
+fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
+cd {home}/working
+code=0
+{python} -c "$CHILD" "$JOB" > {home}/log 2>&1 || code=$?
+cp -a {home}/working/. {home}/kept
+exit $code
+"""
+ALONE = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+
+
+class NoNameSpaces(RuntimeError):
+    """This machine does not let a user make them; with its words."""
+
+
+def environment() -> Path:
+    """The Python of the environment; 8 GB, built once."""
+    place = HOME / "build" / f"kaggle-{hashlib.sha256(PINS.read_bytes()).hexdigest()[:8]}"
+    python = place / "bin" / "python"
+    if not (place / ".ready").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "-r", str(PINS)], check=True)
+        (place / ".ready").touch()
+    assert subprocess.run([str(python), "-c", "import emohelpers"], cwd="/", env={}, capture_output=True).returncode
+    return python
+
+
+def run(python: Path, home: Path, path: Path, **parameters) -> str:
+    """Runs one bundle as Kaggle would; returns its error, "" for none. `home` has input/, and gets kept/."""
+    for name in ("input", "working", "kept", "scratch"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    target = home / "working" / "done.ipynb"
+    job = {"input_path": str(path), "output_path": str(target), "parameters": parameters}
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "OMP_NUM_THREADS") if name in os.environ}
+    environment |= {
+        "KAGGLE_KERNEL_RUN_TYPE": "Batch",
+        "EMOHELPERS_INPUTS": str(home / "input"),
+        "CHILD": execution.CHILD,
+    }
+    environment |= {"EMOHELPERS_OUTPUTS": str(home / "working"), "EMOHELPERS_CACHE": str(home / "scratch")}
+    environment |= {"JOB": json.dumps(job), "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    inside = ["bash", "-c", KAGGLE.format(home=home, python=python)]
+    ran = subprocess.run([*ALONE, *inside], env=environment, capture_output=True, text=True)
+    if not (home / "log").exists():
+        raise NoNameSpaces(ran.stderr)
+    (home / "log").rename(home / "run.log")
+    return execution.outcome(home / "kept" / "done.ipynb", home / "run.log", ran.returncode)
