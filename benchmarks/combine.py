@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import combine, config, lineage, manifests, recipes, resemblance
+from emohelpers import combine, config, manifests, recipes
+from emohelpers.combine import lineage, resemblance
 from emohelpers.labels import EMOTIONS
 from emohelpers.store import Pixels
 

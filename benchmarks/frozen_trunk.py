@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from rounds import race, ratio, report
 
-from emohelpers import activations, config, devices, frozen, images, models, objectives, recipes, train
+from emohelpers import config, devices, frozen, images, models, objectives, recipes, train
 from emohelpers.labels import EMOTIONS
 from emohelpers.store import Pixels
+from emohelpers.trunk import activations
 
 
 def pictures(n: int, side: int) -> Pixels:

@@ -22,7 +22,8 @@ import pandas as pd
 import soundfile
 from rounds import HERE, race, ratio, report
 
-from emohelpers import audio, spectrograms
+from emohelpers import audio
+from emohelpers.audio import spectrograms
 from emohelpers.demo import songs as played
 
 COUNT, COPIES, SECONDS, RATE = 16, 12, 45.0, 44100

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from rounds import race, ratio, report
 
-from emohelpers import config, models, objectives, optim, recipes, train
+from emohelpers import config, models, objectives, recipes, train
 from emohelpers.labels import EMOTIONS
+from emohelpers.train import optim
 
 STEPS, BATCH, SIZE = 8, 32, 96
 

@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from emohelpers import batch, files, notebooks, paths, plan
+from emohelpers import files, notebooks, paths
 from emohelpers.notebooks import Notebook, NotebookError
-from emohelpers.runs import Run, shown, status
+from emohelpers.runs import Run, batch, plan, shown, status
 
 Books = Mapping[str, Notebook]
 ELSEWHERE = {  # command -> its module, which has a `main` of the same arguments and is imported only when asked for
@@ -117,7 +117,7 @@ def run(books: Books, asked: list[str], options: argparse.Namespace) -> int:
 def _engine(options: argparse.Namespace) -> batch.Engine:
     if options.engine == "local":
         return batch.Local(options.workers, options.threads)
-    from emohelpers import cluster  # Ray is an extra
+    from emohelpers.runs import cluster  # Ray is an extra
 
     return cluster.Cluster(options.address, options.workers, options.threads)
 
@@ -155,7 +155,7 @@ def bundles(books: Books, asked: list[str], options: argparse.Namespace) -> int:
         size = (place / f"{place.name}.ipynb").stat().st_size
         print(f"# {size / 1000:.0f} kB\nkaggle kernels push -p {shown(place)} --accelerator NvidiaTeslaT4")
     if options.offline:
-        from emohelpers import supplies  # loads timm
+        from emohelpers.bundle import supplies  # loads timm
 
         contents = [bundle.used(notebooks.load(books[stem].path)) for stem in asked]
         wanted = {one for content in contents for module in content.extras for one in bundle.EXTRAS.get(module, ())}

@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emohelpers import calibration, figures, metrics, style
+from emohelpers import figures, metrics, style
+from emohelpers.metrics import calibration
 
 
 def history(table: pd.DataFrame, path: str | Path | None = None, title: str = "Training", demo: bool = False) -> Figure:

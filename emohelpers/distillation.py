@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from emohelpers import config, losses, models, paths
+from emohelpers import config, models, paths
+from emohelpers.models import losses
 from emohelpers.objectives import Classification
 
 

@@ -14,9 +14,10 @@ import timm
 import torch
 from torch import nn
 
-from emohelpers import activations, class_token, config, devices, models, trunk
+from emohelpers import config, devices, models, trunk
 from emohelpers.images import Batches
-from emohelpers.views import Views
+from emohelpers.trunk import class_token, storage
+from emohelpers.trunk.views import Views
 
 PAYS = 1.2  # times less work over the whole training, from which cache="auto" takes the cache
 FEWEST = 2  # views that cache="auto" accepts
@@ -42,7 +43,7 @@ class Plan:
 
 
 def prepare(
-    model: nn.Module, parts: dict[str, Batches], cfg, folder: Path, *, room: activations.Room | None = None
+    model: nn.Module, parts: dict[str, Batches], cfg, folder: Path, *, room: storage.Room | None = None
 ) -> tuple[dict[str, Batches], Plan]:
     """`parts` with "train" and "val" on kept activations where that is possible and pays, and what was decided.
 
@@ -75,8 +76,8 @@ def prepare(
     with torch.no_grad():
         inner = trunk.activations(model, where, example)
     kinds = [cfg.cache_kind] if cfg.cache_kind != "auto" else ["fp16", "int8"]
-    kinds = [kind for kind in kinds if kind != "fp16" or inner.abs().max() < activations.FP16]
-    room = room or activations.Room.measured(folder, device)
+    kinds = [kind for kind in kinds if kind != "fp16" or inner.abs().max() < storage.FP16]
+    room = room or storage.Room.measured(folder, device)
     counts = {part: len(parts[part].rows) for part in ("train", "val")}
     precision, failures = devices.precision(cfg.precision), []
     about = [_weights(still), where.links, where.shape, precision, device.type]
@@ -84,7 +85,7 @@ def prepare(
     for views, kind, place, size in _choices(cfg, counts, where.shape, kinds, room):
         key = config.digest(about, views, kind)
         try:
-            shelves = _shelves(folder, key, counts, views, activations.width(where.shape, kind), place, device)
+            shelves = _shelves(folder, key, counts, views, storage.width(where.shape, kind), place, device)
         except (OSError, torch.OutOfMemoryError) as error:  # a quota, or another process was quicker
             failures.append(f"{size / 1e9:.2f} GB, {place}: {error}")
             continue
@@ -137,7 +138,7 @@ def _cost(model: nn.Module, where: trunk.Cut, example: torch.Tensor, cfg) -> tup
 
 
 def _size(counts: dict[str, int], shape: tuple[int, ...], views: int, kind: str) -> int:
-    return (views * counts["train"] + counts["val"]) * activations.width(shape, kind)
+    return (views * counts["train"] + counts["val"]) * storage.width(shape, kind)
 
 
 def _choices(cfg, counts, shape, kinds, room) -> Iterator[tuple[int, str, str, int]]:
@@ -149,7 +150,7 @@ def _choices(cfg, counts, shape, kinds, room) -> Iterator[tuple[int, str, str, i
             yield views, kind, place, size
 
 
-def _shelves(folder: Path, key: str, counts, views: int, size: int, place: str, device) -> dict[str, activations.Shelf]:
+def _shelves(folder: Path, key: str, counts, views: int, size: int, place: str, device) -> dict[str, storage.Shelf]:
     home = folder / f"frozen-{key}"
     for old in {*folder.glob("frozen-*")} - {home}:
         shutil.rmtree(old, ignore_errors=True)
@@ -157,7 +158,7 @@ def _shelves(folder: Path, key: str, counts, views: int, size: int, place: str, 
     made = {}
     for part, count in counts.items():
         file = home / f"{part}.rows" if place.startswith("disk") else None
-        made[part] = activations.Shelf(count * (views if part == "train" else 1), size, file=file, **where)
+        made[part] = storage.Shelf(count * (views if part == "train" else 1), size, file=file, **where)
     return made
 
 
@@ -168,7 +169,7 @@ def _weights(tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _free(room: activations.Room) -> str:
+def _free(room: storage.Room) -> str:
     card = f"{room.card / 1e9:.1f} GB of the card, " if room.card else ""
     return f"{card}{room.memory / 1e9:.1f} GB of memory, {room.disk / 1e9:.1f} GB of disk"
 

@@ -8,23 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from emohelpers import (
-    ablation,
-    config,
-    experiment,
-    files,
-    generalisation,
-    manifests,
-    metrics,
-    models,
-    paths,
-    recipes,
-    report,
-    results,
-    store,
-)
+from emohelpers import config, experiment, files, manifests, metrics, models, paths, recipes, report, results, store
+from emohelpers.experiment import ablation, generalisation
 from emohelpers.notebooks import NotebookError
-from emohelpers.plan import given
+from emohelpers.runs.plan import given
 
 RECIPES = {"baseline": recipes.Baseline, "transfer": recipes.Transfer, "enhanced": recipes.Enhanced}
 TOLD = (

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms import v2
 
-from emohelpers import losses, metrics, regression
+from emohelpers import metrics
+from emohelpers.metrics import regression
+from emohelpers.models import losses
 
 
 class Classification:

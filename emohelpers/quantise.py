@@ -21,7 +21,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
-from emohelpers import comparison, export, files, metrics, report
+from emohelpers import export, files, metrics, report
+from emohelpers.metrics import comparison
 
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 WEIGHTED = ("Conv", "Gemm", "MatMul")

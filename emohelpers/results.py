@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import sklearn.metrics
 
-from emohelpers import comparison, files, metrics, paths
+from emohelpers import files, metrics, paths
+from emohelpers.metrics import comparison
 from emohelpers.train import Fit
 
 ARRAYS = {  # the names of seed 001 section 7

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emohelpers import regression, style
+from emohelpers import style
 from emohelpers.audio import RANGE_DB
+from emohelpers.metrics import regression
 from emohelpers.songs import TARGETS
 
 PARTS = {"train": style.QUIET, "val": style.FIRST, "test": style.SECOND, "synthetic": "#e3a72f"}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import files, models, regression, train
+from emohelpers import files, models, train
+from emohelpers.metrics import regression
 from emohelpers.songs import TARGETS
 
 ELSEWHERE = {  # DEAM, other songs and splits: not paired with anything here

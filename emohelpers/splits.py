@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emohelpers import audit, config, files, paths
+from emohelpers import config, files, paths
+from emohelpers.manifests import audit
 from emohelpers.store import Pixels
 
 NAME = "testset_saved.csv"  # of the golden set; seed 000

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emohelpers import execution
+from emohelpers.runs import execution
 
 HOME = Path(__file__).parents[1]
 PINS = HOME / "tests" / "kaggle.txt"

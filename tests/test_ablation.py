@@ -3,7 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers import ablation, comparison, config, experiment, recipes
+from emohelpers import config, experiment, recipes
+from emohelpers.experiment import ablation
+from emohelpers.metrics import comparison
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import tones
 
-from emohelpers import audio, descriptors
-from emohelpers.audio import Spectrum, UnreadableSong
+from emohelpers import audio
+from emohelpers.audio import Spectrum, UnreadableSong, descriptors
 
 SHORT = Spectrum(seconds=2.0)
 

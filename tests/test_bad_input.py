@@ -22,8 +22,9 @@ import pictures
 import pytest
 import torch
 
-from emohelpers import config, execution, files, manifests, models, splits, train
+from emohelpers import config, files, manifests, models, splits, train
 from emohelpers.labels import EMOTIONS
+from emohelpers.runs import execution
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "notebooks" / "01_baseline_training.ipynb"

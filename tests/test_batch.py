@@ -12,8 +12,9 @@ import psutil
 import pytest
 from tiny import status, write
 
-from emohelpers import notebooks, plan, provenance, runs
+from emohelpers import notebooks, provenance, runs
 from emohelpers.cli import main
+from emohelpers.runs import plan
 
 HOME = Path(__file__).parents[1]
 SEEN = "open('seen', 'a').write(f'{STEM} {SEED} {RATE};')"

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 from tiny import write
 
-from emohelpers import bundle, demo, notebooks, pairing, provenance, session, supplies
+from emohelpers import bundle, demo, notebooks, provenance, session
+from emohelpers.bundle import supplies
 from emohelpers.demo import photos, songs
 from emohelpers.notebooks import NotebookError, tags
+from emohelpers.pairs import pairing
 
 HOME = Path(__file__).parents[1]
 BOOKS = notebooks.find(HOME / "notebooks")
@@ -53,7 +55,7 @@ def test_what_it_carries_is_what_the_tree_holds(bundles: Path, stem: str) -> Non
 
 def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
     book = loaded(bundles, "04_transfer_learning")
-    assert {"emohelpers/space/app.py", "emohelpers/space/classify.py"} <= set(bundle.unpacked(book))
+    assert {"emohelpers/publish/space/app.py", "emohelpers/publish/space/classify.py"} <= set(bundle.unpacked(book))
     assert "onnxscript" in bundle.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
 
 
@@ -116,7 +118,7 @@ def test_a_notebook_without_set_up_cell_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotebookError, match="no cell tagged `setup`"):
         bundle.bundled(path)
     assert set(bundle.used(notebooks.load(path)).files) > {"emohelpers/labels.py", "emohelpers/session.py"}
-    assert "emohelpers/train.py" not in bundle.used(notebooks.load(path)).files
+    assert "emohelpers/train/__init__.py" not in bundle.used(notebooks.load(path)).files
 
 
 def test_badges_lead_to_the_bundles() -> None:

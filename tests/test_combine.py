@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emohelpers import combine, config, files, lineage, manifests, recipes, splits, store
+from emohelpers import combine, config, files, manifests, recipes, splits, store
+from emohelpers.combine import lineage
 from emohelpers.labels import EMOTIONS
-from emohelpers.locate import ManifestError
+from emohelpers.manifests.locate import ManifestError
 
 SIDE = 48
 

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from emohelpers import calibration, diagnostics, metrics
+from emohelpers import diagnostics, metrics
 from emohelpers.labels import EMOTIONS
+from emohelpers.metrics import calibration
 
 
 def history():

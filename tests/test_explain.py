@@ -16,10 +16,10 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from emohelpers import attributions, cams, cli, config, explain, models, panels, recipes
-from emohelpers.explain import Explainer
+from emohelpers import cli, config, explain, models, recipes
+from emohelpers.explain import Explainer, attributions, cams, panels
+from emohelpers.explain.subject import ExplanationError, Subject, candidates
 from emohelpers.labels import EMOTIONS
-from emohelpers.subject import ExplanationError, Subject, candidates
 
 BIG = ("resnet50", "convnext_base", "tf_efficientnet_b3_ns", "vit_base_patch16_224", "mobilenetv2_100")
 CORNERS = ("top left", "top right", "bottom left", "bottom right")

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers import fairness, metrics
+from emohelpers import metrics
 from emohelpers.labels import EMOTIONS
+from emohelpers.metrics import fairness
 
 
 def predictions(right, seed=0):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_explain import Corners, corner_masks, faces, lit, net, settings
 
-from emohelpers import belief, demo, faithfulness, localisation
+from emohelpers import demo
 from emohelpers.demo import expressed
-from emohelpers.explain import Explainer
+from emohelpers.explain import Explainer, belief, faithfulness, localisation
+from emohelpers.explain.subject import Subject
 from emohelpers.labels import EMOTIONS
-from emohelpers.subject import Subject
 
 
 def test_deletion_and_insertion_know_a_true_map() -> None:

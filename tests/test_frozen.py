@@ -13,22 +13,11 @@ import pytest
 import timm
 import torch
 
-from emohelpers import (
-    activations,
-    class_token,
-    config,
-    frozen,
-    images,
-    models,
-    objectives,
-    recipes,
-    store,
-    train,
-    trunk,
-)
+from emohelpers import config, frozen, images, models, objectives, recipes, store, train, trunk
+from emohelpers.trunk import class_token, storage
 
 GB = 10**9
-PLENTY = activations.Room(card=0, memory=8 * GB, disk=8 * GB)
+PLENTY = storage.Room(card=0, memory=8 * GB, disk=8 * GB)
 EASY = {
     "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 4, "batch_size": 16,
     "lr": 1e-3, "patience": 0, "cache": "on", "cache_views": 2,
@@ -174,9 +163,9 @@ def test_a_share_of_the_later_batches_is_augmented_anew(tmp_path):
 @pytest.mark.parametrize("kind, error", [("fp32", 0), ("fp16", 1e-3), ("int8", 2e-2)])
 def test_what_was_packed_comes_back(shape, kind, error):
     values = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)) * 10
-    rows = activations.pack(values, kind)
-    assert rows.dtype == torch.uint8 and rows.shape == (3, activations.width(shape, kind))
-    back = activations.unpack(rows, shape, kind)
+    rows = storage.pack(values, kind)
+    assert rows.dtype == torch.uint8 and rows.shape == (3, storage.width(shape, kind))
+    back = storage.unpack(rows, shape, kind)
     assert back.shape == values.shape and (back - values).norm() <= error * values.norm()
     assert len(shape) < 3 or back.is_contiguous(memory_format=torch.channels_last)
 
@@ -276,16 +265,16 @@ def test_the_key_changes_with_whatever_decides_an_activation(tmp_path):
 def test_little_room_means_int8_then_fewer_views_then_no_cache_and_it_is_said(tmp_path):
     full = plan(tmp_path, cache_views=4)[1].gigabytes * GB
     for share, kind, views in [(1.2, "fp16", 4), (0.8, "int8", 4), (0.45, "int8", 3), (0.15, "", 0)]:
-        made, told, _ = plan(tmp_path, room=activations.Room(0, 8 * GB, int(full * share)), cache_views=4)
+        made, told, _ = plan(tmp_path, room=storage.Room(0, 8 * GB, int(full * share)), cache_views=4)
         got = made["train"].shelf.rows.numel() if told.cached else 0
         if told.place == "disk":
             assert (told.kind, told.views) == (kind, views) and f"{kind} in {views} augmented views" in str(told)
             assert got < full * share
-    tight = activations.Room(0, int(full * 2.5), 0)
+    tight = storage.Room(0, int(full * 2.5), 0)
     assert plan(tmp_path, room=tight, cache_views=4)[1].place == "memory"
-    slow = activations.Room(0, int(full * 0.1), 8 * GB)
+    slow = storage.Room(0, int(full * 0.1), 8 * GB)
     assert plan(tmp_path, room=slow, cache_views=4)[1].place == "disk, slow"
-    made, told, model = plan(tmp_path, room=activations.Room(0, 1000, 1000))
+    made, told, model = plan(tmp_path, room=storage.Room(0, 1000, 1000))
     assert not told.cached and "0.0 GB of disk" in str(told) and not hasattr(model, "cut")
     assert made["train"].epoch is not None and next(made["train"].epoch())[0].shape[1:] == (3, 32, 32)
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 
-from emohelpers import composer, gan, realism
 from emohelpers.models import WeightsError
+from emohelpers.music import composer, gan, realism
 
 
 class Settings(SimpleNamespace):

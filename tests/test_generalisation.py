@@ -3,7 +3,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers import experiment, generalisation
+from emohelpers import experiment
+from emohelpers.experiment import generalisation
 from emohelpers.labels import EMOTIONS
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from emohelpers import heads
+from emohelpers.models import heads
 
 
 def kinds(head):

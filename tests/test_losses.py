@@ -3,8 +3,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emohelpers import config, heads, losses, objectives, recipes
+from emohelpers import config, objectives, recipes
 from emohelpers.labels import EMOTIONS
+from emohelpers.models import heads, losses
 
 torch.manual_seed(0)
 LOGITS, HARD = torch.randn(32, 8) * 3, torch.randint(8, (32,))

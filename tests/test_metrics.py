@@ -9,8 +9,9 @@ from scipy.stats import binom
 from sklearn import metrics as sk
 from sklearn.utils.class_weight import compute_class_weight
 
-from emohelpers import bootstrap, calibration, comparison, files, metrics
+from emohelpers import files, metrics
 from emohelpers.labels import EMOTIONS
+from emohelpers.metrics import bootstrap, calibration, comparison
 
 THREE = ("anger", "fear", "happy")
 

@@ -3,7 +3,7 @@ import torch
 
 from emohelpers import config, models, recipes
 from emohelpers.labels import EMOTIONS
-from emohelpers.mixture import Mixture
+from emohelpers.models.mixture import Mixture
 
 
 def net(seed, classes=EMOTIONS, **values):

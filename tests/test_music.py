@@ -8,22 +8,11 @@ import pytest
 import tones
 import torch
 
-from emohelpers import (
-    audio,
-    composer,
-    config,
-    gan,
-    models,
-    music,
-    objectives,
-    recipes,
-    regression,
-    song_report,
-    songs,
-    spectra,
-    spectrograms,
-)
-from emohelpers.spectra import Augmentation, Scale, Spectra
+from emohelpers import audio, config, models, music, objectives, recipes, song_report, songs
+from emohelpers.audio import spectra, spectrograms
+from emohelpers.audio.spectra import Augmentation, Scale, Spectra
+from emohelpers.metrics import regression
+from emohelpers.music import composer, gan
 
 SPECTRUM = audio.Spectrum(seconds=2.0, mels=32)
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from emohelpers import config, models, objectives, optim, recipes
+from emohelpers import config, models, objectives, recipes
 from emohelpers.labels import EMOTIONS
+from emohelpers.train import optim
 
 
 def settings(**values):

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emohelpers import findings, page, thumbnails
+from emohelpers import page
 from emohelpers.labels import EMOTIONS
-from emohelpers.markup import element
+from emohelpers.page import findings, thumbnails
+from emohelpers.page.markup import element
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

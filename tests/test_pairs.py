@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageCms
 
-from emohelpers import defects, pair_audit, pairing, pairs, store
+from emohelpers import defects, pairs, store
 from emohelpers.demo import photos
-from emohelpers.pairs import PARTS, PairError
+from emohelpers.pairs import PARTS, PairError, pair_audit, pairing
 
 SIDE = 120
 

@@ -12,8 +12,9 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from emohelpers import config, export, figures, files, heads, metrics, models, paths, predict, publish, recipes, report
+from emohelpers import config, export, figures, files, metrics, models, paths, predict, publish, recipes, report
 from emohelpers.labels import EMOTIONS
+from emohelpers.models import heads
 
 
 def built(backbone="test_efficientnet", head="mlp", img_size=64):

@@ -13,27 +13,26 @@ from PIL import Image
 from scipy.stats import kendalltau
 
 from emohelpers import (
-    albums,
     appeal,
     cli,
-    concordance,
     config,
     export,
     files,
     models,
-    pairing,
     pairs,
     predict,
     publish,
     ranking,
     recipes,
-    release,
     report,
     store,
     train,
 )
+from emohelpers.appeal import albums, release
 from emohelpers.demo import photos
 from emohelpers.images import Augmentation, Batches
+from emohelpers.metrics import concordance
+from emohelpers.pairs import pairing
 
 SMALL = {
     "img_size": 48, "epochs": 4, "backbone": "test_efficientnet", "head_width": 32, "batch_size": 16, "int8_tries": 1,

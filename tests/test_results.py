@@ -82,7 +82,7 @@ def test_the_verdict_says_no_more_than_the_interval():
 
 
 def metrics_compare(a, b):
-    from emohelpers import comparison
+    from emohelpers.metrics import comparison
 
     return comparison.compare(a, b, EMOTIONS, resamples=300)
 

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from emohelpers import config, demo, images, lineage, manifests, metrics, models, recipes, store
+from emohelpers import config, demo, images, manifests, metrics, models, recipes, store
+from emohelpers.combine import lineage
 from emohelpers.labels import EMOTIONS
 from emohelpers.saga import balance, editors, fractions, gates, generation, guard, ramp
 from emohelpers.saga.guard import Guard
@@ -459,7 +460,7 @@ def test_one_seed_against_the_interval_is_no_help():
 
 def test_the_statistics_are_scipys():
     """Difference, interval and test of one pair by a few lines of scipy that share no code with ours."""
-    from emohelpers import comparison
+    from emohelpers.metrics import comparison
 
     arms = arms_of(np.random.default_rng(4), 0.06, seeds=(1,))
     a, b = (arms[fraction, 1].predictions for fraction in (0.0, 1.0))

@@ -12,7 +12,7 @@ import tones
 
 from emohelpers import config, recipes, songs
 from emohelpers.demo import songs as played
-from emohelpers.locate import ManifestError
+from emohelpers.manifests.locate import ManifestError
 
 
 def table_of(root: Path, which: str = "1_2000") -> Path:

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 import tones
 
-from emohelpers import audio, songs, spectrograms
-from emohelpers.audio import Spectrum
+from emohelpers import audio, songs
+from emohelpers.audio import Spectrum, spectrograms
 
 SHORT = Spectrum(seconds=2.0)
 

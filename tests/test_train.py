@@ -14,8 +14,9 @@ import pytest
 import torch
 import training_job
 
-from emohelpers import models, objectives, step, train
+from emohelpers import models, objectives, train
 from emohelpers.labels import EMOTIONS
+from emohelpers.train import step
 
 SCRIPT = str(Path(training_job.__file__))
 pytestmark = pytest.mark.usefixtures("one_thread")

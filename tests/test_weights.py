@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from emohelpers import config, models, recipes, weights
+from emohelpers import config, models, recipes
 from emohelpers.labels import EMOTIONS
+from emohelpers.models import weights
 
 
 @pytest.fixture

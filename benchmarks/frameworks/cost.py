@@ -30,7 +30,8 @@ def counted(job: Job) -> dict[str, float]:
     model, pictures = net(job), torch.randn(2, 3, job.size, job.size)
     if job.trainable == "all":
         return {"live": _step(model, pictures)}
-    from emohelpers import class_token, trunk
+    from emohelpers import trunk
+    from emohelpers.trunk import class_token
 
     told = {"recompute": _step(model, pictures)}
     where = trunk.cut(model, pictures)

@@ -24,8 +24,11 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emohelpers import cli, concordance, files, heads, pairing, pairs, ranking, store
+from emohelpers import cli, files, pairs, ranking, store
 from emohelpers.images import Preprocess
+from emohelpers.metrics import concordance
+from emohelpers.models import heads
+from emohelpers.pairs import pairing
 
 RESULTS = Path(__file__).parents[1] / "results"
 SHARES = {"train": 0.6, "val": 0.1, "test": 0.3}

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import comparison, files
+from emohelpers import files
+from emohelpers.metrics import comparison
 
 HERE = Path(__file__).parent
 BOOK = HERE.parents[1] / "notebooks" / "01_baseline_training.ipynb"

@@ -16,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 import papermill
 
-from emohelpers import files, regression, songs
+from emohelpers import files, songs
+from emohelpers.metrics import regression
 
 HERE = Path(__file__).parent
 BOOK = HERE.parents[1] / "notebooks" / "07_deam_gan_vit.ipynb"

@@ -8,20 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import (
-    bootstrap,
-    calibration,
-    combine,
-    comparison,
-    config,
-    experiment,
-    files,
-    metrics,
-    paths,
-    recipes,
-    train,
-)
+from emohelpers import combine, config, experiment, files, metrics, paths, recipes, train
 from emohelpers.experiment import Faces
+from emohelpers.metrics import bootstrap, calibration, comparison
 from emohelpers.saga.ramp import Ramped, subset
 
 Key = tuple[float, int]  # fraction of the edits, seed

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import torch
 
-from emohelpers import calibration, images, models, paths, store
-from emohelpers.mixture import Mixture
+from emohelpers import images, models, paths, store
+from emohelpers.metrics import calibration
+from emohelpers.models.mixture import Mixture
 
 NAMES = ("ssim", "clip", "classifier", "identity")
 BATCH = 64

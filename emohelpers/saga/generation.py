@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import config, files, lineage, store
+from emohelpers import config, files, store
+from emohelpers.combine import lineage
 from emohelpers.saga import balance, editors
 from emohelpers.saga.balance import Plan
 from emohelpers.saga.editors import Declined, Editor, Exhausted, Job

@@ -1,0 +1,128 @@
+"""One optimizer step: forward and backward in as many parts as the memory asks for, clip, move, average."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from emohelpers import models
+from emohelpers.train import optim
+
+
+class OutOfMemory(RuntimeError):
+    """Even two pictures at a time do not fit, with the remedy."""
+
+
+class Step:
+    """Called with (inputs, targets) of a batch, moves the weights and returns the batch's means as tensors.
+
+    When the memory runs out the batch is computed in twice as many parts, with the same gradient (BatchNorm alone sees
+    smaller parts), and it is said aloud. Optimizer, schedule and averages live through every change of what is trained.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective, cfg, steps: int, processes: Accelerator, say: Callable[[str], None]
+    ):
+        self.plain, self.objective, self.clip, self.processes, self.say = model, objective, cfg.clip, processes, say
+        optimizer = optim.optimizer(model, cfg)
+        self.schedule = optim.schedule(optimizer, cfg, steps)  # first, or with fp16 it warns that `step` was replaced
+        self.optimizer = processes.prepare(optimizer)
+        self.ema = optim.Ema(cfg.ema) if cfg.ema else None
+        self.parts = cfg.accumulation
+
+    def train(self, trainable: str | int) -> str:
+        """Freezes all but `trainable` (see `models.freeze`) from now on; returns the description of the phase."""
+        phase = models.freeze(self.plain, trainable)
+        self.model = self.plain
+        if self.processes.num_processes > 1:  # wrapped anew: it looks at what is trainable only once
+            cards = [self.processes.device] if self.processes.device.type == "cuda" else None
+            self.model = DistributedDataParallel(self.plain, device_ids=cards)
+        self.trained = [p for p in self.plain.parameters() if p.requires_grad]
+        self.moving = models.moving(self.plain)
+        return phase
+
+    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        inputs, targets = self.objective.mix(inputs, targets)
+        self.optimizer.zero_grad()  # before, not after: the last step's gradients stay to be looked at
+        while True:
+            try:
+                means = self.forward_backward(inputs, targets)
+                break
+            except torch.OutOfMemoryError:
+                pass  # its traceback holds on to the failed pass's tensors: memory is freed only outside of this block
+            self._halve(inputs)
+        if self.clip:
+            means["gradient"] = self.processes.clip_grad_norm_(self.trained, self.clip)  # its norm before the clipping
+        self.optimizer.step()
+        self.schedule.step()  # also where fp16 overflowed and the fused optimizer moved nothing: it ends with training
+        if self.ema:
+            self.ema.update(self.moving)
+        return means
+
+    def forward_backward(self, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Gradients of the batch's mean loss, summed over its parts."""
+        parts = list(zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True))
+        means: dict[str, Any] = {}
+        for i, (part, target) in enumerate(parts):
+            share = len(part) / len(inputs)
+            with self.processes.no_sync(self.model) if i < len(parts) - 1 else nullcontext():
+                with self.processes.autocast():
+                    output = self.model(part)
+                loss = self.objective.loss(output.float(), target)
+                self.processes.backward(loss * share)
+            for name, value in {"loss": loss.detach(), **self.objective.running(output, target)}.items():
+                means[name] = means.get(name, 0) + value * share
+        return means
+
+    def agree(self) -> None:
+        """All processes take over the first one's buffers: BatchNorm is synchronised on GPUs only."""
+        if self.processes.num_processes > 1:
+            parameters = {name for name, _ in self.plain.named_parameters()}
+            for tensors in (self.moving, self.ema.average if self.ema else {}):
+                for name in sorted(set(tensors) - parameters):
+                    torch.distributed.broadcast(tensors[name], 0)
+
+    def averaged(self):
+        """Inside this context the model holds the averaged weights, where there are any."""
+        return self.ema.applied(self.moving) if self.ema else nullcontext()
+
+    def rates(self) -> dict[str, float]:
+        """Learning rates of the next step, of backbone and head."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return {"lr_backbone": rates[0], "lr_head": rates[2]}
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, in plain types and tensors."""
+        scaler = self.processes.scaler
+        return {
+            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "parts": self.parts,
+            "scaler": scaler.state_dict() if scaler else None,
+            "ema": (self.ema.steps, self.ema.average) if self.ema else None,
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Takes up what `state` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.parts = max(self.parts, state["parts"])
+        if self.processes.scaler and state["scaler"]:
+            self.processes.scaler.load_state_dict(state["scaler"])
+        if self.ema:
+            self.ema.steps, average = state["ema"]
+            self.ema.average = {name: tensor.to(self.processes.device) for name, tensor in average.items()}
+
+    def _halve(self, inputs: torch.Tensor) -> None:
+        if self.parts * 2 > len(inputs) // 2:  # BatchNorm needs two
+            raise OutOfMemory(
+                f"out of memory with two pictures of {tuple(inputs.shape[1:])} at a time: choose a smaller backbone or "
+                "img_size, or freeze more (trainable)."
+            )
+        self.parts *= 2
+        self.optimizer.zero_grad()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.say(f"Out of memory: each batch is now computed in {self.parts} parts, with the same effect.")
