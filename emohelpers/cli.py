@@ -22,7 +22,7 @@ ELSEWHERE = {  # command -> its module, which has a `main` of the same arguments
     "ablation": ("headless", "train a recipe and its variants"),
     "folds": ("headless", "k-fold cross-validation, and the k models as one"),
     "across": ("headless", "train on each data set, test on every one"),
-    "explain": ("walkthrough", "panels of maps for a folder of pictures, by a checkpoint"),
+    "explain": ("explain.walkthrough", "panels of maps for a folder of pictures, by a checkpoint"),
     "predict": ("predict", "name the emotion of faces: a picture, a folder"),
     "appeal": ("appeal", "rank photographs: audit, train, evaluate, export, quantise, score"),
 }

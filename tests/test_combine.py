@@ -268,5 +268,5 @@ def test_an_edit_of_an_edit_of_a_golden_face_is_found(world, tmp_path):
 
 
 def test_combining_needs_no_torch():
-    program = "import sys; from emohelpers import combine, lineage; print('torch' in sys.modules)"
+    program = "import sys; from emohelpers.combine import lineage; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from emohelpers import config, export, files, images, models, recipes, store
+from emohelpers import config, export, files, images, models, publish, recipes, store
 from emohelpers.labels import EMOTIONS
 
 HERE = Path(__file__).parent
@@ -190,7 +190,7 @@ def test_clients_without_torch_give_the_same_class_and_probabilities(faces, tmp_
     subprocess.run(list(map(str, ask)), check=True, env=own, capture_output=True)
     ours = np.load(tmp_path / "p.npy")
     assert abs(ours - theirs).max() < 1e-3 and (ours.argmax(1) == theirs.argmax(1)).all()
-    client = Path(export.__file__).parent / "space" / "classify.py"
+    client = Path(publish.__file__).parent / "space" / "classify.py"
     ask = [sys.executable, "-c", NO_TORCH, client, made.path, *sorted(place.iterdir())]
     ran = subprocess.run(list(map(str, ask)), check=True, env=own, capture_output=True, text=True)
     told = [json.loads(line) for line in ran.stdout.splitlines()]

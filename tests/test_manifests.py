@@ -463,7 +463,7 @@ def test_folders_with_a_group_a_fixed_name_and_an_own_split_word(places):
 
 
 def test_a_users_own_data_set_as_the_readme_shows_it(places):
-    readme = (Path(manifests.__file__).parents[1] / "data_manifests" / "README.md").read_text(encoding="utf-8")
+    readme = (Path(manifests.__file__).parents[2] / "data_manifests" / "README.md").read_text(encoding="utf-8")
     text = readme.split("```yaml\n")[1].split("```")[0]
     (places / "my_faces.yaml").write_text(text, encoding="utf-8")
     rows = [(f"D:\\scans\\studio\\{i:04d}.jpg", 1 + i % 3, f"s{i}", 20 + i) for i in range(9)]
