@@ -15,7 +15,7 @@ test: $(READY)  ## unit tests, then every notebook; results go to a fresh tempor
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests $(UNIT_TESTS) $(ARGS); units=$$?; \
 	$(PY) -m pytest notebooks $(NOTEBOOK_TESTS) $(ARGS) && exit $$units
 
-test-full: $(READY)  ## and all that is slow
+test-full: $(READY)  ## and all that is slow: the bundles of all notebooks too, with the versions of tests/kaggle.txt (8 GB in build/, once)
 	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) -m "slow or not slow" $(ARGS)
 
 lint: $(READY)  ## style of modules and notebooks; notebooks stripped but for their receipts

@@ -125,6 +125,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     print(f"{checkpoint}: {model.spec['backbone']}, epoch {model.facts['epoch']}")
     cfg = trained_by(model.facts)
     run = paths.run_folder(f"{checkpoint.stem}_evaluated", run="headless", output_dir=options.out)
+    if (run / "metrics.json").is_file():
+        print(f"an earlier evaluation in {run} is replaced; --out names another folder")
     if options.data:
         found, dataset, split = _abroad(model, cfg, options)
     else:

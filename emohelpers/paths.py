@@ -160,6 +160,14 @@ def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
     )
 
 
+def earlier(file: str, folder: Path) -> Path | None:
+    """`file` of this very results folder in an attached output: a Kaggle session starts with an empty folder."""
+    places, root = [folder.name, f"{folder.parent.name}/{folder.name}", ""], outputs_root()
+    if folder.is_relative_to(root):  # one training of many lies deeper
+        places.append(folder.relative_to(root).as_posix())
+    return attached(file, places)
+
+
 def attached(file: str, folders: list[str]) -> Path | None:
     """`file` in one of `folders` of an earlier notebook's output that is mounted as an input, old and new layouts."""
     for root in input_roots():

@@ -186,7 +186,8 @@ def test_trunk_is_small_and_loads_strictly(trunk):
         assert own.keys() == weights.keys()
         assert all((own[k] == weights[k].float()).all() for k in own)
     data = timm.data.resolve_model_data_config(model)
-    assert tuple(data["input_size"]) == (3, 96, 96) and list(data["mean"]) == [0.5, 0.5, 0.5] and data["crop_pct"] == 1.0
+    assert tuple(data["input_size"]) == (3, 96, 96) and data["crop_pct"] == 1.0
+    assert list(data["mean"]) == [0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("trunk", TRUNKS, ids=lambda folder: folder.name)

@@ -84,12 +84,26 @@ def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path, regulariser: st
     monkeypatch.setattr(gan._Run, "epoch", killed)
     with pytest.raises(KeyboardInterrupt):
         gan.fit(clips, ratings, cfg, tmp_path / "killed", quiet=True)
-    monkeypatch.setattr(gan._Run, "epoch", done)
-    again = gan.fit(clips, ratings, cfg, tmp_path / "killed", quiet=True)
+    ran = []
+    monkeypatch.setattr(gan._Run, "epoch", lambda run: ran.append(done(run)))
+    (tmp_path / "input" / "notebooks" / "me" / "emotion-07").mkdir(parents=True)
+    monkeypatch.setenv("EMOHELPERS_INPUTS", str(tmp_path / "input"))  # a Kaggle session: the output is attached
+    (tmp_path / "killed").rename(tmp_path / "input" / "notebooks" / "me" / "emotion-07" / "again")
+    again = gan.fit(clips, ratings, cfg, tmp_path / "again", quiet=True)
     for name, tensor in whole.generator.state_dict().items():
         assert torch.equal(tensor, again.generator.state_dict()[name]), name
     drop = ["seconds"]
     pd.testing.assert_frame_equal(whole.history.drop(columns=drop), again.history.drop(columns=drop))
+    assert len(ran) == 2, "it went on"
+
+
+def test_few_steps_are_not_called_a_collapse(tmp_path: Path) -> None:
+    clips, ratings = bars(48)
+    begun = gan.fit(clips, ratings, settings(gan_epochs=12, gan_lr=1e-4), tmp_path, quiet=True).history
+    late = begun[begun["epoch"] > gan.WARM]
+    assert (late["diversity"] < gan.DIVERSE).all() and late["steps"].max() < gan.STEPS, (
+        "by epochs alone it would be one"
+    )
 
 
 def test_exactly_so_many_in_half_precision_shards(tmp_path: Path, monkeypatch) -> None:

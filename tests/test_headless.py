@@ -43,6 +43,8 @@ def test_evaluate_finds_the_newest_checkpoint_and_the_same_figures(home, capsys)
         for name in ("transfer", "best_model_evaluated")
     )
     assert before == after
+    assert cli.main(["evaluate"]) == 0
+    assert "an earlier evaluation in" in capsys.readouterr().out
 
 
 def test_evaluate_takes_an_external_folder_whole(home, tmp_path, capsys):

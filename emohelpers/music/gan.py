@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from emohelpers import config, devices, files
+from emohelpers import config, devices, files, paths
 from emohelpers.music import realism
 from emohelpers.music.composer import Composed, Discriminator, Generator, compose, conditions, load
 from emohelpers.train import optim
@@ -189,9 +189,12 @@ class _Run:
         return files.write_csv(pd.DataFrame(self.history), self.folder / "gan_history.csv")
 
     def resume(self) -> None:
-        """Takes up the last checkpoint of this very run, if there is one."""
+        """Takes up the last checkpoint of this very run, if there is one here or in an attached earlier output."""
         if not self.last.is_file():
-            return
+            found = paths.earlier(self.last.relative_to(self.folder).as_posix(), self.folder)
+            if not found:
+                return
+            files.write_bytes(self.last, found.read_bytes())
         state = torch.load(self.last, map_location=self.device, weights_only=True)
         for name in ("generator", "discriminator", "moves", "judges"):
             getattr(self, name).load_state_dict(state[name])

@@ -314,11 +314,7 @@ class _Run:
 
     def _fetch(self) -> None:
         """Takes this very run over from an attached earlier output (a Kaggle session starts with an empty folder)."""
-        inside = f"checkpoints/{self.key}/last.pth"
-        places, root = [self.folder.name, f"{self.folder.parent.name}/{self.folder.name}", ""], paths.outputs_root()
-        if self.folder.is_relative_to(root):  # one training of many lies deeper
-            places.append(self.folder.relative_to(root).as_posix())
-        found = paths.attached(inside, places)
+        found = paths.earlier(f"checkpoints/{self.key}/last.pth", self.folder)
         if found:
             for file in sorted(found.parent.iterdir()):  # best before last: without `last` it is no run
                 files.write_bytes(self.home / file.name, file.read_bytes())
