@@ -282,6 +282,7 @@ class Explain(Data):
         "background": 32,
         "shap_samples": 32,
         "lime_samples": 64,
+        "batch_size": 64,
         "lime_segments": 40,
         "steps": 8,
         "controls": 2,

@@ -11,6 +11,7 @@ from emohelpers.explain import DETERMINISTIC, TITLES, Explainer, Made, faithfuln
 
 NEAR_ZERO = 0.1  # mean rank correlation up to which maps of random weights count as unrelated
 ALIKE = 0.9  # rank correlation from which the maps of two classes count as one
+CHEAP = 4  # times as many random nets for methods that cost next to nothing
 STABLE = 0.7  # rank correlation that two seeds must reach
 
 
@@ -67,6 +68,7 @@ def measure(
     runs = {method: drop(one) for method, one in maps.items()}
     runs |= {"centre": drop(centre), "random": tuple(np.mean([run[i] for run in drawn], axis=0) for i in (0, 1))}
     areas = {name: [faithfulness.area_under(curve) for curve in run] for name, run in runs.items()}
+    unlike = _randomised(explainer, squares[rows], targets[rows], {method: one[rows] for method, one in maps.items()})
     found: dict[str, dict[str, Any]] = {}
     for method, one in maps.items():
         own = found[method] = {}
@@ -78,6 +80,7 @@ def measure(
             hit, base = (localisation.pointing(each, masks) for each in (one, centre))
             own |= {"pointing": figure(hit), "pointing_centre": figure(hit - base)}
             own |= {"energy": figure(localisation.energy(one, masks)), "area": figure(localisation.area(masks))}
+        own["random_weights"] = figure(unlike[method], np.resize(groups[rows], len(unlike[method])))
         own |= _repeated(explainer, method, squares[rows], targets[rows], one[rows], groups[rows], figure)
         if made[method].fit is not None:
             own["fit"] = figure(made[method].fit)
@@ -85,15 +88,21 @@ def measure(
     return Evidence(found, curves, faithfulness.agreement(maps), dict(explainer.refused))
 
 
-def _repeated(explainer: Explainer, method, squares, targets, maps, groups, figure) -> dict[str, Any]:
-    """What needs the maps once more: with random weights, for another class, with another seed."""
-    cfg, related = explainer.cfg, []
-    nets = cfg.random_weights * (4 if method in DETERMINISTIC else 1)  # these cost next to nothing
-    for i in range(nets):
+def _randomised(explainer: Explainer, squares, targets, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Method -> rank correlations of its maps with those of nets with random weights, net after net."""
+    cfg, related = explainer.cfg, {method: [] for method in maps}
+    for i in range(cfg.random_weights * CHEAP):
         blank = faithfulness.randomised(explainer.subject, explainer.subject.inputs(squares), cfg.seed + i)
-        other = explainer.make(method, squares, targets, seed=cfg.seed, subject=blank, check=False).maps
-        related.append(faithfulness.rank_correlation(maps, other))
-    own = {"random_weights": figure(np.concatenate(related), np.tile(groups, nets))}
+        for method, one in maps.items():
+            if i < cfg.random_weights or method in DETERMINISTIC:
+                other = explainer.make(method, squares, targets, seed=cfg.seed, subject=blank, check=False).maps
+                related[method].append(faithfulness.rank_correlation(one, other))
+    return {method: np.concatenate(found) for method, found in related.items()}
+
+
+def _repeated(explainer: Explainer, method, squares, targets, maps, groups, figure) -> dict[str, Any]:
+    """What needs the maps once more: for another class, with another seed."""
+    cfg, own = explainer.cfg, {}
     turned = (targets + 1) % len(explainer.subject.classes)
     other = explainer.make(method, squares, turned, seed=cfg.seed, check=False).maps
     own["other_class"] = figure(faithfulness.rank_correlation(maps, other), groups)

@@ -99,7 +99,8 @@ def private(model: nn.Module) -> nn.Module:
     for module in own.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # else a later layer would overwrite what was read from an earlier one
-    return own.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return own.to(device, memory_format=torch.channels_last)  # convolutions are up to twice as fast in it
 
 
 def candidates(model: nn.Module) -> list[str]:
