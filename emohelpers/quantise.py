@@ -4,6 +4,7 @@ Weights are int8 and activations uint8. What is worth it is a `Budget`; a file t
 goes to `rejected/` beside its place, with the reason.
 """
 
+import contextlib
 import logging
 import platform
 import statistics
@@ -99,7 +100,8 @@ def static(
     reduce = saturates() if reduce is None else reduce
     runner = export.Runner(source)
     squares = squares if recipe.method == "minmax" else squares[:HISTOGRAM]
-    with tempfile.TemporaryDirectory() as folder, files.replace(path) as temp:
+    quiet = contextlib.redirect_stdout(None)  # it prints each step of a calibration
+    with tempfile.TemporaryDirectory() as folder, files.replace(path) as temp, quiet:
         ready = Path(folder) / "ready.onnx"
         quant_pre_process(str(source), str(ready))  # the dynamo exporter's shapes are refused without it
         proto = named(load_model(ready))
