@@ -25,6 +25,7 @@ from scipy.special import softmax
 from emohelpers import export, files, metrics, report
 from emohelpers.metrics import comparison
 
+PAUSE = 0.02  # seconds before each answer of a race: the other net's threads spin for a while before they rest
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 HISTOGRAM = 32  # pictures at most for "percentile" and "entropy", which keep every activation: 5 GB for a ViT-B
@@ -170,6 +171,7 @@ def race(
     taken = np.zeros((rounds + 3, 2))
     for row in taken:
         for which in rng.permutation(2):
+            time.sleep(PAUSE)
             started = time.perf_counter()
             runners[which].raw(pictures)
             row[which] = time.perf_counter() - started

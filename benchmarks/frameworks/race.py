@@ -54,9 +54,9 @@ def fresh(contender: str, variant: str, name: str) -> dict[str, float]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def race(name: str, contenders: list[str], rounds: int) -> dict[str, dict]:
+def race(name: str, contenders: list[str], peers: list[str], rounds: int) -> dict[str, dict]:
     """Every contender's measurements, interleaved."""
-    lanes = [(c, v) for c in contenders for v in VARIANTS.get(c, {}).get(name, PEERS)]
+    lanes = [(c, v) for c in contenders for v in VARIANTS.get(c, {}).get(name, peers)]
     made: dict[str, list] = {f"{c}, {v}": [] for c, v in lanes}
     dice = random.Random(0)
     for n in range(rounds):
@@ -78,7 +78,7 @@ def main(options: argparse.Namespace) -> None:
         files.write_json(RESULTS, told)
     for name in (name for name in options.jobs if name != "quality"):
         told["peak_gflops"] = cost.peak_gflops()
-        made = race(name, options.only, options.rounds)
+        made = race(name, options.only, options.peers, options.rounds)
         seconds = {lane: [1 / r["images_per_s"] for r in runs] for lane, runs in made.items()}
         ours = [lane for lane in seconds if lane.startswith("ours")]
         told[name] = {
@@ -99,6 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", nargs="+", choices=list(the_job.JOBS), default=list(the_job.JOBS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="how the others are set up")
     parser.add_argument("--one", nargs=3, metavar=("CONTENDER", "VARIANT", "JOB"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
