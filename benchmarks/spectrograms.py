@@ -26,7 +26,7 @@ from emohelpers import audio
 from emohelpers.audio import spectrograms
 from emohelpers.demo import songs as played
 
-COUNT, COPIES, SECONDS, RATE = 16, 12, 45.0, 44100
+COUNT, COPIES, SECONDS, RATE = 16, 24, 45.0, 44100
 
 
 def write(folder: Path) -> SimpleNamespace:

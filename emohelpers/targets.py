@@ -23,8 +23,8 @@ def votes(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     columns = [f"votes_{name}" for name in classes]
     if missing := [name for name in columns if name not in rows]:
         raise NoVotes(
-            f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. The manifest must "
-            "keep them (keep: [votes_anger, ...]), as ferplus does; or set soft_labels to false."
+            f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. Give a LABELS_CSV "
+            "that has them, or a manifest that reads them, as ferplus does; or set soft_labels to false."
         )
     counts = rows[columns].to_numpy(np.float32)
     label = np.eye(len(classes), dtype=np.float32)[hard(rows, classes)]

@@ -8,13 +8,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+from emohelpers import bundle, notebooks
+from emohelpers.bundle import supplies
 from emohelpers.runs import execution
 
 HOME = Path(__file__).parents[1]
+BOOKS = notebooks.find(HOME / "notebooks")
 PINS = HOME / "tests" / "kaggle.txt"
 SMALL = {  # notebook -> settings with which the full preset ends in minutes on two cores; the data are as they are
     "01_baseline_training": {
         "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 1, "bootstrap": 200,
+    },
+    "02_saga_combine_labels": {"gates_off": ["clip"], "p_target": 0.02, "total_cap": 0.1},
+    "03_augmented_training": {
+        "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 1, "seeds": [42],
+        "bootstrap": 200,
+    },
+    "04_transfer_learning": {
+        "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 2,
+        "unfreeze": {"1": "all"}, "warmup_epochs": 0.5, "int8_pictures": 32, "bootstrap": 200,
+    },
+    "05_enhanced_cnn": {
+        "backbone": "test_byobnet", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 2,
+        "unfreeze": {"1": "all"}, "strength": {"0": 0.5}, "batch_size": 64, "int8_pictures": 32, "bootstrap": 200,
+    },
+    "06_explainability": {
+        "img_size": 96, "probe_each": 1, "faces_each": 2, "choice_each": 2, "check_each": 1, "background": 16,
+        "shap_samples": 16, "lime_samples": 32, "lime_segments": 20, "steps": 4, "controls": 1, "random_weights": 1,
+        "batch_size": 64, "bootstrap": 200,
     },
     "07_deam_gan_vit": {
         "backbone": "test_vit", "weights": "demo", "img_size": 96, "trainable": 0, "unfreeze": {"1": 1}, "epochs": 2,
@@ -59,6 +80,22 @@ def environment() -> Path:
         (place / ".ready").touch()
     assert subprocess.run([str(python), "-c", "import emohelpers"], cwd="/", env={}, capture_output=True).returncode
     return python
+
+
+def attach(stem: str, home: Path, left: dict[str, Path], wheels: Path) -> None:
+    """Puts below `home`/input what its user adds: the outputs of the notebooks that `stem` needs, and missing wheels.
+
+    The outputs, stem -> folder, are mounted in the old way and in the new one in turn. `wheels` is filled once.
+    """
+    for number, need in enumerate(BOOKS[stem].needs):
+        layout = f"notebooks/me/{bundle.slug(need)}" if number % 2 else bundle.slug(need)
+        shutil.copytree(left[need], home / "input" / layout)
+    if not set(bundle.used(notebooks.load(BOOKS[stem].path)).extras) & set(bundle.EXTRAS):
+        return
+    if not wheels.exists():
+        wanted = [one for each in bundle.EXTRAS.values() for one in each]
+        supplies.wheels(wheels, wanted, [f"{sys.version_info.major}.{sys.version_info.minor}"])
+    shutil.copytree(wheels, home / "input" / "datasets" / "me" / bundle.WHEELS)
 
 
 def run(python: Path, home: Path, path: Path, **parameters) -> str:

@@ -21,7 +21,7 @@ from emohelpers.notebooks import NotebookError, tags
 from emohelpers.pairs import pairing
 
 HOME = Path(__file__).parents[1]
-BOOKS = notebooks.find(HOME / "notebooks")
+BOOKS = mounts.BOOKS
 STEMS = list(BOOKS)
 
 
@@ -242,17 +242,8 @@ def done(stem: str, python: Path, attached: Path, bundles: Path) -> Path:
     """What the bundle of a notebook left, run alone on the embedded data with its predecessors' outputs attached."""
     home = attached / stem
     if not (home / "kept" / "done.ipynb").exists():
-        for number, need in enumerate(BOOKS[stem].needs):
-            left = done(need, python, attached, bundles) / "kept"
-            layout = f"notebooks/me/{bundle.slug(need)}" if number % 2 else bundle.slug(need)
-            shutil.copytree(left, home / "input" / layout)
-        extras = set(bundle.used(notebooks.load(BOOKS[stem].path)).extras) & set(bundle.EXTRAS)
-        if extras:
-            wheels = attached / "wheels"
-            if not wheels.exists():
-                wanted = [one for each in bundle.EXTRAS.values() for one in each]
-                supplies.wheels(wheels, wanted, [f"{sys.version_info.major}.{sys.version_info.minor}"])
-            shutil.copytree(wheels, home / "input" / "datasets" / "me" / bundle.WHEELS)
+        left = {need: done(need, python, attached, bundles) / "kept" for need in BOOKS[stem].needs}
+        mounts.attach(stem, home, left, attached / "wheels")
         path = home / "alone" / f"{stem}.ipynb"
         path.parent.mkdir(parents=True)
         shutil.copy(bundles / stem / f"{stem}.ipynb", path)

@@ -4,7 +4,8 @@ python benchmarks/frameworks/race.py [--jobs quality vit resnet] [--rounds 5] [-
 
 Each measurement is a process of its own on the whole machine; in every round each contender runs once, in changing
 order. For quality all train a small net on drawn faces and are judged alike, so that nobody wins by doing less. Each
-job's part of the results is replaced by its own run alone; table and plot are of all that is there.
+job's part of the results is replaced by its own run alone; table and plot are of all that is there (`--jobs` without a
+name: of what is there already).
 The peers are extras: pip install -r benchmarks/frameworks/requirements.txt
 """
 
@@ -16,6 +17,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 from importlib import import_module
 from pathlib import Path
 
@@ -46,9 +48,11 @@ def one(contender: str, variant: str, job: the_job.Job) -> dict[str, float]:
 
 
 def fresh(contender: str, variant: str, name: str) -> dict[str, float]:
-    """`one` in a process of its own."""
+    """`one` in a process of its own, whose temporary folder goes with it: trainers leave checkpoints there."""
     command = [sys.executable, __file__, "--one", contender, variant, name]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TOKENIZERS_PARALLELISM": "false"})
+    with tempfile.TemporaryDirectory() as scratch:
+        env = os.environ | {"TOKENIZERS_PARALLELISM": "false", "TMPDIR": scratch}
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(f"{contender}, {variant}, {name}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -96,7 +100,7 @@ def main(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", nargs="+", choices=list(the_job.JOBS), default=list(the_job.JOBS))
+    parser.add_argument("--jobs", nargs="*", choices=list(the_job.JOBS), default=list(the_job.JOBS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="how the others are set up")

@@ -6,7 +6,17 @@ import matplotlib.pyplot as plt
 from cost import CARDS, EPOCHS, VIEWS, minutes
 
 JOBS = {"vit": "ViT-B/16 at 224, last two blocks", "resnet": "ResNet-50 at 224, whole"}
+NAMES = {
+    "hf_trainer": "Hugging Face Trainer", "lightning_module": "PyTorch Lightning", "fastai_learner": "fastai",
+    "timm_style": "timm-style loop",
+}  # fmt: skip
 HEAD = "| contender | images/s | range | times the fastest tuned peer | peak memory | GFLOP an image | of the peak |"
+
+
+def named(lane: str) -> str:
+    """A contender and its variant, as its users call it."""
+    contender, _, variant = lane.partition(", ")
+    return f"{NAMES.get(contender, contender)}, {variant}"
 
 
 def medians(job: dict) -> dict[str, float]:
@@ -40,7 +50,9 @@ def race(job: dict, peak: float) -> list[str]:
         runs, per = job["images_per_s"][lane], gflop.get(lane.partition(", ")[2], next(iter(gflop.values())))
         spread, memory = f"{min(runs):.2f} to {max(runs):.2f}", f"{job['peak_gb'][lane]:.1f} GB"
         share = f"{value * per / peak:.0%}"
-        lines.append(f"| {lane} | {value:.2f} | {spread} | {value / tuned:.2f} | {memory} | {per:.1f} | {share} |")
+        lines.append(
+            f"| {named(lane)} | {value:.2f} | {spread} | {value / tuned:.2f} | {memory} | {per:.1f} | {share} |"
+        )
     for variant in [variant for variant in gflop if variant != "filling a view"]:
         most = peak / gflop[variant]
         lines.append(f"| *floor: {variant}* | {most:.2f} | | {most / tuned:.2f} | | {gflop[variant]:.1f} | 100% |")
@@ -80,7 +92,9 @@ def plot(told: dict, path) -> None:
         arms = [[value - min(r) for value, r in zip(speed.values(), runs, strict=True)],
                 [max(r) - value for value, r in zip(speed.values(), runs, strict=True)]]  # fmt: skip
         colours = ["#2a6f97" if lane.startswith("ours") else "#b8b8b8" for lane in speed]
-        axis.barh(list(speed), list(speed.values()), xerr=arms, color=colours, ecolor="#444444", capsize=2)
+        axis.barh(
+            [named(lane) for lane in speed], list(speed.values()), xerr=arms, color=colours, ecolor="#444444", capsize=2
+        )
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
         axis.set(title=JOBS[name], xlabel="images/s, median and range of the rounds")

@@ -42,7 +42,7 @@ def main(args):
     crop = transforms.RandomResizedCrop(args.size, scale=(0.7, 1.0), ratio=(0.9, 1.11))
     augmented = transforms.Compose([crop, transforms.RandomHorizontalFlip(), *end])
     plain = transforms.Compose([transforms.Resize((args.size, args.size)), *end])
-    parts = {name: table[table["split"] == name] for name in ("train", "golden")}
+    parts = {"train": table[table["split"].isin(args.parts)], "golden": table[table["split"] == "golden"]}
     training = DataLoader(
         Faces(args.faces, parts["train"], classes, augmented), args.batch, shuffle=True, drop_last=True,
         num_workers=args.workers, persistent_workers=args.workers > 0,
@@ -76,6 +76,7 @@ if __name__ == "__main__":
         parser.add_argument(name)
     for name, value in (("epochs", 10), ("seed", 0), ("size", 96), ("batch", 64), ("workers", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--parts", nargs="+", default=["train"], help="of the table, to be trained on")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--decay", type=float, default=0.01)
     main(parser.parse_args())

@@ -1,11 +1,12 @@
-"""Notebook 01 against a plain PyTorch script on real faces: the same pictures, splits, weights and test set.
+"""Notebooks 04 and 05 (or 01) against a plain PyTorch script on real faces: the same pictures, weights and test sets.
 
-python benchmarks/trials/real_faces.py FACES WEIGHTS [--seeds 1 2 3] [--home FOLDER]
+python benchmarks/trials/real_faces.py FACES WEIGHTS [--seeds 1 2 3 4 5] [--only 04] [--home FOLDER] [--settings JSON]
 
-FACES is a data set in AffectNet's layout, WEIGHTS a timm folder for mobilenetv2_100. For every split seed the notebook
-runs by papermill; as soon as it has written its split, the script trains on the same training part, at the same time,
-each on a core of its own. The figures of the golden sets are compared paired: over pictures within a split (bootstrap
-of groups) and over splits.
+FACES is a data set in AffectNet's layout with the raters' votes.csv beside its table, WEIGHTS a timm folder for
+mobilenetv2_100. For every split seed each notebook runs by papermill, and the script trains on all that the golden set
+leaves, which is more than the notebooks do: they keep a validation part. Two at a time, each on a core of its own. What
+is in FOLDER already is not run again. Compared paired: over pictures within a split (bootstrap of groups), over splits
+(Student's t).
 """
 
 import argparse
@@ -15,80 +16,145 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from emohelpers import files
 from emohelpers.metrics import comparison
 
 HERE = Path(__file__).parent
-BOOK = HERE.parents[1] / "notebooks" / "01_baseline_training.ipynb"
-SETTINGS = {  # what differs from the notebook's defaults: another net, at the size of the pictures
-    "backbone": "mobilenetv2_100", "head": "linear", "trainable": "all", "img_size": 96, "golden": "stratified:0.15",
-    "epochs": 10, "batch_size": 64, "schedule": "onecycle", "lr": 1e-3, "weight_decay": 0.01, "ema": 0.998,
-    "patience": 0, "crop_scale": [0.7, 1.0], "saturation": 0.0, "erasing": 0.0, "label_smoothing": 0.05,
-    "class_weight_power": 0.5,
+BOOKS = {"01": "01_baseline_training", "04": "04_transfer_learning", "05": "05_enhanced_cnn"}
+ORDER = ("01", "04", "plain", "05")  # the script waits for a notebook's split, 05 for 04
+EVERY = {  # what differs from the notebooks' defaults: another net, at twice the pictures' size, for minutes
+    "backbone": "mobilenetv2_100", "golden": "stratified:0.15", "val_share": 0.08, "img_size": 96, "batch_size": 64,
+    "soft_labels": True, "flip_test": True, "patience": 0, "saturation": 0.0, "erasing": 0.0, "ema": 0.998,
+    "class_weight_power": 0.25, "label_smoothing": 0.0, "schedule": "onecycle", "weight_decay": 0.01,
+    "int8_pictures": 64,
 }  # fmt: skip
+SETTINGS = {
+    "01": EVERY | {"head": "linear", "head_dropout": 0.2, "epochs": 10, "trainable": "all", "lr": 1e-3},
+    "04": EVERY | {
+        "head": "linear", "head_dropout": 0.2, "epochs": 10, "trainable": "all", "unfreeze": {}, "lr": 1e-3,
+        "lr_backbone": 1e-3, "mixup": 0.0, "compare_with": "",
+    },
+    "05": EVERY | {
+        "epochs": 12, "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}, "strength": {0: 0.5, 1: 1.0}, "lr": 1e-3,
+        "lr_backbone": 1e-3, "mixup": 0.1, "mix_probability": 0.3,
+    },
+}  # fmt: skip
+RUN = "import json, sys, papermill; papermill.execute_notebook(**json.loads(sys.argv[1]), progress_bar=False)"
 
 
-def start(command: list, core: int, log: Path) -> subprocess.Popen:
-    """A process on one core alone."""
-    bind = ["taskset", "-c", str(core)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+def voted(faces: Path, home: Path) -> Path:
+    """The data set's table with the raters' votes as columns `votes_<emotion>`."""
+    labels, votes = (pd.read_csv(faces / name) for name in ("labels.csv", "votes.csv"))
+    columns = {name: f"votes_{name}" for name in sorted(set(labels["label"]))}
+    table = labels[["pth", "label"]].merge(votes[["pth", *columns]].rename(columns=columns), on="pth", validate="1:1")
+    return files.write_csv(table, home / "labels.csv")
+
+
+def train(command: list, core: int, log: Path, **names: str) -> None:
+    """A process on one core alone, to its end."""
+    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | names
     with log.open("w") as sink:
-        return subprocess.Popen([*bind, *map(str, command)], env=env, stdout=sink, stderr=subprocess.STDOUT)
+        done = subprocess.run(["taskset", "-c", str(core), *map(str, command)], env=env, stdout=sink, stderr=sink)
+    if done.returncode:
+        raise RuntimeError(f"{log}:\n{log.read_text()[-2000:]}")
 
 
-def pair(args, seed: int, out: Path) -> dict[str, float]:
-    """Seconds of training of both; their results lie in `out` and beside it."""
-    given = {"DATASET_ROOT": args.faces, "OUTPUT_DIR": str(out), "SEED": seed}
-    given["OVERRIDES"] = {**SETTINGS, **json.loads(args.settings), "weights": args.weights, "split_seed": seed}
-    code = "import json, sys, papermill; papermill.execute_notebook(**json.loads(sys.argv[1]), progress_bar=False)"
-    job = {"input_path": str(BOOK), "output_path": str(out.with_suffix(".ipynb")), "parameters": given}
-    ours = start([sys.executable, "-c", code, json.dumps(job | {"kernel_name": "python3"})], 0, out / "ours.log")
-    while not (out / "splits.csv").is_file():
-        assert ours.poll() is None, (out / "ours.log").read_text()[-3000:]
-        time.sleep(0.5)
-    made = out.parent / f"plain_{seed}.csv"
-    command = [sys.executable, HERE / "plain_pytorch.py", args.faces, out / "splits.csv", args.weights, made]
-    plain = start([*command, "--seed", seed], 1, out / "plain.log")
-    assert not (ours.wait() or plain.wait()), (out / "ours.log").read_text()[-2000:]
-    seconds = float((out / "plain.log").read_text().split("seconds ")[1].split()[0])
-    return {"ours": float(pd.read_csv(out / "history.csv")["seconds"].sum()), "plain": seconds}
+def run(args, home: Path, cores: SimpleQueue, seed: int, name: str) -> None:
+    """One training, where its results are not there yet; it waits for what it needs of others."""
+    part = home / f"split_{seed}" / "full"
+    needs, made = {"plain": "0*/splits.csv", "05": f"{BOOKS['04']}/metrics.json"}.get(name, ""), part / f"{name}.csv"
+    target = made if name == "plain" else part / BOOKS[name] / "metrics.json"
+    core = cores.get()
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        while needs and not any(part.glob(needs)):
+            time.sleep(1)
+        if target.is_file():
+            return
+        if name == "plain":
+            split = next(part.glob(needs))
+            command = [HERE / "plain_pytorch.py", args.faces, split, args.weights, made, "--parts", "train", "val"]
+            train([sys.executable, *command, "--seed", seed], core, made.with_suffix(".log"))
+        else:
+            given = SETTINGS[name] | json.loads(args.settings) | {"weights": args.weights, "split_seed": seed}
+            job = {"input_path": str(HERE.parents[1] / "notebooks" / f"{BOOKS[name]}.ipynb"), "kernel_name": "python3"}
+            job |= {"output_path": str(part / f"{BOOKS[name]}.ipynb")}
+            job["parameters"] = {"DATASET_ROOT": args.faces, "LABELS_CSV": str(home / "labels.csv"), "SEED": seed}
+            job["parameters"] |= {"PRESET": "full", "OVERRIDES": given}
+            command = [sys.executable, "-c", RUN, json.dumps(job)]
+            train(command, core, part / f"{name}.log", EMOHELPERS_OUTPUTS=str(part.parent), EMOHELPERS_RUN="full")
+        print(f"split {seed}: {name} done", flush=True)
+    finally:
+        cores.put(core)
+
+
+def row(home: Path, seed: int, name: str) -> dict:
+    """Ours and the script's figures on one golden set, with the paired difference and what the temperature does."""
+    part = home / f"split_{seed}" / "full"
+    place = part / BOOKS[name]
+    told = json.loads((place / "metrics.json").read_text())
+    ours, plain = pd.read_csv(place / "predictions.csv"), pd.read_csv(part / "plain.csv")
+    classes = sorted(ours["label"].unique())
+    both = comparison.compare(plain.merge(ours[["path", "group"]]), ours, classes).query("`class` == 'all'")
+    log = (part / "plain.log").read_text()
+    seconds = {"ours": float(pd.read_csv(place / "history.csv")["seconds"].sum())}
+    seconds["plain"] = float(log.split("seconds ")[1].split()[0])
+    made = {"seed": seed, "n": len(ours), "seconds": seconds}
+    made["ece"] = {"before": told["figures"]["ece"]["value"], "after": told.get("ece_after")}
+    for figure, entry in both.set_index("figure").iterrows():
+        made[figure] = {key: round(float(entry[key]), 4) for key in ("a", "b", "difference", "low", "high")}
+    return made
+
+
+def over_splits(rows: list[dict], figure: str) -> dict[str, float]:
+    """Means over the splits, and the mean difference with its 95 % interval."""
+    plain, ours = (np.array([row[figure][who] for row in rows]) for who in "ab")
+    apart = ours - plain
+    half = stats.t.ppf(0.975, len(rows) - 1) * apart.std(ddof=1) / len(rows) ** 0.5 if len(rows) > 1 else np.nan
+    made = {"plain": plain.mean(), "ours": ours.mean(), "difference": apart.mean()}
+    return {key: round(float(value), 4) for key, value in (made | {"half": half}).items()}
 
 
 def main(args) -> None:
-    home, rows = Path(args.home or tempfile.mkdtemp()), []
-    for seed in args.seeds:
-        out = home / f"ours_{seed}"
-        out.mkdir(parents=True)
-        seconds = pair(args, seed, out)
-        ours, plain = pd.read_csv(out / "predictions.csv"), pd.read_csv(home / f"plain_{seed}.csv")
-        classes = sorted(ours["label"].unique())
-        told = comparison.compare(plain.merge(ours[["path", "group"]]), ours, classes).query("`class` == 'all'")
-        row = {"seed": seed, "n": len(ours), "seconds": seconds}
-        for figure, entry in told.set_index("figure").iterrows():
-            row[figure] = {name: round(float(entry[name]), 4) for name in ("a", "b", "difference", "low", "high")}
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-        files.write_json(args.out, {"settings": SETTINGS | json.loads(args.settings), "splits": rows})
-    for figure in ("accuracy", "macro_f1"):
-        plain, ours = (np.array([row[figure][who] for row in rows]) for who in "ab")
-        half = 4.303 * (ours - plain).std(ddof=1) / 3**0.5 if len(rows) == 3 else np.nan  # t, 2 degrees of freedom
-        apart = f"{(ours - plain).mean():+.4f} +- {half:.4f}"
-        print(f"{figure}: ours {ours.mean():.4f}, plain {plain.mean():.4f}, difference {apart}")
-    ours, plain = (sum(row["seconds"][who] for row in rows) for who in ("ours", "plain"))
-    print(f"training time on one core: ours {ours:.0f} s, plain {plain:.0f} s: {plain / ours:.2f} x")
+    home = Path(args.home or tempfile.mkdtemp())
+    home.mkdir(parents=True, exist_ok=True)
+    voted(Path(args.faces), home)
+    cores: SimpleQueue = SimpleQueue()
+    for core in args.cores:
+        cores.put(core)
+    names = [name for name in ORDER if name in args.only]
+    with ThreadPoolExecutor(len(args.cores)) as pool:
+        waiting = [pool.submit(run, args, home, cores, seed, name) for seed in args.seeds for name in names]
+        for task in waiting:
+            task.result()
+    for name in [name for name in names if name != "plain" and "plain" in names]:
+        rows = [row(home, seed, name) for seed in args.seeds]
+        found = {figure: over_splits(rows, figure) for figure in ("accuracy", "macro_f1")}
+        eces = [made["ece"] for made in rows if made["ece"]["after"] is not None]
+        found["ece lower after its temperature"] = (
+            f"{sum(e['after'] < e['before'] for e in eces)} of {len(eces)} splits"
+        )
+        print(name, json.dumps(found), flush=True)
+        settings = SETTINGS[name] | json.loads(args.settings)
+        files.write_json(Path(args.out) / f"real_faces_{name}.json", {"settings": settings, "splits": rows} | found)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("faces")
     parser.add_argument("weights")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--out", default=str(HERE.parent / "results" / "real_faces.json"))
-    parser.add_argument("--home", default="", help="a new folder for the runs; a temporary one if none is named")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--only", nargs="+", choices=ORDER, default=["04", "05", "plain"])
+    parser.add_argument("--cores", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--out", default=str(HERE.parent / "results"), help="folder of the JSON files")
+    parser.add_argument("--home", default="", help="a folder for the runs; a temporary one if none is named")
     parser.add_argument("--settings", default="{}", help="JSON that replaces some of SETTINGS")
     main(parser.parse_args())

@@ -173,11 +173,7 @@ def _rows(manifest: Manifest, root: Path, remedy: str, labels_csv: str) -> Rows:
 
 def _kept(manifest: Manifest, rows: Rows) -> list[str]:
     """Columns to keep, votes always; one that the table lacks is said, since re-uploads often drop some."""
-    votes = (
-        [name for name in rows.frame.columns if name.startswith("votes_")]
-        if isinstance(manifest.layout, Pixels)
-        else []
-    )
+    votes = [name for name in rows.frame.columns if name.startswith("votes_")]
     if absent := [name for name in manifest.keep if name not in rows.frame.columns]:
         rows.notes.append(f"{rows.where} has no column {', '.join(absent)} to keep")
-    return [*(name for name in manifest.keep if name not in absent), *votes]
+    return list(dict.fromkeys([*(name for name in manifest.keep if name not in absent), *votes]))
