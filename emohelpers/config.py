@@ -106,7 +106,7 @@ class Training(_Frozen):
     loss: Literal["cross_entropy", "focal", "ldam"] = "cross_entropy"  # ldam needs head="cosine"
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0  # Lin et al., arXiv 1708.02002
     ldam_margin: Positive = 0.5  # cosine, of the rarest class; Cao et al., arXiv 1906.07413
-    soft_labels: bool = False  # training targets are the raters' votes (columns votes_<emotion>), not their majority
+    soft_labels: Share = 0.0  # of each target: the raters' votes (votes_<emotion>); the rest is the label
     teacher: str = ""  # checkpoint that the training imitates; empty: none
     teacher_share: Share = 0.7  # of the loss that the teacher gives
     teacher_temperature: Positive = 2.0  # softens both sides; Hinton et al., arXiv 1503.02531

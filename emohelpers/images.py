@@ -324,7 +324,7 @@ def by_split(table, pixels: Pixels, preprocess: Preprocess, classes: Sequence[st
         if part == "train":
             learns["odds"] = targets.odds(answers, cfg.sampler_power) if cfg.sampler_power else None
             learns["augmentation"] = Augmentation.of(cfg)
-            answers = targets.votes(rows, classes) if cfg.soft_labels else answers
+            answers = targets.votes(rows, classes, cfg.soft_labels) if cfg.soft_labels else answers
         at = pixels.rows(rows["path"])
         made[part] = Batches(pixels, at, answers, preprocess, batch_size=cfg.batch_size, seed=cfg.seed, **learns)
     return made

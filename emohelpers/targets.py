@@ -15,21 +15,22 @@ def hard(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
     return rows["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
 
 
-def votes(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> np.ndarray:
     """(n, classes) float32 shares of the raters' votes, columns `votes_<emotion>` (as FER+'s, arXiv 1608.01041).
 
-    Votes for anything else do not count; a row without a vote for any class keeps its label whole.
+    Votes for anything else do not count; a row without a vote for any class keeps its label whole. With a smaller
+    `share` the rest of each target is the label: votes alone teach doubt, and doubt favours what faces mostly are.
     """
     columns = [f"votes_{name}" for name in classes]
     if missing := [name for name in columns if name not in rows]:
         raise NoVotes(
             f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. Give a LABELS_CSV "
-            "that has them, or a manifest that reads them, as ferplus does; or set soft_labels to false."
+            "that has them, or a manifest that reads them, as ferplus does; or set soft_labels to 0."
         )
     counts = rows[columns].to_numpy(np.float32)
     label = np.eye(len(classes), dtype=np.float32)[hard(rows, classes)]
     counts = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
-    return counts / counts.sum(1, keepdims=True)
+    return share * counts / counts.sum(1, keepdims=True) + (1 - share) * label
 
 
 def odds(targets: np.ndarray, power: float) -> np.ndarray:

@@ -118,3 +118,8 @@ def run(python: Path, home: Path, path: Path, **parameters) -> str:
         raise NoNameSpaces(ran.stderr)
     (home / "log").rename(home / "run.log")
     return execution.outcome(home / "kept" / "done.ipynb", home / "run.log", ran.returncode)
+
+
+def metrics(home: Path) -> dict:
+    """metrics.json of the notebook that ran in `home`; the folder for the hub holds a copy of it."""
+    return json.loads(min((home / "kept").rglob("metrics.json"), key=lambda path: len(path.parts)).read_text())

@@ -284,8 +284,7 @@ def mounted(home: Path, stem: str, layout: str, data: Path, python: Path, bundle
     path = bundles / stem / f"{stem}.ipynb"
     error = on_kaggle(python, home, path, OVERRIDES=mounts.SMALL[stem] | parameters.pop("more", {}), **parameters)
     assert not error
-    (found,) = (home / "kept").rglob("metrics.json")
-    return json.loads(found.read_text())
+    return mounts.metrics(home)
 
 
 @pytest.mark.slow
@@ -294,7 +293,7 @@ def test_full_size_on_attached_songs(python: Path, bundles: Path, tmp_path: Path
     """Songs that code plays, in DEAM's place; the ViT's frozen part is kept, as in a full run."""
     data = songs.write_songs(tmp_path / "songs", n=60)
     layout = "datasets/imsparsh/deam-mediaeval-dataset-emotional-analysis-in-music"
-    own = {"seconds": 8.0, "mels": 64}
+    own = {"seconds": 8.0, "mels": 64, "cache": "on", "cache_views": 1}
     found = mounted(tmp_path, "07_deam_gan_vit", layout, data, python, bundles, N_SYNTHETIC=40, more=own)
     assert found["demo"] is False and found["data"].startswith("deam")
     told = (tmp_path / "kept" / "done.ipynb").read_text()

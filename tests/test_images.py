@@ -218,7 +218,7 @@ def test_votes_are_targets_of_the_training_part_alone(pixels):
     table["split"] = np.where(np.arange(len(table)) % 3 == 0, "val", "train")
     for name in EMOTIONS:
         table[f"votes_{name}"] = (table["label"] == name) * 7 + (name == "happy") * 3
-    cfg = config.make(recipes.Transfer, "demo", soft_labels=True, img_size=32)
+    cfg = config.make(recipes.Transfer, "demo", soft_labels=0.5, img_size=32)
     parts = images.by_split(table, pixels, HALF, EMOTIONS, cfg)
     assert parts["train"].targets.shape[1] == 8 and torch.allclose(parts["train"].targets.sum(1), torch.ones(1))
     assert parts["val"].targets.ndim == 1

@@ -349,6 +349,14 @@ def test_stems_and_columns_join_over_several_steps(places):
     assert by_stem_only["sad/ffhq_1.jpg"] != by_stem_only["sad/x.png"]
 
 
+def test_votes_in_a_table_are_kept_as_numbers(places):
+    """What `soft_labels` learns from, without a manifest that names the columns."""
+    told = [(path, label, 7 - i, 3 + i) for i, (path, label) in enumerate(faces())]
+    table(places / "d", told, "path,label,votes_happy,votes_sad")
+    data = manifests.check(manifests.load(own(places), places / "d"))
+    assert data.table[["votes_happy", "votes_sad"]].to_numpy().tolist() == [[7 - i, 3 + i] for i in range(6)]
+
+
 def test_a_missing_picture_is_never_answered_by_its_namesake(places):
     rows = [("happy/ffhq_1.png", "happy"), ("neutral/ffhq_1.png", "neutral"), *faces(3, ("happy", "neutral"))]
     table(places / "d", rows)

@@ -73,7 +73,7 @@ def main(args) -> None:
             failed.append(stem)
             print(f"{stem}: FAILED\n{error}", flush=True)
             continue
-        found = json.loads(next(file for file in (home / "kept").rglob("metrics.json")).read_text())
+        found = mounts.metrics(home)
         told = {"data": found["data"], "demo": found["demo"], "seconds": round(time.time() - began)}
         print(f"{stem}: {json.dumps(told)}", flush=True)
     sys.exit(f"failed: {', '.join(failed)}" if failed else 0)

@@ -32,7 +32,7 @@ BOOKS = {"01": "01_baseline_training", "04": "04_transfer_learning", "05": "05_e
 ORDER = ("01", "04", "plain", "05")  # the script waits for a notebook's split, 05 for 04
 EVERY = {  # what differs from the notebooks' defaults: another net, at twice the pictures' size, for minutes
     "backbone": "mobilenetv2_100", "golden": "stratified:0.15", "val_share": 0.08, "img_size": 96, "batch_size": 64,
-    "soft_labels": True, "flip_test": True, "patience": 0, "saturation": 0.0, "erasing": 0.0, "ema": 0.998,
+    "soft_labels": 0.5, "flip_test": True, "patience": 0, "saturation": 0.0, "erasing": 0.0, "ema": 0.998,
     "class_weight_power": 0.25, "label_smoothing": 0.0, "schedule": "onecycle", "weight_decay": 0.01,
     "int8_pictures": 64,
 }  # fmt: skip
