@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+RAKES = 20  # passes; the class totals then agree within a thousandth
+
 
 class NoVotes(ValueError):
     """Soft labels were asked for, and the table has no votes."""
@@ -18,8 +20,9 @@ def hard(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
 def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> np.ndarray:
     """(n, classes) float32 shares of the raters' votes, columns `votes_<emotion>` (as FER+'s, arXiv 1608.01041).
 
-    Votes for anything else do not count; a row without a vote for any class keeps its label whole. With a smaller
-    `share` the rest of each target is the label: votes alone teach doubt, and doubt favours what faces mostly are.
+    Votes for anything else do not count; a row without a vote for any class keeps its label whole. Raters in doubt say
+    mostly neutral, so that votes as they are teach to say it too often: they are raked until each class has as much of
+    the targets as of the labels (Deming and Stephan 1940). With a smaller `share` the rest of each target is the label.
     """
     columns = [f"votes_{name}" for name in classes]
     if missing := [name for name in columns if name not in rows]:
@@ -27,10 +30,14 @@ def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> np.
             f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. Give a LABELS_CSV "
             "that has them, or a manifest that reads them, as ferplus does; or set soft_labels to 0."
         )
-    counts = rows[columns].to_numpy(np.float32)
-    label = np.eye(len(classes), dtype=np.float32)[hard(rows, classes)]
-    counts = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
-    return share * counts / counts.sum(1, keepdims=True) + (1 - share) * label
+    counts = rows[columns].to_numpy(np.float64)
+    label = np.eye(len(classes))[hard(rows, classes)]
+    shares = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
+    for _ in range(RAKES):
+        shares /= shares.sum(1, keepdims=True)
+        shares *= label.sum(0) / np.maximum(shares.sum(0), 1e-12)
+    shares /= shares.sum(1, keepdims=True)
+    return (share * shares + (1 - share) * label).astype(np.float32)
 
 
 def odds(targets: np.ndarray, power: float) -> np.ndarray:

@@ -12,14 +12,22 @@ def rows(**votes):
 
 
 def test_votes_become_shares_and_other_votes_do_not_count():
-    found = targets.votes(rows(anger=[6, 0, 0], fear=[2, 0, 0], happy=[0, 9, 0], unknown=[2, 1, 10]), CLASSES)
-    assert found.dtype == np.float32 and np.allclose(found, [[0.75, 0.25, 0], [0, 0, 1], [0, 1, 0]])
+    found = targets.votes(rows(anger=[6, 0, 2], fear=[2, 0, 6], happy=[0, 9, 0], unknown=[2, 1, 10]), CLASSES)
+    assert found.dtype == np.float32 and np.allclose(found, [[0.75, 0.25, 0], [0, 0, 1], [0.25, 0.75, 0]])
+    assert targets.votes(rows(anger=[0, 0, 0], fear=0, happy=0), CLASSES).tolist() == np.eye(3)[[0, 2, 1]].tolist()
 
 
-def test_a_share_of_the_votes_leaves_the_rest_to_the_label():
-    told = rows(anger=[4, 0, 0], fear=[6, 0, 0], happy=[0, 9, 0])  # the first row's raters mostly said fear
-    found = targets.votes(told, CLASSES, 0.5)
-    assert found.dtype == np.float32 and np.allclose(found, [[0.7, 0.3, 0], [0, 0, 1], [0, 1, 0]])
+def test_votes_have_as_much_of_each_class_as_the_labels():
+    """Raters' doubt goes to one class mostly, and is not to be learned as its frequency."""
+    rng, label = np.random.default_rng(0), np.repeat([0, 1, 2], [60, 30, 10])
+    counts = np.eye(3)[label] * 6 + rng.multinomial(4, [0.1, 0.8, 0.1], 100)  # the second is what doubt says
+    told = pd.DataFrame(counts, columns=[f"votes_{name}" for name in CLASSES])
+    told["label"] = np.array(CLASSES)[label]
+    found = targets.votes(told, CLASSES)
+    assert np.allclose(found.sum(1), 1) and np.allclose(found.sum(0), [60, 30, 10], atol=0.2)
+    assert counts[:, 1].sum() / 10 > 45
+    half = targets.votes(told, CLASSES, 0.5)
+    assert (half.argmax(1) == label).all() and np.allclose(half, found / 2 + np.eye(3)[label] / 2, atol=1e-6)
 
 
 def test_a_table_without_votes_is_refused_by_name():
