@@ -30,8 +30,8 @@ def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> np.
             f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. Give a LABELS_CSV "
             "that has them, or a manifest that reads them, as ferplus does; or set soft_labels to 0."
         )
-    counts = rows[columns].to_numpy(np.float64)
     label = np.eye(len(classes))[hard(rows, classes)]
+    counts = rows[columns].to_numpy(np.float64) * (label.sum(0) > 0)
     shares = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
     for _ in range(RAKES):
         shares /= shares.sum(1, keepdims=True)

@@ -14,7 +14,14 @@ def rows(**votes):
 def test_votes_become_shares_and_other_votes_do_not_count():
     found = targets.votes(rows(anger=[6, 0, 2], fear=[2, 0, 6], happy=[0, 9, 0], unknown=[2, 1, 10]), CLASSES)
     assert found.dtype == np.float32 and np.allclose(found, [[0.75, 0.25, 0], [0, 0, 1], [0.25, 0.75, 0]])
-    assert targets.votes(rows(anger=[0, 0, 0], fear=0, happy=0), CLASSES).tolist() == np.eye(3)[[0, 2, 1]].tolist()
+    told = rows(anger=[0, 0, 0], fear=[np.nan] * 3, happy=0)  # an edited face has none
+    assert targets.votes(told, CLASSES).tolist() == np.eye(3)[[0, 2, 1]].tolist()
+
+
+def test_a_class_without_a_label_gets_no_votes():
+    told = rows(anger=[6, 0, 0], fear=[0, 0, 9], happy=[0, 9, 0], sad=[4, 0, 9])
+    found = targets.votes(told, (*CLASSES, "sad"))
+    assert np.allclose(found, np.eye(4)[[0, 2, 1]], atol=1e-6)
 
 
 def test_votes_have_as_much_of_each_class_as_the_labels():
