@@ -11,7 +11,7 @@ NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbv
 run: $(READY)  ## all notebooks on the embedded data, or some with what they need: make run NB=03, NB="03 05"
 	@$(PY) -m emohelpers run $(NB) $(ARGS)
 
-test: $(READY)  ## unit tests, then every notebook; results go to a fresh temporary folder (tests/conftest.py)
+test: $(READY)  ## unit tests, then every notebook; results go to a fresh temporary folder (conftest.py)
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests $(UNIT_TESTS) $(ARGS); units=$$?; \
 	$(PY) -m pytest notebooks $(NOTEBOOK_TESTS) $(ARGS) && exit $$units
 

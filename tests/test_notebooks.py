@@ -1,8 +1,11 @@
 """The rules that make a notebook readable, open to papermill and checked by nbval, each with a breach it must see."""
 
 import ast
+import os
 import re
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -362,3 +365,13 @@ def test_receipts_come_from_the_executed_notebook() -> None:
     ran.cells[CODE].source = "other"
     with pytest.raises(notebooks.NotebookError, match="other cells"):
         notebooks.canonical(good(), ran)
+
+
+def test_notebooks_alone_are_tested_in_a_fresh_folder_too(tmp_path):
+    """What lies in outputs/ would be gone on from, and a notebook that cannot train any more would pass."""
+    told = "import os\n\ndef pytest_collection_finish(session):\n    print('to', os.environ['EMOHELPERS_OUTPUTS'])"
+    (tmp_path / "told.py").write_text(told)
+    command = [sys.executable, "-m", "pytest", "notebooks", "--collect-only", "-q", "-s", "-p", "told"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "EMOHELPERS_OUTPUTS": "outputs"}
+    ran = subprocess.run(command, cwd=FOLDER.parent, env=environment, capture_output=True, text=True)
+    assert re.search(r"to .*emohelpers-tests-", ran.stdout), ran.stdout + ran.stderr
