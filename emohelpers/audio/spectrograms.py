@@ -3,10 +3,9 @@
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -122,23 +123,20 @@ def _each(one, jobs: list[tuple[int, Path]], workers: int, *, many: bool) -> Ite
         with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
             yield from bar(pool.map(one, jobs))
         return
-    done, context = 0, multiprocessing.get_context("spawn")  # a fork would inherit torch's and OpenCV's threads
+    done = 0
     try:  # not threads: most of the descriptors' and a good part of librosa's time they would wait for each other
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone) as pool:
-            for song in bar(pool.map(one, jobs, chunksize=4)):
-                yield song
-                done += 1
+        with parallel_config("loky", inner_max_num_threads=1):
+            pool = Parallel(workers, return_as="generator", batch_size=4)
+        for song in bar(pool(delayed(one)(job) for job in jobs)):
+            yield song
+            done += 1
     except BrokenProcessPool as error:
         raise BrokenWorker(
             f"a process that makes spectrograms died after {done:,} of {len(jobs):,} songs, at {jobs[done][1].name} or "
-            "shortly after it. None of them is kept: run it again. If memory is short, free some, or pass workers=1; in"
-            " a script, call this below `if __name__ == '__main__':`."
+            "shortly after it. None of them is kept: run it again. If memory is short, free some, or pass workers=1."
         ) from error
-
-
-def _alone() -> None:
-    """One thread a process: as many processes as cores are at work."""
-    threadpool_limits(1)
+    finally:
+        get_reusable_executor().shutdown()  # else the processes wait with their memory for five minutes
 
 
 def _hear(store: str, spectrum: Spectrum, describe: bool, job: tuple[int, Path]) -> _Heard:
