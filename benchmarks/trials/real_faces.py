@@ -37,7 +37,7 @@ EVERY = {  # what differs from the notebooks' defaults; chosen on split 99, whic
     "monitor": "val_loss", "schedule": "onecycle", "lr": 1e-3, "lr_backbone": 1e-3, "weight_decay": 0.01,
 }  # fmt: skip
 WHOLE = {"head": "linear", "head_dropout": 0.2, "trainable": "all", "epochs": 15}
-STAGES = {  # in less than half of the time
+STAGES = {
     "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}, "strength": {0: 0.5, 1: 1.0}, "cutmix": 0.0, "epochs": 10,
     "img_size": 80,
 }  # fmt: skip
