@@ -102,6 +102,7 @@ class Training(_Frozen):
     min_delta: Annotated[float, Field(ge=0)] = 0.0  # smallest change that counts as gain
     monitor: str = "val_macro_f1"  # a column of the history
     class_weight_power: Share = 0.0  # weights (1/freq)**power, mean 1 over the training part; 0: off
+    logit_adjustment: Share = 0.0  # tau: rare classes are said oftener, ~ p / freq**tau; Menon et al., 2007.07314
     sampler_power: Share = 0.0  # drawn with replacement and probability ~ (1/freq)**power; 0: each once an epoch
     loss: Literal["cross_entropy", "focal", "ldam"] = "cross_entropy"  # ldam needs head="cosine"
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0  # Lin et al., arXiv 1708.02002

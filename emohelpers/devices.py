@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,8 +67,13 @@ def accelerator(wanted: str = "auto", *, trackers: Sequence[str] = (), folder: s
 
 
 def _leave() -> None:
-    """Ends the process group while Python still stands: gloo's threads abort a process that goes without it."""
+    """Ends the process group and its threads while Python still stands.
+
+    A gloo thread that lets go of a tensor while Python shuts down aborts the process (PyTorch issue 190489). The
+    threads end with the group's last holder, which is a DistributedDataParallel of an ended training: a cycle.
+    """
     if torch.distributed.is_initialized():
+        gc.collect()
         torch.distributed.destroy_process_group()
 
 

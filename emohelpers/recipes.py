@@ -9,7 +9,10 @@ from pydantic import Field, model_validator
 
 from emohelpers.config import Count, Data, Depth, Model, Positive, Share, Training, off
 
-OF_CLASSES = ("label_smoothing", "mixup", "cutmix", "class_weight_power", "sampler_power", "soft_labels", "teacher")
+OF_CLASSES = (
+    "label_smoothing", "mixup", "cutmix", "class_weight_power", "logit_adjustment", "sampler_power", "soft_labels",
+    "teacher",
+)  # fmt: skip
 
 
 class Baseline(Training, Model, Data):

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emohelpers import config, objectives, recipes
+from emohelpers import config, metrics, objectives, recipes
 from emohelpers.labels import EMOTIONS
 from emohelpers.models import heads, losses
 
@@ -35,10 +35,32 @@ def test_ldam_gives_the_rare_class_the_wide_margin():
         assert lost[k].item() == pytest.approx(np.log(7 + np.exp(-scale * margin)) + scale * margin, abs=1e-4)
 
 
-@pytest.mark.parametrize("loss", [losses.cross_entropy(0.1), losses.focal(2.0, 0.1), losses.ldam(np.arange(1, 9), 0.5)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        losses.cross_entropy(0.1),
+        losses.focal(2.0, 0.1),
+        losses.ldam(np.arange(1, 9), 0.5),
+        losses.adjusted(losses.cross_entropy(0.1), np.arange(1, 9)),
+    ],
+)
 def test_a_one_hot_target_counts_as_its_index(loss):
     assert torch.allclose(loss(LOGITS, HARD), loss(LOGITS, SOFT), atol=1e-5)
     assert loss(LOGITS, HARD).shape == (32,) and (loss(LOGITS, HARD) >= 0).all()
+
+
+def test_adjusted_logits_need_not_learn_how_frequent_a_class_is():
+    """Pictures that tell nothing: at tau 1 equal logits are the minimum, at tau .5 half the log-frequencies are."""
+    labels = [EMOTIONS[i] for i in range(8) for _ in range(2**i)]
+    truth = torch.tensor([EMOTIONS.index(name) for name in labels])
+    frequencies = torch.log(torch.arange(8).exp2())
+    for tau, best in ((1.0, torch.zeros(8)), (0.5, frequencies / 2)):
+        loss = losses.of(settings(logit_adjustment=tau, label_smoothing=0.0), EMOTIONS, labels)
+        at = best.clone().requires_grad_()
+        loss(at.expand(len(truth), 8), truth).mean().backward()
+        assert at.grad.abs().max() < 1e-6
+    with pytest.raises(metrics.PredictionError, match="no training picture of contempt"):
+        losses.of(settings(logit_adjustment=0.5), EMOTIONS, [name for name in EMOTIONS if name != "contempt"])
 
 
 def settings(**values):

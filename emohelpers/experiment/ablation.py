@@ -35,6 +35,7 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
         "no class weights": {"class_weight_power": 0.0},
         "class weights": {"class_weight_power": 0.6},
         "weighted sampler": {"sampler_power": 0.6, "class_weight_power": 0.0},
+        "logit adjustment": {"logit_adjustment": 0.6, "class_weight_power": 0.0},
         "no label smoothing": {"label_smoothing": 0.0},
         "no averaging": {"ema": 0.0},
         "one cycle": {"schedule": "onecycle"},

@@ -9,21 +9,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from emohelpers import metrics
 from emohelpers.models import heads
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def of(cfg, classes: Sequence[str], labels: Sequence[str]) -> Loss:
-    """The loss that a config names; `labels` of the training part give LDAM its margins."""
+    """The loss that a config names; `labels` of the training part give LDAM its margins and adjustment its shift."""
+    loss = cross_entropy(cfg.label_smoothing)
     if cfg.loss == "focal":
-        return focal(cfg.focal_gamma, cfg.label_smoothing)
+        loss = focal(cfg.focal_gamma, cfg.label_smoothing)
     if cfg.loss == "ldam":
         if cfg.head != "cosine":
             raise ValueError(f"loss='ldam' sets margins between angles and needs head='cosine', not {cfg.head!r}.")
         counts = np.array([list(labels).count(name) for name in classes])
-        return ldam(counts, cfg.ldam_margin, cfg.label_smoothing)
-    return cross_entropy(cfg.label_smoothing)
+        loss = ldam(counts, cfg.ldam_margin, cfg.label_smoothing)
+    if cfg.logit_adjustment:
+        loss = adjusted(loss, metrics.weights(labels, classes, cfg.logit_adjustment))
+    return loss
 
 
 def cross_entropy(smoothing: float = 0.0) -> Loss:
@@ -54,6 +58,16 @@ def ldam(counts: np.ndarray, margin: float, smoothing: float = 0.0) -> Loss:
         return F.cross_entropy(shifted, targets, reduction="none", label_smoothing=smoothing)
 
     return loss
+
+
+def adjusted(loss: Loss, rarity: np.ndarray) -> Loss:
+    """`loss` of the logits less log `rarity`, (classes,) (1/frequency)**tau (Menon et al., arXiv 2007.07314, eq. 10).
+
+    In training alone each class starts with the lead of its frequency, so the model need not learn that lead: it says
+    rare classes oftener, as if its probabilities were divided by frequency**tau.
+    """
+    lead = -torch.as_tensor(np.log(rarity), dtype=torch.float32)
+    return lambda logits, targets: loss(logits + lead.to(logits.device), targets)
 
 
 def shares(targets: torch.Tensor, classes: int) -> torch.Tensor:
