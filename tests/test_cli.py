@@ -29,8 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process ended (a zombie that nobody waited for counts), within five seconds."""
-    for _ in range(50):
+    """Whether a process ended (a zombie that nobody waited for counts), within half a minute."""
+    for _ in range(300):
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                 return True
@@ -181,7 +181,7 @@ def test_an_interrupted_runner_ends_the_whole_tree(place: Path, number: int, cod
             break
         time.sleep(0.1)
     runner.send_signal(number)
-    assert runner.wait(timeout=20) == code
+    assert runner.wait(timeout=120) == code
     assert all(gone(int(pid)) for pid in (place / "pids").read_text().split())
     assert status(place, "01_a")["status"] == "interrupted"
 

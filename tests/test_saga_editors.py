@@ -226,7 +226,7 @@ def test_killed_at_the_service_only_what_is_missing_is_asked_for(service, tmp_pa
     assert child.poll() is None, "it was over before it could be killed"
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    time.sleep(0.2)  # what was under way is counted
+    time.sleep(1)  # what was under way is counted
     kept, before = len([p for p in answers.iterdir() if not p.name.startswith(".")]), sum(server.calls.values())
     subprocess.run(command, cwd=Path(__file__).parent, check=True)
     wanted = len([p for p in answers.iterdir() if not p.name.startswith(".")])

@@ -131,11 +131,16 @@ def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "go\n"
-    time.sleep(0.6)
+
+    def decoded() -> int:
+        homes = [p for p in (tmp_path / "cache").glob("*") if p.is_dir()]
+        return sum(map(bool, store._Index.read(homes[0], len(folder.table)).stamps)) if homes else 0
+
+    while process.poll() is None and not decoded():
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    home = next(p for p in (tmp_path / "cache").iterdir() if p.is_dir())
-    done = sum(bool(stamp) for stamp in store._Index.read(home, len(folder.table)).stamps)
+    done = decoded()
     assert 0 < done < len(folder.table), "the kill came too early or too late to test anything"
     pixels = store.build(folder, 32, tmp_path / "cache")
     fresh = store.build(folder, 32, tmp_path / "fresh")
