@@ -1,6 +1,6 @@
 """Notebooks 04 and 05 (or 01) against a plain PyTorch script on real faces: the same pictures, weights and test sets.
 
-python benchmarks/trials/real_faces.py FACES WEIGHTS [--seeds 1 2 3 4 5] [--only 04] [--home FOLDER] [--settings JSON]
+python benchmarks/trials/real_faces.py FACES WEIGHTS [--seeds 6 7 8 9 10] [--only 04] [--home FOLDER] [--settings JSON]
 
 FACES is a data set in AffectNet's layout with the raters' votes.csv beside its table, WEIGHTS a timm folder for
 mobilenetv2_100. For every split seed each notebook runs by papermill, and the script trains on all that the golden set
@@ -30,15 +30,16 @@ from emohelpers.metrics import comparison
 HERE = Path(__file__).parent
 BOOKS = {"01": "01_baseline_training", "04": "04_transfer_learning", "05": "05_enhanced_cnn"}
 ORDER = ("01", "04", "plain", "05")  # the script waits for a notebook's split, 05 for 04
-EVERY = {  # what differs from the notebooks' defaults; chosen on split 99, which is none of the five
+EVERY = {  # what differs from the notebooks' defaults; chosen on split 99 (1 to 5 judged an earlier recipe)
     "backbone": "mobilenetv2_100", "golden": "stratified:0.15", "val_share": 0.04, "img_size": 96, "eval_zoom": 1.06,
     "batch_size": 64, "soft_labels": 0.8, "mixup": 0.2, "mix_probability": 0.5, "label_smoothing": 0.0,
-    "class_weight_power": 0.35, "saturation": 0.0, "erasing": 0.1, "flip_test": True, "ema": 0.998, "patience": 0,
-    "monitor": "val_loss", "schedule": "onecycle", "lr": 1e-3, "lr_backbone": 1e-3, "weight_decay": 0.01,
+    "class_weight_power": 0.55, "logit_adjustment": 0.2, "saturation": 0.0, "erasing": 0.1, "flip_test": True,
+    "ema": 0.998, "patience": 0, "monitor": "val_loss", "schedule": "onecycle", "lr": 1e-3, "lr_backbone": 1e-3,
+    "weight_decay": 0.01,
 }  # fmt: skip
-WHOLE = {"head": "linear", "head_dropout": 0.2, "trainable": "all", "epochs": 15}
+WHOLE = {"head": "linear", "head_dropout": 0.2, "trainable": 5, "epochs": 19}  # stem and two stages stay: 1.5 x quicker
 STAGES = {
-    "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}, "strength": {0: 0.5, 1: 1.0}, "cutmix": 0.0, "epochs": 10,
+    "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}, "strength": {0: 0.5, 1: 1.0}, "cutmix": 0.0, "epochs": 13,
     "img_size": 80,
 }  # fmt: skip
 SETTINGS = {
@@ -151,7 +152,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("faces")
     parser.add_argument("weights")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[6, 7, 8, 9, 10])
     parser.add_argument("--only", nargs="+", choices=ORDER, default=["04", "05", "plain"])
     parser.add_argument("--cores", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--out", default=str(HERE.parent / "results"), help="folder of the JSON files")
