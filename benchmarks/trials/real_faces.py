@@ -39,7 +39,7 @@ EVERY = {  # what differs from the notebooks' defaults; chosen on split 99 (1 to
 }  # fmt: skip
 WHOLE = {"head": "linear", "head_dropout": 0.2, "trainable": 5, "epochs": 19}  # stem and two stages stay: 1.5 x quicker
 STAGES = {
-    "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}, "strength": {0: 0.5, 1: 1.0}, "cutmix": 0.0, "epochs": 13,
+    "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"}, "strength": {0: 0.5, 1: 1.0}, "cutmix": 0.0, "epochs": 10,
     "img_size": 80,
 }  # fmt: skip
 SETTINGS = {
