@@ -126,6 +126,15 @@ def test_only_failed_and_resume(place: Path, capsys) -> None:
     assert main([*grid, "--only-failed"]) == 0 and "nothing began" in capsys.readouterr().out
 
 
+def test_kernels_that_start_at_once_share_no_port(place: Path) -> None:
+    asked = "from ipykernel.connect import get_connection_info\nopen('seen', 'a').write(get_connection_info() + ';')"
+    write(place, "01_a", asked)
+    assert main(["run", "--grid", "SEED=1,2,3", "--workers", "2"]) == 0
+    kernels = [json.loads(text) for text in seen(place)]
+    assert {kernel["transport"] for kernel in kernels} == {"ipc"}
+    assert len({kernel["ip"] for kernel in kernels}) == 3 and not any(Path(k["ip"]).parent.exists() for k in kernels)
+
+
 CARD = """import os, time
 card = os.environ['CUDA_VISIBLE_DEVICES']
 open(f'busy{card}', 'x').close()  # fails where another run has this card

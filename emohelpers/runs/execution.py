@@ -18,9 +18,11 @@ from emohelpers.notebooks import NotebookError
 # papermill in a process of its own: its `cwd` is not safe beside threads, and a hung kernel must be ended from outside.
 # Parameters go as JSON to the API, because papermill's own command line reads them as YAML, where 1e-05 is a string.
 # A runner that is killed takes its runs with it: nothing works on, unseen, in a folder that the next runner writes to.
+# The kernel is spoken to by files, not by TCP ports: of those, two kernels that start at once may be given the same.
 CHILD = """
-import json, logging, os, sys, threading, time
+import json, logging, os, sys, tempfile, threading, time
 import papermill, psutil
+from traitlets.config import Config
 def follow(runner):
     while os.getppid() == runner:
         time.sleep(0.5)
@@ -30,7 +32,10 @@ def follow(runner):
 if len(sys.argv) > 2:
     threading.Thread(target=follow, args=(int(sys.argv[2]),), daemon=True).start()
 logging.basicConfig(level="INFO", format="%(message)s")
-papermill.execute_notebook(**json.loads(sys.argv[1]), kernel_name="python3", progress_bar=False, log_output=True)
+with tempfile.TemporaryDirectory(prefix="kernel-") as place:
+    kernel = Config(KernelManager=dict(transport="ipc", connection_file=os.path.join(place, "kernel.json")))
+    job = dict(json.loads(sys.argv[1]), kernel_name="python3", config=kernel)
+    papermill.execute_notebook(**job, progress_bar=False, log_output=True)
 """
 HINTS = {"DeadKernelError": "the kernel was killed from outside: on most machines because memory ran out"}
 
