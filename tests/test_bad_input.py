@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import unicodedata
 from fnmatch import fnmatch
@@ -585,6 +586,7 @@ def drill(home: Path, kills: int) -> None:
             time.sleep(dice.uniform(0, pd.read_csv(shaky / "history.csv")["seconds"].iloc[-1]))
         finally:
             execution.end_tree(process)
+        assert not list(Path(tempfile.gettempdir()).glob(f"kernel-{process.pid}-*"))
         killed += 1
         if (shaky / CHECKPOINT).is_file():  # this machine was faster than the dice
             shutil.rmtree(shaky)

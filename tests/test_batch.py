@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -247,6 +248,7 @@ def test_six_runs_with_a_killed_kernel_a_killed_runner_and_a_full_disk(place: Pa
     runner.wait()
     psutil.wait_procs(family, timeout=20)
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], "left at work"
+    assert not [place for p in family for place in Path(tempfile.gettempdir()).glob(f"kernel-{p.pid}-*")]
     assert status(place, "01_a", "demo@SEED=1")["status"] == "failed"
 
     (place / "big").touch()  # each run now writes more than the disk holds

@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,20 +21,22 @@ from emohelpers.notebooks import NotebookError
 # Parameters go as JSON to the API, because papermill's own command line reads them as YAML, where 1e-05 is a string.
 # A runner that is killed takes its runs with it: nothing works on, unseen, in a folder that the next runner writes to.
 # The kernel is spoken to by files, not by TCP ports: of those, two kernels that start at once may be given the same.
+# Who kills a run removes the files' folder, which is named after the process.
 CHILD = """
-import json, logging, os, sys, tempfile, threading, time
+import json, logging, os, shutil, sys, tempfile, threading, time
 import papermill, psutil
 from traitlets.config import Config
-def follow(runner):
+def follow(runner, place):
     while os.getppid() == runner:
         time.sleep(0.5)
     for process in psutil.Process().children(recursive=True):
         process.kill()
+    shutil.rmtree(place, ignore_errors=True)
     os._exit(1)
-if len(sys.argv) > 2:
-    threading.Thread(target=follow, args=(int(sys.argv[2]),), daemon=True).start()
 logging.basicConfig(level="INFO", format="%(message)s")
-with tempfile.TemporaryDirectory(prefix="kernel-") as place:
+with tempfile.TemporaryDirectory(prefix=f"kernel-{os.getpid()}-") as place:
+    if len(sys.argv) > 2:
+        threading.Thread(target=follow, args=(int(sys.argv[2]), place), daemon=True).start()
     kernel = Config(KernelManager=dict(transport="ipc", connection_file=os.path.join(place, "kernel.json")))
     job = dict(json.loads(sys.argv[1]), kernel_name="python3", config=kernel)
     papermill.execute_notebook(**job, progress_bar=False, log_output=True)
@@ -75,6 +79,8 @@ def end_tree(process: subprocess.Popen | psutil.Process) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
     process.wait()
+    for place in Path(tempfile.gettempdir()).glob(f"kernel-{process.pid}-*"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def outcome(part: Path, log: Path, code: int) -> str:
