@@ -116,7 +116,6 @@ class Training(_Frozen):
     cutmix: Annotated[float, Field(ge=0)] = 0.0  # alpha of Beta; with mixup: one of the two a batch
     mix_probability: Share = 1.0  # of a batch being mixed at all
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay a step, warmed up as (1+t)/(10+t); 0: off
-    precise_bn: Annotated[int, Field(ge=0)] = 0  # unaugmented training pictures behind BatchNorm's statistics; 0: off
     clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0: off
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively
     channels_last: bool = True  # memory format of convolutional nets

@@ -111,7 +111,6 @@ def _obstacle(cfg) -> str:
         "cutmix cuts rectangles out of pictures, and activations are none": cfg.cutmix > 0,
         "sampler_power draws a picture several times a pass, each time augmented anew": cfg.sampler_power > 0,
         "the augmentation changes with the epochs (strength)": any(epoch > 0 for epoch in cfg.strength),
-        "precise_bn takes BatchNorm's statistics from whole pictures": cfg.precise_bn > 0,
         "the teacher must see the pictures": bool(cfg.teacher),
         "mixup mixes pictures, and mixing activations is another recipe: cache='on' takes it": (
             cfg.mixup > 0 and cfg.cache != "on"

@@ -356,7 +356,7 @@ class Music(Training, Model):
     time_mask: Share = 0.15  # of the frames blanked at most
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
-    _off = off(*OF_CLASSES, "strength", "flip_test", "precise_bn", why="of classes or pictures; songs have none")
+    _off = off(*OF_CLASSES, "strength", "flip_test", why="belongs to classes or pictures; songs have none")
 
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_songs",

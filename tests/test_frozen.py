@@ -292,7 +292,7 @@ def test_a_disk_that_refuses_is_told_and_the_next_best_place_taken(tmp_path):
         ({"cache": "off"}, "cache='off'"), ({"trainable": "all"}, "nothing is frozen"),
         ({"unfreeze": {2: "all"}}, "nothing is frozen"), ({"cutmix": 1.0}, "cutmix"),
         ({"strength": {2: 0.5}}, "strength"), ({"cache": "auto", "mixup": 0.4}, "mixup"),
-        ({"sampler_power": 0.5}, "sampler_power"), ({"precise_bn": 32}, "precise_bn"),
+        ({"sampler_power": 0.5}, "sampler_power"),
         ({"cache": "auto", "epochs": 2}, "save little"),
     ],
 )  # fmt: skip

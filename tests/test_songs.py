@@ -192,7 +192,7 @@ def test_equal_audio_is_one_group(deam: Path) -> None:
 
 def test_settings_of_pictures_are_refused() -> None:
     with pytest.raises(config.ConfigError, match="songs have none"):
-        config.make(recipes.Music, "demo", mixup=0.2, precise_bn=64)
+        config.make(recipes.Music, "demo", mixup=0.2)
 
 
 # ---------------------------------------------------------------- the played songs

@@ -14,7 +14,7 @@ import pytest
 import torch
 import training_job
 
-from emohelpers import images, models, objectives, train
+from emohelpers import models, objectives, train
 from emohelpers.labels import EMOTIONS
 from emohelpers.train import step
 
@@ -74,12 +74,11 @@ def test_killed_three_times_it_ends_in_the_same_bits(tmp_path):
     assert not list(shaky.rglob("*.part*")), "a kill left half a file that was never swept"
 
 
-@pytest.mark.parametrize("values", [{}, {"backbone": "test_resnet", "unfreeze": {}, "precise_bn": 32}])
-def test_pausing_after_every_epoch_changes_nothing(tmp_path, monkeypatch, values):
-    calm = fit(tmp_path / "calm", **values)
+def test_pausing_after_every_epoch_changes_nothing(tmp_path, monkeypatch):
+    calm = fit(tmp_path / "calm")
     monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
     for expected in (*["paused"] * 5, "finished"):
-        done = fit(tmp_path / "paused", **values)
+        done = fit(tmp_path / "paused")
         assert done.status == expected
     assert same(weights(calm.checkpoint), weights(done.checkpoint))
 
@@ -330,42 +329,6 @@ def test_frozen_batchnorm_does_not_move_by_a_bit_in_any_stage(tmp_path, monkeypa
         assert any("running_mean" in name for name in moved), "the trained BatchNorm must move"
         before = state
     assert seen[0][1] == {name for name in before if name.startswith("fc.")}
-
-
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_precise_statistics_are_those_of_unaugmented_training_pictures(tmp_path, ema):
-    values = {"backbone": "test_resnet", "head": "linear", "ema": ema, "epochs": 2, "precise_bn": 48}
-    model, training, validation, objective, cfg = training_job.job(tmp_path, **values)
-    cfg = cfg.model_copy(update={"trainable": 1})  # by hand, for the stillness of the random trunk
-    before = copy.deepcopy(model.state_dict())
-    done = train.fit(model, training, validation, objective, cfg, tmp_path / "out", quiet=True)
-    chosen = np.random.default_rng(cfg.seed).permutation(len(training.rows))[:48]
-    calm = images.Batches(training.pixels, training.rows[chosen], chosen, training.preprocess, batch_size=16)
-    moved = models.trained_norms(done.model)
-    assert 0 < len(moved) < sum(isinstance(m, torch.nn.BatchNorm2d) for m in done.model.modules())
-    seen = {name: [] for name in moved}
-    for name, norm in moved.items():
-        norm.training = True
-        norm.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].append(inputs[0].detach().clone()))
-    kept = copy.deepcopy(done.model.state_dict())
-    with torch.no_grad():
-        for inputs, *_ in calm.epoch():
-            done.model(inputs)
-    for name, batches in seen.items():
-        mean = torch.stack([x.mean((0, 2, 3)) for x in batches]).mean(0)
-        var = torch.stack([x.transpose(0, 1).flatten(1).var(1) for x in batches]).mean(0)
-        assert torch.allclose(kept[f"{name}.running_mean"], mean, atol=1e-4), name
-        assert torch.allclose(kept[f"{name}.running_var"], var, rtol=1e-3, atol=1e-5), name
-        assert moved[name].momentum == 0.1
-    still = [n for n in before if "running" in n and n.rpartition(".")[0] not in moved]
-    assert still and all(torch.equal(kept[n], before[n]) for n in still)
-    outputs, targets = train.evaluate(models.load(done.checkpoint), validation)
-    assert (outputs.argmax(1) == targets).mean() == pytest.approx(done.best["val_accuracy"])
-
-
-def test_precise_statistics_need_a_batchnorm(tmp_path):
-    with pytest.raises(train.TrainingError, match="precise_bn=32: no BatchNorm is trained"):
-        fit(tmp_path, head="linear", precise_bn=32)
 
 
 def test_one_cycle_drives_the_weights_that_a_later_stage_unfreezes(tmp_path, monkeypatch):

@@ -215,12 +215,6 @@ def moving(model: nn.Module) -> dict[str, torch.Tensor]:
     return live
 
 
-def trained_norms(model: nn.Module) -> dict[str, nn.Module]:
-    """By name the BatchNorms whose statistics training moves."""
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
-    return {name: m for name, m in norms.items() if any(p.requires_grad for p in m.parameters())}
-
-
 def head_parameters(model: nn.Module) -> set[str]:
     """Names of the head's parameters."""
     name = model.pretrained_cfg["classifier"]

@@ -156,7 +156,6 @@ class _Run:
         for stage in self.stages.values():  # or an early best epoch would come back with a trunk trained later
             models.freeze(self.model, stage)
             self.moved |= set(models.moving(self.model))
-        self.calm = self._calm(training)
         self.history: list[dict[str, Any]] = []
         self.record = Record(self.home, cfg.statistics)
         self.resumed_at, self.status, self.best = 0, "running", None
@@ -189,8 +188,6 @@ class _Run:
             self.record.epoch(epoch + 1, self.model)
         self.record.open.clear()
         self.step.agree()
-        if self.calm:
-            self.step.calibrate(inputs for inputs, *_ in self.calm.epoch())
         with self.step.averaged():
             outputs, targets = evaluate(self.model, self.validation, processes=self.processes)
         row |= {f"val_{name}": value for name, value in self.objective.scores(outputs, targets).items()}
@@ -201,20 +198,6 @@ class _Run:
         self.say(_line(row, self.cfg.epochs))
         if self.cfg.trackers:
             self.processes.log({k: v for k, v in row.items() if isinstance(v, float)}, step=epoch + 1)
-
-    def _calm(self, training: Batches) -> Batches | None:
-        """Training pictures as evaluation prepares them, in whole batches, for BatchNorm's statistics; the same for all
-        processes, so that their statistics are."""
-        if not self.cfg.precise_bn:
-            return None
-        if not models.trained_norms(self.model):  # here the last stage is set
-            raise TrainingError(f"precise_bn={self.cfg.precise_bn}: no BatchNorm is trained. Set it to 0.")
-        size = training.batch_size
-        count = max(min(self.cfg.precise_bn, len(training.rows)) // size, 1) * size
-        chosen = np.random.default_rng(self.cfg.seed).permutation(len(training.rows))[:count]
-        rows, targets = training.rows[chosen], training.targets.numpy()[chosen]
-        calm = Batches(training.pixels, rows, targets, training.preprocess, batch_size=size)
-        return calm.on(self.processes.device)
 
     def _enter(self, epoch: int) -> str:
         """The stage of this epoch: what is trained from now on."""

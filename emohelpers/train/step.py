@@ -1,6 +1,6 @@
 """One optimizer step: forward and backward in as many parts as the memory asks for, clip, move, average."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -85,29 +85,6 @@ class Step:
             for tensors in (self.moving, self.ema.average if self.ema else {}):
                 for name in sorted(set(tensors) - parameters):
                     torch.distributed.broadcast(tensors[name], 0)
-
-    @torch.no_grad()
-    def calibrate(self, pictures: Iterable[torch.Tensor]) -> None:
-        """Trained BatchNorms take their statistics from these batches under the averaged weights: what training
-        gathered is of mixed, distorted pictures and of weights that still moved; Wu and Johnson, arXiv 2105.07576.
-        """
-        norms = models.trained_norms(self.plain)
-        if not norms:
-            return
-        momenta = [norm.momentum for norm in norms.values()]
-        self.plain.eval()
-        with self.averaged():
-            for norm in norms.values():
-                norm.reset_running_stats()
-                norm.momentum, norm.training = None, True  # None: the plain mean over batches
-            for inputs in pictures:
-                with self.processes.autocast():
-                    self.plain(inputs)
-            taken = {f"{name}.{n}": b.clone() for name, norm in norms.items() for n, b in norm.named_buffers()}
-        for norm, momentum in zip(norms.values(), momenta, strict=True):
-            norm.momentum = momentum
-        for name, tensor in taken.items():
-            (self.ema.average if self.ema else self.moving)[name].copy_(tensor)
 
     def averaged(self):
         """Inside this context the model holds the averaged weights, where there are any."""
