@@ -21,7 +21,7 @@ from scipy.special import softmax
 from torch import nn
 
 import emohelpers
-from emohelpers import files
+from emohelpers import files, models
 from emohelpers.images import Preprocess
 
 OPSET = 18  # the exporter's floor: it ignores a smaller wish, and PyTorch's own default moves with its version
@@ -152,8 +152,7 @@ def prepared(model: nn.Module, *, clone: bool = False) -> nn.Module:
         for name, hooks in vars(module).items():
             if name.endswith("_hooks") and isinstance(hooks, dict):
                 hooks.clear()
-        if getattr(module, "inplace", False) is True:
-            module.inplace = False
+    models.out_of_place(plain)
     return _Cloned(plain) if clone else plain
 
 

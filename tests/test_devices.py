@@ -1,5 +1,10 @@
 """The processor's rules. Cards that this machine lacks are described: name, capability, and whether they run."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -7,6 +12,7 @@ from accelerate.state import AcceleratorState
 from emohelpers import devices
 from emohelpers.devices import UnusableDevice, precision
 
+HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -75,6 +81,19 @@ def test_one_accelerator_after_another_and_peak_memory(no_card, tmp_path):
         made = devices.accelerator("auto", folder=tmp_path)
         assert made.device.type == "cpu" and made.mixed_precision == "no" and made.num_processes == 1
     assert 0.05 < devices.peak_memory_gb() < 200
+
+
+@pytest.mark.skipif(not HUGE.is_file() or "[madvise]" not in HUGE.read_text(), reason="no huge pages on request")
+@pytest.mark.parametrize(("asked", "some"), [({}, True), ({"THP_MEM_ALLOC_ENABLE": "0"}, False)])
+def test_tensors_lie_in_huge_pages_unless_told_otherwise(asked, some):
+    """Whatever the package imports first, PyTorch has read the wish; a user's own stands."""
+    look = (
+        "import emohelpers.train, torch; x = torch.ones(1 << 26);"
+        "print(*(line.split()[1] for line in open('/proc/self/smaps_rollup') if line.startswith('AnonHugePages')))"
+    )
+    bare = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    told = subprocess.run([sys.executable, "-c", look], env=bare | asked, capture_output=True, text=True, check=True)
+    assert (int(told.stdout) > 100_000) == some
 
 
 @needs_card

@@ -78,6 +78,23 @@ def test_frozen_parts_are_in_eval_mode_dropout_and_droppath_included():
     assert not model.patch_embed.training
 
 
+@pytest.mark.parametrize("name", ["mobilenetv2_035", "efficientnet_lite0", "resnet18", "mobilenetv3_small_050"])
+def test_out_of_place_changes_no_bit_of_output_or_gradient(name):
+    torch.manual_seed(0)
+    usual = timm.create_model(name, num_classes=8).train().to(memory_format=torch.channels_last)
+    own = copy.deepcopy(usual)
+    models.out_of_place(own)
+    assert any(getattr(m, "inplace", False) for m in usual.modules())
+    assert not any(getattr(m, "inplace", False) for m in own.modules())
+    pictures = 4 * torch.randn(8, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    for model in (usual, own):
+        torch.manual_seed(1)  # of dropout
+        model(pictures).square().sum().backward()
+    for (at, p), (_, q) in zip(usual.named_parameters(), own.named_parameters(), strict=True):
+        assert torch.equal(p.grad, q.grad), at
+    assert all(torch.equal(a, b) for a, b in zip(usual.buffers(), own.buffers(), strict=True))
+
+
 def test_mean_std_and_interpolation_are_asked_of_the_weights_not_typed(folder, tmp_path):
     found = json.loads((folder / "config.json").read_text())
     found["pretrained_cfg"] |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"}

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from emohelpers import models
 from emohelpers.images import Preprocess
 
 FINEST = 4  # pixels a cell: stages before it see edges and no class
@@ -96,9 +97,7 @@ class Subject:
 def private(model: nn.Module) -> nn.Module:
     """A deep copy in eval mode, frozen, computing nothing in place, on the card if there is one."""
     own = copy.deepcopy(model).eval().requires_grad_(False)
-    for module in own.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # else a later layer would overwrite what was read from an earlier one
+    models.out_of_place(own)  # else a later layer would overwrite what was read from an earlier one
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return own.to(device, memory_format=torch.channels_last)  # convolutions are up to twice as fast in it
 

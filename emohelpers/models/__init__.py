@@ -215,6 +215,13 @@ def moving(model: nn.Module) -> dict[str, torch.Tensor]:
     return live
 
 
+def out_of_place(model: nn.Module) -> None:
+    """Activations into memory of their own, with the same values: nothing that was read before is overwritten."""
+    for module in model.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False
+
+
 def head_parameters(model: nn.Module) -> set[str]:
     """Names of the head's parameters."""
     name = model.pretrained_cfg["classifier"]

@@ -139,6 +139,8 @@ class _Run:
         if self.processes.num_processes > 1 and self.processes.device.type == "cuda":
             model = convert_sync_batchnorm(model)  # timm's: torch's would drop the activations inside its norms
         self.model, self.steps = model.to(self.processes.device), cfg.epochs * len(training)
+        if self.processes.device.type == "cpu":
+            models.out_of_place(self.model)  # faster there (benchmarks/kept_memory.py); a card rather saves memory
         if cfg.compile:
             self.model.compile()
         self.step = Step(self.model, objective, cfg, self.steps, self.processes, self.say)
