@@ -229,7 +229,8 @@ done = Path(os.environ['EMOHELPERS_OUTPUTS']) / os.environ['EMOHELPERS_RUN'] / '
 Path(f'pid{SEED}').write_text(str(os.getpid()))
 for step in range(int(done.read_text()) if done.exists() else 0, 4):
     time.sleep(0.5)
-    done.write_text(str(step + 1))
+    done.with_name('next').write_text(str(step + 1))
+    done.with_name('next').replace(done)  # a full disk or a kill never leaves it empty
     open('seen', 'a').write(f'{SEED} {step};')"""
 
 
