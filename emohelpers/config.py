@@ -117,7 +117,7 @@ class Training(_Frozen):
     mix_probability: Share = 1.0  # of a batch being mixed at all
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay a step, warmed up as (1+t)/(10+t); 0: off
     clip: Annotated[float, Field(ge=0)] = 1.0  # gradient norm; 0: off
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively, CPU: fp32
     channels_last: bool = True  # memory format of convolutional nets
     compile: bool = False  # torch.compile; the time it takes is told
     cache: Literal["auto", "on", "off"] = "off"  # frozen layers' activations: kept, if that pays; see frozen.py

@@ -18,7 +18,10 @@ class UnusableDevice(RuntimeError):
 
 
 def precision(wanted: str = "auto") -> str:
-    """accelerate's name of what the machine computes natively: T4 "fp16", Ampere and later "bf16", CPU "no".
+    """accelerate's name of what the machine computes natively: T4 "fp16", Ampere and later "bf16", CPU "no" (fp32).
+
+    A CPU that has bf16 (AVX512-BF16, better still AMX) trains with it only where it is asked for, so that by default
+    a recipe gives the same figures on every CPU.
 
     Raises:
         UnusableDevice: a card that this PyTorch has no kernels for (Kaggle's P100), or a precision it only emulates.
@@ -26,7 +29,10 @@ def precision(wanted: str = "auto") -> str:
     if not torch.cuda.is_available():
         if wanted in ("auto", "fp32"):
             return "no"
-        raise UnusableDevice(f"precision={wanted!r} needs a GPU; this machine has none. Use precision='auto'.")
+        if wanted == "bf16" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():  # there since PyTorch 2.6
+            return "bf16"
+        needs = {"bf16": "a GPU or a processor with AVX512-BF16; elsewhere it is emulated, slowly"}.get(wanted, "a GPU")
+        raise UnusableDevice(f"precision={wanted!r} needs {needs}. This machine has none. Use precision='auto'.")
     try:
         torch.ones(8, device="cuda").sum().item()  # is_available() is true on a P100 too; only an operation tells
     except RuntimeError as error:

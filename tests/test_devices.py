@@ -45,10 +45,18 @@ def test_a_cpu_computes_in_fp32(no_card):
     assert precision("auto") == precision("fp32") == "no"
 
 
-@pytest.mark.parametrize("wanted", ["fp16", "bf16"])
-def test_half_precision_without_a_card_is_an_error_with_the_remedy(no_card, wanted):
-    with pytest.raises(UnusableDevice, match=rf"precision='{wanted}' needs a GPU.*Use precision='auto'"):
+@pytest.mark.parametrize("wanted, needs", [("fp16", "a GPU"), ("bf16", "a GPU or a processor with AVX512-BF16")])
+def test_half_precision_that_the_machine_lacks_is_an_error_with_the_remedy(no_card, monkeypatch, wanted, needs):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    with pytest.raises(UnusableDevice, match=rf"precision='{wanted}' needs {needs}.*Use precision='auto'"):
         precision(wanted)
+
+
+def test_a_cpu_that_has_bf16_takes_it_only_where_asked(no_card, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert precision("bf16") == "bf16" and precision("auto") == precision("fp32") == "no"
+    with pytest.raises(UnusableDevice, match="precision='fp16' needs a GPU"):
+        precision("fp16")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,46 @@ def test_out_of_place_changes_no_bit_of_output_or_gradient(name):
     assert all(torch.equal(a, b) for a, b in zip(usual.buffers(), own.buffers(), strict=True))
 
 
+@pytest.mark.parametrize("name, found", [("mobilenetv2_035", 4), ("tf_efficientnet_b0", 11), ("resnet18", 0)])
+def test_depthwise_convolutions_that_bf16_slows_down_compute_in_fp32(name, found):
+    """Those with a stride or a wide kernel, also those that pad like TensorFlow; only inside the context."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=8).train()
+    pictures, seen = torch.randn(4, 3, 64, 64), {}
+
+    def look(module, inputs, output):
+        seen[module] = (output.dtype, output.grad_fn)
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(look)
+    with models.depthwise_in_fp32(model):
+        own = [m for m in model.modules() if "forward" in vars(m)]
+        copied = copy.deepcopy(model)
+        with torch.autocast("cpu", torch.bfloat16):
+            model(pictures).sum().backward()
+    assert len(own) == found and not any("forward" in vars(m) for m in model.modules())
+    for module, (dtype, grad) in seen.items():
+        cast_back = "ToCopy" in type(grad).__name__  # computed in fp32, handed on in bf16
+        assert dtype == torch.bfloat16 and cast_back == (module in own), module
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    for module, its in zip(model.modules(), copied.modules(), strict=True):
+        assert module not in own or its.forward.__self__ is its  # a copy computes with weights of its own
+
+
+def test_depthwise_in_fp32_gives_the_gradients_of_fp32():
+    conv = torch.nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16)
+    inputs = torch.randn(2, 16, 8, 8).bfloat16().requires_grad_()
+    with models.depthwise_in_fp32(conv), torch.autocast("cpu", torch.bfloat16):
+        output = conv(inputs)
+    output.float().square().sum().backward()
+    whole = inputs.detach().float().requires_grad_()
+    found, conv.weight.grad = conv.weight.grad, None
+    conv(whole).to(torch.bfloat16).float().square().sum().backward()
+    assert output.dtype == torch.bfloat16 and torch.equal(found, conv.weight.grad)
+    assert torch.equal(inputs.grad, whole.grad.bfloat16())
+
+
 def test_mean_std_and_interpolation_are_asked_of_the_weights_not_typed(folder, tmp_path):
     found = json.loads((folder / "config.json").read_text())
     found["pretrained_cfg"] |= {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"}

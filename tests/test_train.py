@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import training_job
+from accelerate.state import AcceleratorState
 
 from emohelpers import models, objectives, train
 from emohelpers.labels import EMOTIONS
@@ -400,6 +401,28 @@ def test_trackers_keep_a_run_on_this_machine(tmp_path, tracker, left):
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert list((tmp_path / "out").glob(left)), sorted((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no bf16")
+def test_bf16_on_a_cpu_trains_in_bf16_and_is_judged_in_fp32(tmp_path, monkeypatch):
+    seen, options = set(), {"backbone": "mobilenetv2_035", "img_size": 64, "head": "linear", "precision": "bf16"}
+
+    def look(module, inputs, output):
+        seen.add((module.training, output.dtype))
+
+    job = training_job.job(tmp_path, **options)
+    job[0].get_submodule("blocks.0").register_forward_hook(look)
+    calm = train.fit(*job, tmp_path / "calm", name="best.pth", quiet=True)
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {p.dtype for p in calm.model.parameters()} == {torch.float32}
+    back = models.load(calm.checkpoint)
+    AcceleratorState._reset_state()  # as in another program, which knows nothing of the training's precision
+    scores = job[3].scores(*train.evaluate(back, job[2]))
+    assert scores["macro_f1"] == back.facts["value"] == calm.best["val_macro_f1"]
+    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
+    for _ in range(6):
+        shaky = train.fit(*training_job.job(tmp_path, **options), tmp_path / "shaky", name="best.pth", quiet=True)
+    assert shaky.status == "finished" and same(weights(calm.checkpoint), weights(shaky.checkpoint))
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
 """Notebooks 04 and 05 (or 01) against a plain PyTorch script on real faces: the same pictures, weights and test sets.
 
-python benchmarks/trials/real_faces.py FACES WEIGHTS [--seeds 6 7 8 9 10] [--only 04] [--home FOLDER] [--settings JSON]
+python benchmarks/trials/real_faces.py FACES WEIGHTS [--seeds 6 7 8 9 10] [--only 04] [--cores 0 1] [--home FOLDER]
 
 FACES is a data set in AffectNet's layout with the raters' votes.csv beside its table, WEIGHTS a timm folder for
 mobilenetv2_100. For every split seed each notebook runs by papermill, and the script trains on all that the golden set
-leaves, which is more than the notebooks do: they keep a validation part. Two at a time, each on a core of its own. What
-is in FOLDER already is not run again. Compared paired: over pictures within a split (bootstrap of groups), over splits
-(Student's t).
+leaves, which is more than the notebooks do: they keep a validation part. One at a time on cores 0 and 1, or on those
+that --cores names, side by side where it names several lots: `--cores 0 1` is two at a time, each on a core of its own.
+The notebooks train in bf16, which needs a processor that has it. What is in FOLDER already is not run again. Compared
+paired: over pictures within a split (bootstrap of groups), over splits (Student's t).
 """
 
 import argparse
@@ -35,7 +36,7 @@ EVERY = {  # what differs from the notebooks' defaults; chosen on split 99 (1 to
     "batch_size": 64, "soft_labels": 0.8, "mixup": 0.2, "mix_probability": 0.5, "label_smoothing": 0.0,
     "class_weight_power": 0.35, "logit_adjustment": 0.2, "saturation": 0.0, "erasing": 0.1, "flip_test": True,
     "ema": 0.998, "patience": 0, "monitor": "val_loss", "schedule": "onecycle", "lr": 1e-3, "lr_backbone": 1e-3,
-    "weight_decay": 0.01, "head_dropout": 0.2,
+    "weight_decay": 0.01, "head_dropout": 0.2, "precision": "bf16",
 }  # fmt: skip
 WHOLE = {"head": "linear", "trainable": "all", "epochs": 14}
 STAGES = {  # in less time, since a frozen layer costs less
@@ -58,12 +59,13 @@ def voted(faces: Path, home: Path) -> Path:
     return files.write_csv(table, home / "labels.csv")
 
 
-def train(command: list, core: int, log: Path, **names: str) -> None:
-    """A process on one core alone, to its end; it keeps its memory between steps, as ours does by itself."""
+def train(command: list, cores: str, log: Path, **names: str) -> None:
+    """A process on some cores alone, to its end; it keeps its memory between steps, as ours does by itself."""
     keep = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-    env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"} | keep | names
+    threads = str(cores.count(",") + 1)
+    env = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads} | keep | names
     with log.open("w") as sink:
-        done = subprocess.run(["taskset", "-c", str(core), *map(str, command)], env=env, stdout=sink, stderr=sink)
+        done = subprocess.run(["taskset", "-c", cores, *map(str, command)], env=env, stdout=sink, stderr=sink)
     if done.returncode:
         raise RuntimeError(f"{log}:\n{log.read_text()[-2000:]}")
 
@@ -73,7 +75,7 @@ def run(args, home: Path, cores: SimpleQueue, seed: int, name: str) -> None:
     part = home / f"split_{seed}" / "full"
     needs, made = {"plain": "0*/splits.csv", "05": f"{BOOKS['04']}/metrics.json"}.get(name, ""), part / f"{name}.csv"
     target = made if name == "plain" else part / BOOKS[name] / "metrics.json"
-    core = cores.get()
+    lot = cores.get()
     try:
         part.mkdir(parents=True, exist_ok=True)
         while needs and not any(part.glob(needs)):
@@ -83,7 +85,7 @@ def run(args, home: Path, cores: SimpleQueue, seed: int, name: str) -> None:
         if name == "plain":
             split = next(part.glob(needs))
             command = [HERE / "plain_pytorch.py", args.faces, split, args.weights, made, "--parts", "train", "val"]
-            train([sys.executable, *command, "--seed", seed], core, made.with_suffix(".log"))
+            train([sys.executable, *command, "--seed", seed], lot, made.with_suffix(".log"))
         else:
             given = SETTINGS[name] | json.loads(args.settings) | {"weights": args.weights, "split_seed": seed}
             job = {"input_path": str(HERE.parents[1] / "notebooks" / f"{BOOKS[name]}.ipynb"), "kernel_name": "python3"}
@@ -91,10 +93,10 @@ def run(args, home: Path, cores: SimpleQueue, seed: int, name: str) -> None:
             job["parameters"] = {"DATASET_ROOT": args.faces, "LABELS_CSV": str(home / "labels.csv"), "SEED": seed}
             job["parameters"] |= {"PRESET": "full", "OVERRIDES": given}
             command = [sys.executable, "-c", RUN, json.dumps(job)]
-            train(command, core, part / f"{name}.log", EMOHELPERS_OUTPUTS=str(part.parent), EMOHELPERS_RUN="full")
+            train(command, lot, part / f"{name}.log", EMOHELPERS_OUTPUTS=str(part.parent), EMOHELPERS_RUN="full")
         print(f"split {seed}: {name} done", flush=True)
     finally:
-        cores.put(core)
+        cores.put(lot)
 
 
 def row(home: Path, seed: int, name: str) -> dict:
@@ -129,8 +131,8 @@ def main(args) -> None:
     home.mkdir(parents=True, exist_ok=True)
     voted(Path(args.faces), home)
     cores: SimpleQueue = SimpleQueue()
-    for core in args.cores:
-        cores.put(core)
+    for lot in args.cores:
+        cores.put(lot)
     names = [name for name in ORDER if name in args.only]
     with ThreadPoolExecutor(len(args.cores)) as pool:
         waiting = [pool.submit(run, args, home, cores, seed, name) for seed in args.seeds for name in names]
@@ -144,8 +146,8 @@ def main(args) -> None:
             f"{sum(e['after'] < e['before'] for e in eces)} of {len(eces)} splits"
         )
         print(name, json.dumps(found), flush=True)
-        settings = SETTINGS[name] | json.loads(args.settings)
-        files.write_json(Path(args.out) / f"real_faces_{name}.json", {"settings": settings, "splits": rows} | found)
+        made = {"settings": SETTINGS[name] | json.loads(args.settings), "cores": args.cores, "splits": rows}
+        files.write_json(Path(args.out) / f"real_faces_{name}.json", made | found)
 
 
 if __name__ == "__main__":
@@ -154,7 +156,7 @@ if __name__ == "__main__":
     parser.add_argument("weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[6, 7, 8, 9, 10])
     parser.add_argument("--only", nargs="+", choices=ORDER, default=["04", "05", "plain"])
-    parser.add_argument("--cores", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--cores", nargs="+", default=["0,1"], help="lots of cores: one training at a time on each")
     parser.add_argument("--out", default=str(HERE.parent / "results"), help="folder of the JSON files")
     parser.add_argument("--home", default="", help="a folder for the runs; a temporary one if none is named")
     parser.add_argument("--settings", default="{}", help="JSON that replaces some of SETTINGS")

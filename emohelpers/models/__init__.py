@@ -3,8 +3,10 @@
 import difflib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import timm
@@ -220,6 +222,32 @@ def out_of_place(model: nn.Module) -> None:
     for module in model.modules():
         if getattr(module, "inplace", False) is True:
             module.inplace = False
+
+
+@contextmanager
+def depthwise_in_fp32(model: nn.Module) -> Iterator[None]:
+    """Inside this context depthwise convolutions with a stride or a kernel above 3 compute in fp32 under autocast.
+
+    In bf16 oneDNN differentiates these by its reference code: 10 to 140 times slower by their input where they have a
+    stride, 3 to 5 times by a wide kernel (benchmarks/bf16.py).
+    """
+    slow = [
+        module for module in model.modules()
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+        and (max(module.stride) > 1 or max(module.kernel_size) > 3)
+    ]  # fmt: skip
+    for module in slow:
+        module.forward = MethodType(_in_fp32, module)
+    try:
+        yield
+    finally:
+        for module in slow:
+            del module.forward
+
+
+def _in_fp32(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    with torch.autocast(inputs.device.type, enabled=False):
+        return type(module).forward(module, inputs.float()).to(inputs.dtype)
 
 
 def head_parameters(model: nn.Module) -> set[str]:

@@ -8,6 +8,7 @@ again goes on after the last finished epoch and, on a CPU, ends in the same bits
 import hashlib
 import re
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from timm.layers import convert_sync_batchnorm
 from torch import nn
 from tqdm.auto import tqdm
@@ -84,15 +86,17 @@ def evaluate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs (n, ...) float32 and targets (n, ...) in the order of `batches.rows`, every sample exactly once.
 
-    With several processes each computes its share and all return the whole.
+    With several processes each computes its share and all return the whole. A CPU computes in fp32 here also where it
+    trains in bf16: any machine finds the same figures again.
     """
     processes = processes or Accelerator(cpu=not torch.cuda.is_available())
+    precise = AutocastKwargs(enabled=processes.device.type != "cpu")
     batches = batches.on(processes.device, processes.process_index, processes.num_processes)
     plain = processes.unwrap_model(model).to(processes.device).eval()
     outputs, targets, positions = [], [], []
     for inputs, target, at in batches.epoch():
         if len(at):
-            with processes.autocast():
+            with processes.autocast(precise):
                 outputs.append(plain(inputs).float())
             targets.append(target)
             positions.append(torch.from_numpy(at))
@@ -170,7 +174,7 @@ class _Run:
             devices.keep_local(self.cfg.trackers, self.folder)
             offline = {"wandb": {"mode": "offline", "dir": str(self.folder)}}  # sent later by `wandb sync`
             self.processes.init_trackers(self.cfg.project or Path(self.name).stem, config=settings, init_kwargs=offline)
-        with self.bar:
+        with self.bar, self._arithmetic():
             while self.status == "running" and len(self.history) < self.cfg.epochs:
                 if self._out_of_time():
                     self.status = "paused"
@@ -181,6 +185,11 @@ class _Run:
         if self.status == "running":
             self.status = "finished"
         return self._finish()
+
+    def _arithmetic(self):
+        """What training needs around it for the precision to be fast."""
+        slow = self.processes.device.type == "cpu" and self.processes.mixed_precision == "bf16"
+        return models.depthwise_in_fp32(self.model) if slow else nullcontext()
 
     def _epoch(self, epoch: int) -> None:
         started = time.monotonic()
