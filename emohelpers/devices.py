@@ -29,7 +29,7 @@ def precision(wanted: str = "auto") -> str:
     if not torch.cuda.is_available():
         if wanted in ("auto", "fp32"):
             return "no"
-        if wanted == "bf16" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():  # there since PyTorch 2.6
+        if wanted == "bf16" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():  # no public name yet
             return "bf16"
         needs = {"bf16": "a GPU or a processor with AVX512-BF16; elsewhere it is emulated, slowly"}.get(wanted, "a GPU")
         raise UnusableDevice(f"precision={wanted!r} needs {needs}. This machine has none. Use precision='auto'.")

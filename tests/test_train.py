@@ -403,7 +403,7 @@ def test_trackers_keep_a_run_on_this_machine(tmp_path, tracker, left):
     assert list((tmp_path / "out").glob(left)), sorted((tmp_path / "out").iterdir())
 
 
-@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="this processor has no bf16")
+@pytest.mark.skipif(not getattr(torch.cpu, "_is_avx512_bf16_supported", bool)(), reason="this processor has no bf16")
 def test_bf16_on_a_cpu_trains_in_bf16_and_is_judged_in_fp32(tmp_path, monkeypatch):
     seen, options = set(), {"backbone": "mobilenetv2_035", "img_size": 64, "head": "linear", "precision": "bf16"}
 

@@ -6,7 +6,7 @@ FACES is a data set in AffectNet's layout with the raters' votes.csv beside its 
 mobilenetv2_100. For every split seed each notebook runs by papermill, and the script trains on all that the golden set
 leaves, which is more than the notebooks do: they keep a validation part. One at a time on cores 0 and 1, or on those
 that --cores names, side by side where it names several lots: `--cores 0 1` is two at a time, each on a core of its own.
-The notebooks train in bf16, which needs a processor that has it. What is in FOLDER already is not run again. Compared
+01 and 04 train in bf16, which needs a processor that has it. What is in FOLDER already is not run again. Compared
 paired: over pictures within a split (bootstrap of groups), over splits (Student's t).
 """
 
@@ -46,7 +46,7 @@ SMALL = {"int8_pictures": 64, "int8_tries": 1}  # int8 is not what is compared
 SETTINGS = {
     "01": EVERY | WHOLE,
     "04": EVERY | WHOLE | SMALL | {"unfreeze": {}, "compare_with": ""},
-    "05": EVERY | STAGES | SMALL,
+    "05": EVERY | STAGES | SMALL | {"precision": "auto"},  # its results are older than bf16
 }
 RUN = "import json, sys, papermill; papermill.execute_notebook(**json.loads(sys.argv[1]), progress_bar=False)"
 
