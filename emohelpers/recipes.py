@@ -128,6 +128,7 @@ class Transfer(Training, Model, Data):
     ablation: dict[str, Any] = {"epochs": 20}  # settings of every row of an ablation
     int8_pictures: Count = 256  # training pictures that int8 ranges come from, validation pictures that choose a recipe
     int8_tries: Count = 9  # ways of quantising, see quantise.RECIPES
+    timing_rounds: Count = 40  # measurements behind a speed
     repo: str = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent; seed 001
     publish: bool = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`; seed 001
     photo: str = ""  # a picture or folder of yours; "camera": take one; empty: some golden faces
@@ -151,6 +152,7 @@ class Transfer(Training, Model, Data):
         "ablation": {"epochs": 2, "trainable": 1, "unfreeze": {}},
         "int8_pictures": 64,
         "int8_tries": 3,
+        "timing_rounds": 10,
     }
 
 
