@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from rounds import race, ratio, report
 
-from emohelpers import devices, models
+from emohelpers import models
+from emohelpers.models import devices
 
 NETS = {"mobilenetv2_100": 64, "tf_efficientnet_b0": 64, "convnext_nano": 32, "resnet50": 32}  # pictures a batch
 STEPS, SIZE = 3, 96

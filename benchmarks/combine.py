@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import combine, config, manifests, recipes
-from emohelpers.combine import lineage, resemblance
-from emohelpers.labels import EMOTIONS
-from emohelpers.store import Pixels
+from emohelpers import config
+from emohelpers.datasets import edits, faces, resemblance
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.datasets.pixels import Pixels
+from emohelpers.saga import lineage
 
 PHOTOGRAPHS, EDITS, GOLDEN, VAL = 31_002, 8_110, 1_200, 5_960
 
@@ -34,7 +35,7 @@ def world(home: Path, rng: np.random.Generator):
     for i in rng.permutation(PHOTOGRAPHS)[:EDITS]:
         target = EMOTIONS[(EMOTIONS.index(labels[i]) + 1 + i % 7) % 8]
         (home / "edits" / "augmented" / target / f"aug_{Path(names[i]).stem}_{labels[i]}_to_{target}.jpg").touch()
-    dataset = manifests.load("affectnet", home / "data")
+    dataset = faces.load("affectnet", home / "data")
     order = rng.permutation(PHOTOGRAPHS)
     part = np.full(PHOTOGRAPHS, "train", object)
     part[order[:GOLDEN]], part[order[GOLDEN : GOLDEN + VAL]] = "golden", "val"
@@ -51,16 +52,16 @@ if __name__ == "__main__":
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         dataset, table = world(Path(folder), rng)
-        cfg = config.make(recipes.Saga, "full")
+        cfg = config.make(config.Saga, "full")
         start = time.process_time()
         found = lineage.attached(Path(folder) / "edits", dataset)
         traced = time.process_time() - start
-        both = combine.add(dataset, found.table, found.root)
+        both = edits.add(dataset, found.table, found.root)
         paths = list(both.table["path"])
         hashes = [f"{i:x}" for i in range(len(paths))]
         pixels = Pixels(paths, np.empty((len(paths), 1, 1, 3)), hashes, thumbs(len(paths), rng))
         start = time.process_time()
-        done = combine.combine(both, pixels, table, cfg)
+        done = edits.combine(both, pixels, table, cfg)
         done.save(folder, dataset.classes)
         combined = time.process_time() - start
         start = time.process_time()

@@ -16,9 +16,10 @@ from lime.wrappers.scikit_image import SegmentationAlgorithm
 from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from emohelpers import config, devices, models, recipes
+from emohelpers import config, models
+from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import CAMS, Explainer
-from emohelpers.labels import EMOTIONS
+from emohelpers.models import devices
 
 LIBRARY = {"grad_cam": GradCAM, "grad_cam_pp": GradCAMPlusPlus, "layer_cam": LayerCAM}
 NETS = {"test_resnet": (96, "layer3"), "test_vit": (96, "blocks.5.norm1"), "mobilenetv2_100": (96, "blocks.4")}
@@ -36,13 +37,13 @@ def contenders(backbone: str, faces: int, samples: int) -> dict:
     """Pairs of callables a method: ours on the batch, the library's picture by picture."""
     size, layer = NETS.get(backbone, (224, ""))
     cfg = config.make(
-        recipes.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size
+        config.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size
     )
     model = models.build(cfg, EMOTIONS).eval()
     prepared = models.preprocess(model, side=size, zoom=1.0)
     rng = np.random.default_rng(0)
     squares, base = (rng.integers(0, 255, (n, size, size, 3), np.uint8) for n in (faces, 16))
-    chosen = config.make(recipes.Explain, "demo", shap_samples=samples, lime_samples=samples, batch_size=32)
+    chosen = config.make(config.Explain, "demo", shap_samples=samples, lime_samples=samples, batch_size=32)
     one, targets = Explainer(model, base, chosen, layer=layer), rng.integers(0, 8, faces)
     device = one.subject.device
     model, reshape = model.to(device), tokens(model)

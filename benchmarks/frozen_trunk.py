@@ -16,10 +16,14 @@ import numpy as np
 import torch
 from rounds import race, ratio, report
 
-from emohelpers import config, devices, frozen, images, models, objectives, recipes, train
-from emohelpers.labels import EMOTIONS
-from emohelpers.store import Pixels
-from emohelpers.trunk import activations
+from emohelpers import config, models, train
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.datasets.pixels import Pixels
+from emohelpers.images import batches
+from emohelpers.models import devices
+from emohelpers.models.cache import frozen
+from emohelpers.models.cache.memory import activations
+from emohelpers.train import objectives
 
 
 def pictures(n: int, side: int) -> Pixels:
@@ -32,7 +36,7 @@ def pictures(n: int, side: int) -> Pixels:
 def contender(args, cache: str, class_token: bool, folder: Path) -> tuple[train._Run, frozen.Plan | None]:
     """A run of `train.fit` that stands at the beginning of its first epoch."""
     cfg = config.make(
-        recipes.Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=cache,
+        config.Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=cache,
         cache_views=1, trainable=args.trainable,
     )  # fmt: skip
     free = cfg.model_copy(update={"weights": "random", "trainable": "all"})  # `build` refuses to freeze a random trunk
@@ -41,10 +45,10 @@ def contender(args, cache: str, class_token: bool, folder: Path) -> tuple[train.
     prepared = models.preprocess(model, side=96, zoom=1.0)
     store, labels = pictures(args.batch, 96), np.arange(args.batch) % len(EMOTIONS)
     options = {"batch_size": args.batch, "seed": 0}
-    rows, look = np.arange(args.batch), images.Augmentation.of(cfg)
+    rows, look = np.arange(args.batch), batches.Augmentation.of(cfg)
     parts = {
-        "train": images.Batches(store, rows, labels, prepared, augmentation=look, **options),
-        "val": images.Batches(store, rows[:2], labels[:2], prepared, **options),
+        "train": batches.Batches(store, rows, labels, prepared, augmentation=look, **options),
+        "val": batches.Batches(store, rows[:2], labels[:2], prepared, **options),
     }
     plan = None
     if cache == "on" or class_token:

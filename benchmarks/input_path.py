@@ -16,7 +16,10 @@ from PIL import Image
 from rounds import race, ratio, report
 from torchvision import transforms
 
-from emohelpers import devices, images, manifests, store
+from emohelpers.datasets import faces
+from emohelpers.datasets import pixels as store
+from emohelpers.images import batches as images
+from emohelpers.models import devices
 
 COUNT, EPOCHS = 512, 30
 HALF = (0.5, 0.5, 0.5)
@@ -26,7 +29,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     devices.keep_memory()  # both run in this process and both gain
-    dataset = manifests.load("demo_faces")
+    dataset = faces.load("demo_faces")
     table = dataset.table.iloc[:COUNT]
     small = type("Part", (), {"table": table, "root": dataset.root, "name": "bench"})
     started = time.process_time()

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 from rounds import HERE
 
-from emohelpers import config, export, models, quantise, recipes, report
-from emohelpers.labels import EMOTIONS
+from emohelpers import config, models
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.export import int8 as quantise
+from emohelpers.export import onnx
+from emohelpers.report import facts
 
 NETS = {  # backbone -> what is quantised
     "resnet50": quantise.Recipe(),
@@ -31,9 +34,9 @@ def prepare(folder: Path) -> None:
         fp32, int8 = folder / f"{name}.onnx", folder / f"{name}_int8.onnx"
         own = {"backbone": name, "img_size": 224, "head": "linear", "weights": "random", "trainable": "all"}
         if not fp32.is_file():
-            model = models.build(config.make(recipes.Baseline, "demo", **own), EMOTIONS)
+            model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS)
             models.preprocess(model, side=224, zoom=1.0)
-            print(export.onnx(model, fp32, squares))
+            print(onnx.onnx(model, fp32, squares))
         if not int8.is_file():
             quantise.static(fp32, int8, squares, recipe)
 
@@ -56,7 +59,7 @@ def main() -> None:
                 told = f"{r['ratio']:.2f} x [{r['low']:.2f}, {r['high']:.2f}], {r['milliseconds']:.1f} ms"
                 print(f"{name:<24} {threads} threads  {told}", flush=True)
     if found:
-        kept = {"device": report.device_name(), "versions": report.versions(), "nets": found}
+        kept = {"device": facts.device_name(), "versions": facts.versions(), "nets": found}
         (HERE / "results" / "int8_latency.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from rounds import ratio, report
 
-from emohelpers import devices, models
+from emohelpers import models
+from emohelpers.models import devices
 
 ROUNDS, WARM_UP, STEPS, BATCH, SIZE = 5, 8, 12, 64, 96
 USUAL = {"THP_MEM_ALLOC_ENABLE": "0"}

@@ -12,7 +12,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 from rounds import race, ratio, report
 
-from emohelpers.notebooks import METADATA
+from emohelpers.suite.notebooks import METADATA
 
 SECONDS, ROUNDS = 20, 5
 PAPERMILL = "import papermill; papermill.execute_notebook('notebooks/01_a.ipynb', 'x.ipynb', progress_bar=False)"

@@ -22,9 +22,8 @@ import pandas as pd
 import soundfile
 from rounds import HERE, race, ratio, report
 
-from emohelpers import audio
-from emohelpers.audio import spectrograms
-from emohelpers.demo import songs as played
+from emohelpers.datasets.drawn import songs as played
+from emohelpers.music import sound, spectrograms
 
 COUNT, COPIES, SECONDS, RATE = 16, 24, 45.0, 44100
 
@@ -48,7 +47,7 @@ def of(folder: Path, names: list[str]) -> SimpleNamespace:
 
 
 def main(folder: str) -> None:
-    home, spectrum, made = Path(tempfile.mkdtemp()), audio.Spectrum(), {}
+    home, spectrum, made = Path(tempfile.mkdtemp()), sound.Spectrum(), {}
     own = sorted(Path(folder).resolve().rglob("*.mp3")) if folder else []
     data = of(Path(folder).resolve(), list(map(str, own))) if folder else write(home)
     assert len(data.table), f"no mp3 below {folder}"
@@ -73,10 +72,10 @@ def main(folder: str) -> None:
         taken = race({"spectrograms.build": ours, "librosa loop": plain}, rounds=5, clock=time.perf_counter)
         apart = float(np.abs(np.asarray(made["ours"]) - np.stack(made["plain"])).max())
         started = time.process_time()
-        clips = [audio.decode(path, spectrum)[0] for path in paths[:COUNT]]
+        clips = [sound.decode(path, spectrum)[0] for path in paths[:COUNT]]
         decoding, started = time.process_time() - started, time.process_time()
         for clip in clips:
-            audio.mel(audio.power(clip, spectrum), spectrum)
+            sound.mel(sound.power(clip, spectrum), spectrum)
         share = decoding / (decoding + time.process_time() - started)
     finally:
         shutil.rmtree(home)

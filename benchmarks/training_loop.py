@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from rounds import race, ratio, report
 
-from emohelpers import config, models, objectives, recipes, train
-from emohelpers.labels import EMOTIONS
-from emohelpers.train import optim
+from emohelpers import config, models, train
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.train import objectives, optim
 
 STEPS, BATCH, SIZE = 8, 32, 96
 
@@ -44,7 +44,7 @@ class Tensors:
 def main(backbone: str) -> None:
     torch.set_num_threads(1)
     cfg = config.make(
-        recipes.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=SIZE,
+        config.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=SIZE,
         label_smoothing=0.0, schedule="constant", warmup_epochs=0.0, weight_decay=0.01,
     )  # fmt: skip
     torch.manual_seed(0)

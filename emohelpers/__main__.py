@@ -2,6 +2,6 @@
 
 import sys
 
-from emohelpers.cli import main
+from emohelpers.suite.cli import main
 
 sys.exit(main())

@@ -3,7 +3,7 @@
 No emotion label is seen: the faces show random mixtures of action units on people of other seeds than the demo's,
 so that the trunk knows faces in general, as ImageNet weights know pictures in general.
 
-    python scripts/pretrain_demo_trunk.py                               # emohelpers/demo/trunks/test_vit, 20 minutes
+    python scripts/pretrain_demo_trunk.py                               # emohelpers/models/trunks/test_vit, 20 minutes
     python scripts/pretrain_demo_trunk.py --architecture test_byobnet   # a small ResNet, 30 minutes on one core
 """
 
@@ -29,7 +29,8 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from emohelpers.demo import DRAWING_VERSION, TRUNKS, action_units, anatomy, paint, people  # noqa: E402
+from emohelpers.datasets.drawn import DRAWING_VERSION, action_units, anatomy, paint, people  # noqa: E402
+from emohelpers.models.factory import TRUNKS  # noqa: E402
 
 DEMO_SEEDS = range(2000, 2100)  # kept for data sets that are trained and tested on
 SIDES = [f"au{u}_{side}" for u in action_units.UNITS for side in ("left", "right")]
@@ -211,7 +212,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
-    parser.add_argument("--out", type=Path, help="default: its folder in emohelpers/demo/trunks")
+    parser.add_argument("--out", type=Path, help="default: its folder in emohelpers/models/trunks")
     args = parser.parse_args()
     if set(DEMO_SEEDS) & {*args.seeds, args.held_out} or args.held_out in args.seeds:
         parser.error("seeds 2000-2099 belong to the demo's own data sets, and the held-out seed is not trained on")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from emohelpers import files, paths
+from emohelpers.config import files, paths
 
 WIDTH, GAP = 1200, 12
 

@@ -6,15 +6,18 @@ What 03 has trained already is taken up. Writes ablation.csv and ablation.png in
 import json
 import sys
 
-from emohelpers import config, diagnostics, experiment, files, paths, recipes
+from emohelpers import config
+from emohelpers.config import files, paths
+from emohelpers.report import diagnostics
 from emohelpers.saga import fractions
+from emohelpers.train import study
 
 given = {name: json.loads(value) for name, value in (text.split("=", 1) for text in sys.argv[1:])}
 preset = given.pop("preset", "auto")
 wide = {"fractions": [0.0, 0.25, 0.5, 1.0], "seeds": [42, 43, 44]}
-cfg = fractions.located(config.make(recipes.Augmented, preset, **(wide | given)))
+cfg = fractions.located(config.make(config.Augmented, preset, **(wide | given)))
 run = paths.run_folder("03_augmented_training", run=paths.run_name(cfg.preset), output_dir=cfg.output_dir)
-faces = experiment.prepare(cfg)
+faces = study.prepare(cfg)
 arms = fractions.fit_all(cfg, faces, fractions.baseline(cfg, faces), run)
 table = fractions.ablation(arms, faces.classes, cfg.bootstrap)
 files.write_csv(table, run / "full_ablation.csv")

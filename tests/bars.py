@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pictures
 
-from emohelpers import config, recipes
+from emohelpers import config
 
 VALUES = {
     "backbone": "test_resnet", "weights": "random", "trainable": "all", "unfreeze": {}, "head": "linear",
@@ -22,6 +22,6 @@ def manifest(folder: Path, *, each: int = 16, seed: int = 0, classes: tuple[str,
     return str(yaml)
 
 
-def settings(yaml: str, kind=recipes.Transfer, **values):
+def settings(yaml: str, kind=config.Transfer, **values):
     """A config on that data set."""
     return config.make(kind, "demo", **{**VALUES, "manifest": yaml, **values})

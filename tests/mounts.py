@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emohelpers import bundle, notebooks
-from emohelpers.bundle import supplies
-from emohelpers.runs import execution
+from emohelpers.suite import execution, notebooks
+from emohelpers.suite.bundle import build, supplies
 
 HOME = Path(__file__).parents[1]
 BOOKS = notebooks.find(HOME / "notebooks")
@@ -88,14 +87,14 @@ def attach(stem: str, home: Path, left: dict[str, Path], wheels: Path) -> None:
     The outputs, stem -> folder, are mounted in the old way and in the new one in turn. `wheels` is filled once.
     """
     for number, need in enumerate(BOOKS[stem].needs):
-        layout = f"notebooks/me/{bundle.slug(need)}" if number % 2 else bundle.slug(need)
+        layout = f"notebooks/me/{build.slug(need)}" if number % 2 else build.slug(need)
         shutil.copytree(left[need], home / "input" / layout)
-    if not set(bundle.used(notebooks.load(BOOKS[stem].path)).extras) & set(bundle.EXTRAS):
+    if not set(build.used(notebooks.load(BOOKS[stem].path)).extras) & set(build.EXTRAS):
         return
     if not wheels.exists():
-        wanted = [one for each in bundle.EXTRAS.values() for one in each]
+        wanted = [one for each in build.EXTRAS.values() for one in each]
         supplies.wheels(wheels, wanted, [f"{sys.version_info.major}.{sys.version_info.minor}"])
-    shutil.copytree(wheels, home / "input" / "datasets" / "me" / bundle.WHEELS)
+    shutil.copytree(wheels, home / "input" / "datasets" / "me" / build.WHEELS)
 
 
 def run(python: Path, home: Path, path: Path, **parameters) -> str:

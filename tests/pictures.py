@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from emohelpers.labels import EMOTIONS
+from emohelpers.datasets.labels import EMOTIONS
 
 
 @dataclass

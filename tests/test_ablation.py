@@ -3,9 +3,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers import config, experiment, recipes
-from emohelpers.experiment import ablation
-from emohelpers.metrics import comparison
+from emohelpers import config
+from emohelpers.metrics import compare
+from emohelpers.train import ablation, study
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def job(tmp_path_factory):
     cfg = bars.settings(bars.manifest(home / "set"), mixup=0.4, epochs=9, ablation={"epochs": 2})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOHELPERS_OUTPUTS", str(home / "outputs"))
-        faces = experiment.prepare(cfg)
+        faces = study.prepare(cfg)
     return cfg, faces, home
 
 
@@ -24,7 +24,7 @@ def test_one_thing_changes_and_the_rest_stays_and_a_second_call_trains_nothing(j
     assert list(table["variant"]) == ["recipe", "no MixUp, no CutMix", "LDAM loss"]
     assert (table["epochs"] == 2).all() and (table["n"] == len(faces.part("val"))).all()
     one, other = (pd.read_csv(home / "run" / slug / "predictions_val.csv") for slug in ("recipe", "ldam_loss"))
-    compared = comparison.compare(one, other, faces.classes, resamples=cfg.bootstrap)
+    compared = compare.compare(one, other, faces.classes, resamples=cfg.bootstrap)
     line = compared[(compared["class"] == "all") & (compared["figure"] == "macro_f1")].iloc[0]
     assert np.isclose(table.loc[2, "difference"], line["difference"]) and np.isclose(table.loc[2, "low"], line["low"])
     assert np.isclose(table.loc[2, "macro_f1"] - table.loc[0, "macro_f1"], table.loc[2, "difference"])
@@ -36,7 +36,7 @@ def test_one_thing_changes_and_the_rest_stays_and_a_second_call_trains_nothing(j
 
 
 def test_every_variant_is_a_config_that_the_recipes_allow():
-    for kind in (recipes.Transfer, recipes.Enhanced):
+    for kind in (config.Transfer, config.Enhanced):
         for preset in ("demo", "full"):
             cfg = config.make(kind, preset)
             plan = ablation.variants(cfg, teacher="teacher.pth")

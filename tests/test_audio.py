@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import tones
 
-from emohelpers import audio
-from emohelpers.audio import Spectrum, UnreadableSong, descriptors
+from emohelpers.music import descriptors, sound
+from emohelpers.music.sound import Spectrum, UnreadableSong
 
 SHORT = Spectrum(seconds=2.0)
 
@@ -30,8 +30,8 @@ def plain(path: Path, spectrum: Spectrum) -> np.ndarray:
 def test_equal_to_plain_librosa(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tones.tone(3.0, rate=rate, channels=channels), rate)
-    samples, heard = audio.decode(path, SHORT)
-    made = audio.mel(audio.power(samples, SHORT), SHORT)
+    samples, heard = sound.decode(path, SHORT)
+    made = sound.mel(sound.power(samples, SHORT), SHORT)
     assert made.shape == SHORT.shape and made.dtype == np.float32
     assert (
         heard["channels"] == channels
@@ -49,7 +49,7 @@ def refused(path: Path, content: bytes | None = None) -> str:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UnreadableSong) as caught:
-        audio.decode(path, SHORT)
+        sound.decode(path, SHORT)
     return str(caught.value)
 
 
@@ -67,7 +67,7 @@ def test_what_is_no_song(tmp_path: Path) -> None:
 
 def test_a_clip_a_little_short_ends_in_silence_and_says_so(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tones.tone(1.9), tones.RATE)
-    samples, heard = audio.decode(tmp_path / "a.wav", SHORT)
+    samples, heard = sound.decode(tmp_path / "a.wav", SHORT)
     assert len(samples) == 2 * tones.RATE and not samples[int(1.91 * tones.RATE) :].any()
     assert heard["filled"] == pytest.approx(0.1, abs=1e-3)
 
@@ -75,8 +75,8 @@ def test_a_clip_a_little_short_ends_in_silence_and_says_so(tmp_path: Path) -> No
 def test_which_seconds_of_a_long_song(tmp_path: Path) -> None:
     wave = np.concatenate([tones.tone(4.0, pitch=220), tones.tone(2.0, pitch=1760), tones.tone(4.0, pitch=220)])
     soundfile.write(tmp_path / "a.wav", wave, tones.RATE)
-    first, _ = audio.decode(tmp_path / "a.wav", SHORT)
-    middle, _ = audio.decode(tmp_path / "a.wav", Spectrum(seconds=2.0, clip_from="middle"))
+    first, _ = sound.decode(tmp_path / "a.wav", SHORT)
+    middle, _ = sound.decode(tmp_path / "a.wav", Spectrum(seconds=2.0, clip_from="middle"))
     np.testing.assert_allclose(first, wave[: len(first), 0], atol=1e-4)  # 16 bits in the file
     np.testing.assert_allclose(middle, wave[4 * tones.RATE : 6 * tones.RATE, 0], atol=1e-4)
 
@@ -84,25 +84,25 @@ def test_which_seconds_of_a_long_song(tmp_path: Path) -> None:
 def test_pictures_keep_the_scale_and_average() -> None:
     clips = np.full((2, 64, 200), -80.0, np.float32)
     clips[0, :, 100:] = 0
-    made = audio.pictures(clips, (96, 50))
+    made = sound.pictures(clips, (96, 50))
     assert made.shape == (2, 96, 50) and made.dtype == np.float16
     assert made[1].max() == 0 and made[0, :, 30:].min() == 1 and made[0].mean(dtype=np.float64) == pytest.approx(0.5)
-    assert np.array_equal(audio.pictures(clips, (64, 200))[0], (1 + clips[0] / 80).astype(np.float16))
+    assert np.array_equal(sound.pictures(clips, (64, 200))[0], (1 + clips[0] / 80).astype(np.float16))
 
 
 def test_a_spectrogram_can_be_listened_to(tmp_path: Path) -> None:
     samples = tones.tone(2.0, pitch=660)[:, 0]
-    made = audio.sound(audio.mel(audio.power(samples, SHORT), SHORT), SHORT, rounds=8)
+    made = sound.sound(sound.mel(sound.power(samples, SHORT), SHORT), SHORT, rounds=8)
     assert len(made) == pytest.approx(len(samples), abs=SHORT.hop) and np.abs(made).max() <= 1
     spectrum = np.abs(np.fft.rfft(made))
     assert np.fft.rfftfreq(len(made), 1 / tones.RATE)[spectrum.argmax()] == pytest.approx(660, rel=0.03)
-    audio.write_sound(tmp_path / "a.wav", made, tones.RATE)
+    sound.write_sound(tmp_path / "a.wav", made, tones.RATE)
     assert soundfile.info(tmp_path / "a.wav").samplerate == tones.RATE
 
 
 def described(samples: np.ndarray, spectrum: Spectrum) -> dict[str, float]:
-    powers = audio.power(samples, spectrum)
-    return descriptors.describe(samples, powers, audio.mel(powers, spectrum), spectrum)
+    powers = sound.power(samples, spectrum)
+    return descriptors.describe(samples, powers, sound.mel(powers, spectrum), spectrum)
 
 
 def test_descriptors_say_what_is_heard() -> None:

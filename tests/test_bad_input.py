@@ -23,9 +23,12 @@ import pictures
 import pytest
 import torch
 
-from emohelpers import config, files, manifests, models, splits, train
-from emohelpers.labels import EMOTIONS
-from emohelpers.runs import execution
+from emohelpers import config, models, train
+from emohelpers.config import files
+from emohelpers.datasets import faces as manifests
+from emohelpers.datasets import splits
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.suite import execution
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "notebooks" / "01_baseline_training.ipynb"
@@ -370,7 +373,7 @@ def permitted(command: list[str]) -> None:
 
 WRITE = """
 import json, sys, subprocess
-from emohelpers import paths
+from emohelpers.config import paths
 if sys.argv[2] == "mount":
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", sys.argv[1]], check=True)
 for place in (sys.argv[1], sys.argv[1] + "/below"):
@@ -425,7 +428,9 @@ import json, subprocess, sys
 from pathlib import Path
 import torch
 import training_job
-from emohelpers import models, objectives, store, train
+from emohelpers import models, train
+from emohelpers.datasets import pixels as store
+from emohelpers.train import objectives
 
 torch.set_num_threads(1)
 home = Path(sys.argv[1])

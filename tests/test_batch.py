@@ -13,15 +13,14 @@ import psutil
 import pytest
 from tiny import status, write
 
-from emohelpers import notebooks, provenance, runs
-from emohelpers.cli import main
-from emohelpers.runs import plan
+from emohelpers.suite import notebooks, plan, runs, stamps
+from emohelpers.suite.cli import main
 
 HOME = Path(__file__).parents[1]
 SEEN = "open('seen', 'a').write(f'{STEM} {SEED} {RATE};')"
 FIRST = "import os\nfrom pathlib import Path\nSTEM = '01'\nfolder = Path(os.environ['EMOHELPERS_OUTPUTS'])"
 RESULT = "(folder / os.environ['EMOHELPERS_RUN'] / '01_a' / 'result').write_text(str(SEED))"
-READ = "STEM = '02'\nimport os\nfrom emohelpers import paths\nrun = os.environ['EMOHELPERS_RUN']"
+READ = "STEM = '02'\nimport os\nfrom emohelpers.config import paths\nrun = os.environ['EMOHELPERS_RUN']"
 FOUND = "assert paths.find_result('01_a', 'result', run=run).read_text() == str(SEED), SEED"
 
 
@@ -92,7 +91,7 @@ def test_done_again_when_it_is_made_of_something_else_and_only_then(place: Path,
     (place / "faces" / "a.png").write_text("new")
     assert reasons() == ["changed: inputs", "changed: inputs"]
     with monkeypatch.context() as patch:
-        patch.setattr(provenance, "code", lambda: "other")
+        patch.setattr(stamps, "code", lambda: "other")
         assert reasons()[0] == "changed: inputs, code"
     assert main(command) == 0 and len(seen(place)) == 4
     write(place, "01_a", FIRST, SEEN, RESULT, "'a new line'")

@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 from tiny import write
 
-from emohelpers import bundle, demo, notebooks, provenance, session
-from emohelpers.bundle import supplies
-from emohelpers.demo import photos, songs
-from emohelpers.notebooks import NotebookError, tags
-from emohelpers.pairs import pairing
+from emohelpers.datasets import pairing
+from emohelpers.datasets.drawn import photos, songs
+from emohelpers.models import factory
+from emohelpers.suite import notebooks, session, stamps
+from emohelpers.suite.bundle import build, supplies
+from emohelpers.suite.notebooks import NotebookError, tags
 
 HOME = Path(__file__).parents[1]
 BOOKS = mounts.BOOKS
@@ -30,7 +31,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of them, for a user called me."""
     folder = tmp_path_factory.mktemp("bundles")
     for book in BOOKS.values():
-        bundle.write(book, folder, "me")
+        build.write(book, folder, "me")
     return folder
 
 
@@ -40,23 +41,21 @@ def loaded(bundles: Path, stem: str) -> nbformat.NotebookNode:
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_what_it_carries_is_what_the_tree_holds(bundles: Path, stem: str) -> None:
-    carried, tree = bundle.unpacked(loaded(bundles, stem)), dict(provenance.sources())
+    carried, tree = build.unpacked(loaded(bundles, stem)), dict(stamps.sources())
     assert carried and all(content == tree[name].read_bytes() for name, content in carried.items())
-    assert {"emohelpers/__init__.py", "emohelpers/session.py"} < set(carried)
+    assert {"emohelpers/__init__.py", "emohelpers/suite/session.py"} < set(carried)
     assert {name for name in tree if "/data_manifests/" in name} <= set(carried)
-    modules = {name.split("/")[1].split(".")[0] for name in carried}
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in carried}
     for name, content in carried.items():
         for node in ast.walk(ast.parse(content)) if name.endswith(".py") else ():
-            if isinstance(node, ast.ImportFrom) and node.module == "emohelpers":
-                assert {alias.name for alias in node.names} - {"__version__"} <= modules, name
-            elif isinstance(node, ast.ImportFrom) and node.module.startswith("emohelpers."):
-                assert node.module.split(".")[1] in modules, name
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "emohelpers":
+                assert node.module in modules, f"{name} imports {node.module}, which is not carried"
 
 
 def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
     book = loaded(bundles, "04_transfer_learning")
-    assert {"emohelpers/publish/space/app.py", "emohelpers/publish/space/classify.py"} <= set(bundle.unpacked(book))
-    assert "onnxscript" in bundle.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
+    assert {"emohelpers/export/space/app.py", "emohelpers/export/space/classify.py"} <= set(build.unpacked(book))
+    assert "onnxscript" in build.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -69,21 +68,21 @@ def test_it_is_the_source_and_one_cell_more(bundles: Path, stem: str) -> None:
     assert [cell.cell_type for cell in added] == ["markdown", "code"]
     place = book.cells.index(added[1])
     assert "setup" in tags(book.cells[place + 2]) and book.cells[place].source.count("\n") < 15
-    assert (bundles / stem / f"{stem}.ipynb").stat().st_size < bundle.ROOM
+    assert (bundles / stem / f"{stem}.ipynb").stat().st_size < build.ROOM
 
 
 def test_the_same_bytes_for_the_same_tree(bundles: Path, tmp_path: Path) -> None:
     stem = STEMS[0]
-    again = bundle.write(BOOKS[stem], tmp_path, "me") / f"{stem}.ipynb"
+    again = build.write(BOOKS[stem], tmp_path, "me") / f"{stem}.ipynb"
     assert again.read_bytes() == (bundles / stem / f"{stem}.ipynb").read_bytes()
 
 
 def test_it_imports_where_the_package_is_not_installed(bundles: Path, tmp_path: Path) -> None:
-    for name, content in bundle.unpacked(loaded(bundles, STEMS[0])).items():
+    for name, content in build.unpacked(loaded(bundles, STEMS[0])).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     code = "\n".join(cell.source for cell in notebooks.load(BOOKS[STEMS[0]].path).cells if cell.cell_type == "code")
-    lines = [ast.unparse(node) for node in ast.parse(bundle.MAGIC.sub(r"\1pass", code)).body]
+    lines = [ast.unparse(node) for node in ast.parse(build.MAGIC.sub(r"\1pass", code)).body]
     program = "\n".join([line for line in lines if line.startswith("from emohelpers")])
     program += "\nimport emohelpers; print(emohelpers.__path__[0])"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(tmp_path)}
@@ -97,32 +96,35 @@ def test_metadata_names_the_card_the_data_and_the_chain(bundles: Path) -> None:
         assert found["machine_shape"] == "NvidiaTeslaT4" and found["enable_gpu"] and found["enable_internet"]
         assert found["id"] == f"me/{found['title'].lower().replace(' ', '-')}"
         assert found["code_file"] == f"{stem}.ipynb"
-        assert found["kernel_sources"] == [f"me/{bundle.slug(need)}" for need in BOOKS[stem].needs]
+        assert found["kernel_sources"] == [f"me/{build.slug(need)}" for need in BOOKS[stem].needs]
     first = json.loads((bundles / STEMS[0] / "kernel-metadata.json").read_text())
     assert first["dataset_sources"] == ["manavukani/affectnet"] and first["id"] == "me/emotion-01-baseline-training"
 
 
 def test_without_internet_weights_and_wheels_are_attached_and_named() -> None:
     book = BOOKS[STEMS[0]]
-    content = bundle.used(notebooks.load(book.path))
-    found = bundle.kernel(book, content, "me", offline=True)
-    assert found["enable_internet"] is False and f"me/{bundle.WEIGHTS}" in found["dataset_sources"]
-    cells = bundle.bundled(book.path, offline="me").cells
+    content = build.used(notebooks.load(book.path))
+    found = build.kernel(book, content, "me", offline=True)
+    assert found["enable_internet"] is False and f"me/{build.WEIGHTS}" in found["dataset_sources"]
+    cells = build.bundled(book.path, offline="me").cells
     (parameters,) = [cell for cell in cells if "parameters" in tags(cell)]
     given = notebooks.assigned(parameters.source)["OVERRIDES"]
-    assert given == {"weights": f"me/{bundle.WEIGHTS}/vit_base_patch16_224"}
+    assert given == {"weights": f"me/{build.WEIGHTS}/vit_base_patch16_224"}
 
 
 def test_a_notebook_without_set_up_cell_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "01_a", "from emohelpers import labels")
+    path = write(tmp_path, "01_a", "from emohelpers.datasets import labels")
     with pytest.raises(NotebookError, match="no cell tagged `setup`"):
-        bundle.bundled(path)
-    assert set(bundle.used(notebooks.load(path)).files) > {"emohelpers/labels.py", "emohelpers/session.py"}
-    assert "emohelpers/train/__init__.py" not in bundle.used(notebooks.load(path)).files
+        build.bundled(path)
+    assert set(build.used(notebooks.load(path)).files) > {
+        "emohelpers/datasets/labels.py",
+        "emohelpers/suite/session.py",
+    }
+    assert "emohelpers/train/loop.py" not in build.used(notebooks.load(path)).files
 
 
 def test_badges_lead_to_the_bundles() -> None:
-    table = bundle.badges(["01_a"], "someone/emotions")
+    table = build.badges(["01_a"], "someone/emotions")
     assert "https://colab.research.google.com/github/someone/emotions/blob/bundles/01_a/01_a.ipynb" in table
     assert (
         "https://kaggle.com/kernels/welcome?src=https://github.com/someone/emotions/blob/bundles/01_a/01_a.ipynb"
@@ -177,9 +179,9 @@ def plain_wheel(folder: Path) -> Path:
 
 
 def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
-    plain_wheel(tmp_path / "input" / "datasets" / "me" / bundle.WHEELS)
+    plain_wheel(tmp_path / "input" / "datasets" / "me" / build.WHEELS)
     program = (
-        "from emohelpers import session\n"
+        "from emohelpers.suite import session\n"
         "print(session.install({'tiny_thing': ['tiny-thing>=1']}, network=False))\n"
         "import tiny_thing; print(tiny_thing.VALUE)"
     )
@@ -199,17 +201,17 @@ def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
 def test_weights_are_in_the_form_that_timm_reads(tmp_path: Path) -> None:
     import timm
 
-    (place,) = supplies.weights(tmp_path, [f"local-dir:{demo.TRUNKS / 'test_vit'}"])
+    (place,) = supplies.weights(tmp_path, [f"local-dir:{factory.TRUNKS / 'test_vit'}"])
     assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.safetensors"]
     timm.create_model(f"local-dir:{place}", pretrained=True)
-    line = supplies.described(tmp_path, "me", bundle.WEIGHTS)
+    line = supplies.described(tmp_path, "me", build.WEIGHTS)
     assert line == f"kaggle datasets create -p {tmp_path} --dir-mode zip"
-    assert json.loads((tmp_path / "dataset-metadata.json").read_text())["id"] == f"me/{bundle.WEIGHTS}"
+    assert json.loads((tmp_path / "dataset-metadata.json").read_text())["id"] == f"me/{build.WEIGHTS}"
 
 
 @pytest.mark.slow
 def test_wheels_for_kaggle_are_of_its_python(tmp_path: Path) -> None:
-    found = supplies.wheels(tmp_path, [one for wanted in bundle.EXTRAS.values() for one in wanted])
+    found = supplies.wheels(tmp_path, [one for wanted in build.EXTRAS.values() for one in wanted])
     names = [path.name for path in found]
     assert any("onnxruntime" in name and "cp312" in name for name in names), names
     assert any(name.startswith("grad_cam") and name.endswith("none-any.whl") for name in names), names
@@ -324,8 +326,8 @@ def drawn(cache: Path) -> Path:
     """The embedded faces in AffectNet's layout."""
     os.environ["EMOHELPERS_CACHE"] = str(cache)
     try:
-        from emohelpers import manifests
+        from emohelpers.datasets import faces
 
-        return Path(manifests.load("demo_faces").root)
+        return Path(faces.load("demo_faces").root)
     finally:
         del os.environ["EMOHELPERS_CACHE"]

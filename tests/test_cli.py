@@ -12,9 +12,9 @@ import psutil
 import pytest
 from tiny import status, write
 
-from emohelpers import notebooks
-from emohelpers.cli import main
-from emohelpers.notebooks import NotebookError
+from emohelpers.suite import notebooks
+from emohelpers.suite.cli import main
+from emohelpers.suite.notebooks import NotebookError
 
 
 @pytest.fixture

@@ -12,10 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emohelpers import combine, config, files, manifests, recipes, splits, store
-from emohelpers.combine import lineage
-from emohelpers.labels import EMOTIONS
-from emohelpers.manifests.locate import ManifestError
+from emohelpers import config
+from emohelpers.config import files
+from emohelpers.datasets import edits as combine
+from emohelpers.datasets import faces, splits
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.datasets.locate import ManifestError
+from emohelpers.saga import lineage
 
 SIDE = 48
 
@@ -49,9 +53,9 @@ def world(tmp_path_factory):
         save(home / path, seen[path])
         rows.append((path, label, 0.5))
     pd.DataFrame(rows, columns=["pth", "label", "relFCs"]).to_csv(home / "labels.csv")
-    dataset = manifests.load("affectnet", home)
+    dataset = faces.load("affectnet", home)
     pixels = store.build(dataset, SIDE, tmp_path_factory.mktemp("cache"))
-    cfg = config.make(recipes.Saga, "full", golden="balanced:5", augmented_root="-", gates_off=["clip"])
+    cfg = config.make(config.Saga, "full", golden="balanced:5", augmented_root="-", gates_off=["clip"])
     table = splits.grouped(dataset.table, pixels, cfg.twin_similarity)
     golden = splits.golden(table, pixels, cfg, tmp_path_factory.mktemp("golden"), "x")
     return SimpleNamespace(home=home, dataset=dataset, pixels=pixels, cfg=cfg, golden=golden, seen=seen,
@@ -93,7 +97,7 @@ def test_both_spellings_with_and_without_a_table(world, tmp_path, spelling, told
 def test_the_data_sets_own_folders_are_no_edits(world, tmp_path):
     """Upstream keeps `augmented/` beside the photographs' folders."""
     shutil.copytree(world.home, tmp_path / "data")
-    dataset = manifests.load("affectnet", tmp_path / "data")
+    dataset = faces.load("affectnet", tmp_path / "data")
     made = edits_of(world, world.table.head(10), tmp_path / "data", "augmented/{}")
     assert len(lineage.attached(tmp_path / "data", dataset).table) == len(made)
     with pytest.raises(ManifestError, match="no folders aug_<emotion>"):
@@ -268,5 +272,5 @@ def test_an_edit_of_an_edit_of_a_golden_face_is_found(world, tmp_path):
 
 
 def test_combining_needs_no_torch():
-    program = "import sys; from emohelpers.combine import lineage; print('torch' in sys.modules)"
+    program = "import sys; from emohelpers.saga import lineage; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"

@@ -3,11 +3,10 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from emohelpers import config, paths, recipes
-from emohelpers.config import ConfigError, make
-from emohelpers.recipes import Baseline
+from emohelpers import config
+from emohelpers.config import Baseline, ConfigError, make, paths
 
-KINDS = [kind for kind in vars(recipes).values() if isinstance(kind, type) and kind.__module__ == recipes.__name__]
+KINDS = [kind for kind in vars(config).values() if isinstance(kind, type) and getattr(kind, "demo", None)]
 
 
 @pytest.fixture(autouse=True)

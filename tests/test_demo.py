@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers import demo
-from emohelpers.demo import action_units, faces, paint, people
-from emohelpers.labels import EMOTIONS
+from emohelpers.datasets import drawn as demo
+from emohelpers.datasets.drawn import action_units, faces, paint, people
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.models import factory
 
 N = 400
-TRUNKS = sorted(demo.TRUNKS.iterdir())
+TRUNKS = sorted(factory.TRUNKS.iterdir())
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from emohelpers import devices
-from emohelpers.devices import UnusableDevice, precision
+from emohelpers.models import devices
+from emohelpers.models.devices import UnusableDevice, precision
 
 HUGE = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

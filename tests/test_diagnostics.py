@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from emohelpers import diagnostics, metrics
-from emohelpers.labels import EMOTIONS
-from emohelpers.metrics import calibration
+from emohelpers import metrics
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.metrics import calibrate
+from emohelpers.report import diagnostics
 
 
 def history():
@@ -33,7 +34,7 @@ def test_the_three_plots_mark_the_stages(tmp_path):
 
 
 def test_reliability_shows_the_ece_of_both(predictions, tmp_path):
-    mended = calibration.rescale(predictions, EMOTIONS, 0.7)
+    mended = calibrate.rescale(predictions, EMOTIONS, 0.7)
     figure = diagnostics.reliability(predictions, mended, EMOTIONS, tmp_path / "r.png")
     for axis, table in zip(figure.axes, (predictions, mended), strict=True):
         ece = metrics.classification(table, EMOTIONS, resamples=100)["ece"]["value"]

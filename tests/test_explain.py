@@ -16,10 +16,11 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from emohelpers import cli, config, explain, models, recipes
+from emohelpers import config, explain, models
+from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import Explainer, attributions, cams, panels
 from emohelpers.explain.subject import ExplanationError, Subject, candidates
-from emohelpers.labels import EMOTIONS
+from emohelpers.suite import cli
 
 BIG = ("resnet50", "convnext_base", "tf_efficientnet_b3_ns", "vit_base_patch16_224", "mobilenetv2_100")
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -50,12 +51,12 @@ class Quarters(nn.Module):
 
 
 def settings(**values):
-    return config.make(recipes.Explain, "demo", **values)
+    return config.make(config.Explain, "demo", **values)
 
 
 def net(backbone: str, size: int, seed: int = 0) -> nn.Module:
     cfg = config.make(
-        recipes.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size,
+        config.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size,
         seed=seed,
     )  # fmt: skip
     model = models.build(cfg, EMOTIONS).eval()
@@ -272,7 +273,7 @@ def test_a_folder_from_the_command_line(tmp_path, capsys) -> None:
 
 
 def test_a_model_of_another_split_is_refused(tmp_path: Path) -> None:
-    cfg = config.make(recipes.Explain, "demo")
+    cfg = config.make(config.Explain, "demo")
     model = net("test_resnet", 64)
     for seed in (cfg.split_seed, 7):
         models.save(tmp_path / f"{seed}.pth", model, config={**cfg.model_dump(mode="json"), "split_seed": seed})

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from emohelpers import metrics
-from emohelpers.labels import EMOTIONS
+from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.metrics import fairness
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_explain import Corners, corner_masks, faces, lit, net, settings
 
-from emohelpers import demo
-from emohelpers.demo import expressed
+from emohelpers.datasets import drawn
+from emohelpers.datasets.drawn import expressed
+from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import Explainer, belief, faithfulness, localisation
 from emohelpers.explain.subject import Subject
-from emohelpers.labels import EMOTIONS
 
 
 def test_deletion_and_insertion_know_a_true_map() -> None:
@@ -136,7 +136,7 @@ def test_what_was_drawn_for_an_emotion(tmp_path) -> None:
     assert expressed.expressed("neutral") == () and expressed.expressed("sad") == ("brows", "mouth")
     assert all(set(expressed.expressed(emotion)) <= set(expressed.PARTS) for emotion in EMOTIONS)
     assert expressed.parts(tmp_path, []) is None  # not drawn faces
-    root = demo.write_faces(tmp_path / "faces", n=80, seed=1)
+    root = drawn.write_faces(tmp_path / "faces", n=80, seed=1)
     rows = pd.read_csv(root / "faces.csv", keep_default_na=False).groupby("emotion").head(2)
     masks = expressed.parts(root, rows["pth"])
     for i, emotion in enumerate(rows["emotion"]):

@@ -1,35 +1,36 @@
-"""Imports go down only: a module uses its own floor and those below, never in a circle, and torch begins on floor 1."""
+"""The rooms of the house: imports go down only, and inside a floor not sideways; torch begins above floor 0."""
 
 import ast
 import re
 import subprocess
 import sys
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 HOME = Path(__file__).parents[1]
 PACKAGE = HOME / "emohelpers"
-FLOORS = {  # a new module, or room of modules, is placed here and in the picture of the README's "How it is built"
-    0: "labels paths files config recipes store splits targets demo notebooks provenance defects "
-    "manifests combine songs pairs",
-    1: "devices images models metrics faces trunk audio",
-    2: "objectives distillation train experiment preflight frozen saga music ranking",
-    3: "style figures diagnostics interactive report results headless cli __main__ explain export quantise publish "
-    "predict song_figures song_report appeal runs page bundle session",
-}
-FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules.split()}
+FLOORS = (  # from the ground up, as in the picture of README's "How it is built"; a new file belongs to a room
+    ("config",),
+    ("datasets",),
+    ("images", "metrics"),
+    ("models",),
+    ("train",),
+    ("report",),
+    ("export",),
+    ("saga", "music", "ranking", "explain"),
+    ("suite",),  # beside the house: runs the notebooks, and no room knows it
+    ("__main__",),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+WITHOUT_TORCH = ("config", "datasets")
 TORCH = ("torch", "torchvision", "torchaudio", "timm", "accelerate", "kornia", "torchmetrics", "transformers")
 DRAWERS = ("utils", "util", "common", "helpers", "misc", "core", "base", "tools")
 
 
-def modules(package: Path) -> dict[str, list[Path]]:
-    """Each module of the package, or folder of modules, with its files."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(package.rglob("*.py")):
-        found.setdefault(path.relative_to(package).parts[0].removesuffix(".py"), []).append(path)
-    return found
+def room_of(path: Path, package: Path) -> str:
+    """The room that a file of the package lies in, "__init__" for the door."""
+    return path.relative_to(package).parts[0].removesuffix(".py")
 
 
 def imported(path: Path) -> set[str]:
@@ -44,31 +45,25 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def ours(files: list[Path]) -> set[str]:
-    """Modules of the package that these files import."""
-    dotted = [name.split(".") for path in files for name in imported(path)]
-    return {parts[1] for parts in dotted if parts[0] == PACKAGE.name and len(parts) > 1 and "__" not in parts[1]}
-
-
 def breaches(package: Path) -> list[str]:
-    """What a package's imports do wrong."""
-    files = modules(package)
-    homeless = [name for name in files if name not in FLOOR and name != "__init__"]
-    wrong = [f"{name}: give it a floor in tests/test_floors.py" for name in homeless]
-    wrong += [f"{name}: is a drawer, not a noun of the field" for name in files if name in DRAWERS]
-    graph = {name: ours(paths) - {name} for name, paths in files.items()}
-    for name, uses in graph.items():
-        # __init__ imports nothing of ours, so that `import emohelpers` stays light.
-        floor = -1 if name == "__init__" else FLOOR.get(name, len(FLOORS))
-        above = [use for use in sorted(uses) if FLOOR.get(use, floor) > floor]
-        wrong += [f"{name} (floor {floor}) imports {use} (floor {FLOOR[use]})" for use in above]
-        if floor <= 0:
-            heavy = {dotted.split(".")[0] for path in files[name] for dotted in imported(path)} & set(TORCH)
-            wrong += [f"{name} (floor 0) imports {part}" for part in sorted(heavy)]
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        wrong.append("a circle: " + " <- ".join(error.args[1]))
+    """What a package's files and imports do wrong."""
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        room, name = room_of(path, package), path.relative_to(package).as_posix()
+        if room not in FLOOR and room != "__init__":
+            wrong.append(f"{name}: {room} is no room of the house")
+            continue
+        if set(path.relative_to(package).with_suffix("").parts) & set(DRAWERS):
+            wrong.append(f"{name}: is a drawer, not a noun of the field")
+        floor = FLOOR.get(room, -1)  # the door imports nothing of ours, so that `import emohelpers` stays light
+        for dotted in sorted(imported(path)):
+            first, _, rest = dotted.partition(".")
+            used = rest.partition(".")[0]
+            if first == PACKAGE.name and used in FLOOR and used != room and FLOOR[used] >= floor:
+                side = "beside it" if FLOOR[used] == floor else "above it"
+                wrong.append(f"{name} imports {dotted}, which is {side}")
+            if room in WITHOUT_TORCH and first in TORCH:
+                wrong.append(f"{name} ({room} is read without torch) imports {first}")
     return wrong
 
 
@@ -79,38 +74,45 @@ def test_imports_go_down_only() -> None:
 @pytest.mark.parametrize(
     "content, message",
     [
-        ({"newcomer.py": ""}, "newcomer: give it a floor"),
-        ({"utils.py": ""}, "utils: is a drawer"),
-        ({"labels.py": "from emohelpers import models", "models.py": ""}, "labels (floor 0) imports models (floor 1)"),
+        ({"newcomer.py": ""}, "newcomer is no room of the house"),
+        ({"train/utils.py": ""}, "train/utils.py: is a drawer"),
         (
-            {"images.py": "def f():\n    import emohelpers.train", "train.py": ""},
-            "images (floor 1) imports train (floor 2)",
+            {"images/batches.py": "from emohelpers import models"},
+            "images/batches.py imports emohelpers.models, which is above",
         ),
-        ({"config.py": "from emohelpers.cli import main", "cli.py": ""}, "config (floor 0) imports cli (floor 3)"),
-        ({"__init__.py": "from emohelpers import labels", "labels.py": ""}, "__init__ (floor -1) imports labels"),
-        ({"demo/faces.py": "import torch.nn as nn"}, "demo (floor 0) imports torch"),
-        ({"store.py": "from timm.data import Mixup"}, "store (floor 0) imports timm"),
-        ({"labels.py": "from emohelpers import paths", "paths.py": "import emohelpers.labels"}, "a circle: "),
+        ({"images/votes.py": "def f():\n    import emohelpers.train"}, "imports emohelpers.train, which is above"),
+        ({"images/votes.py": "from emohelpers.metrics import compare"}, "emohelpers.metrics.compare, which is beside"),
+        ({"export/hub.py": "from emohelpers.suite.cli import main"}, "emohelpers.suite.cli.main, which is above"),
+        ({"__init__.py": "from emohelpers.datasets import labels"}, "__init__.py imports emohelpers.datasets.labels"),
+        ({"datasets/drawn/faces.py": "import torch.nn as nn"}, "read without torch) imports torch"),
+        ({"config/paths.py": "from timm.data import Mixup"}, "read without torch) imports timm"),
     ],
 )
 def test_a_breach_is_seen(tmp_path: Path, content: dict[str, str], message: str) -> None:
     for name, text in content.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(text)
     assert any(message in line for line in breaches(tmp_path)), breaches(tmp_path)
 
 
-def test_importing_floor_0_leaves_torch_out() -> None:
+def test_doors_only_hand_on() -> None:
+    """An __init__ has a docstring and imports; what it does lies in a file of its own."""
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign)
+    for path in PACKAGE.rglob("*/__init__.py"):
+        docstring, *lines = ast.parse(path.read_text(encoding="utf-8")).body
+        assert isinstance(docstring, ast.Expr), f"{path}: say in a sentence what the room is"
+        assert all(isinstance(line, allowed) for line in lines), f"{path} holds code"
+
+
+def test_the_ground_floor_leaves_torch_out() -> None:
     names = []
-    for module, paths in modules(PACKAGE).items():
-        if FLOOR.get(module) == 0:
-            names += [
-                ".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__") for path in paths
-            ]
+    for room in WITHOUT_TORCH:
+        for path in sorted((PACKAGE / room).rglob("*.py")):
+            names.append(".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__"))
     program = f"import sys, {', '.join(names)}\nprint([m for m in {TORCH!r} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == "[]", f"importing floor 0 also imports {ran.stdout}"
+    assert ran.stdout.strip() == "[]", f"importing the ground floor also imports {ran.stdout}"
 
 
 def machine(path: Path) -> list[str]:
@@ -125,10 +127,10 @@ def machine(path: Path) -> list[str]:
 
 
 def test_only_paths_knows_the_machine() -> None:
-    knowing = ("paths", "__init__")  # the door sets what PyTorch must find before anything imports it
-    others = {name: files for name, files in modules(PACKAGE).items() if name not in knowing}
-    starters = ("cli", "execution")  # hand the environment on to the processes that they start
-    files = [path for found in others.values() for path in found if path.stem not in starters]
+    knows = PACKAGE / "config" / "paths.py"
+    # The door sets what PyTorch must find before anything imports it; starters hand the environment on to processes.
+    others = (PACKAGE / "__init__.py", PACKAGE / "suite" / "cli.py", PACKAGE / "suite" / "execution.py")
+    files = [path for path in PACKAGE.rglob("*.py") if path not in (knows, *others)]
     wrong = [line for path in files for line in machine(path)]
-    assert not wrong, "only emohelpers/paths.py does this:\n" + "\n".join(wrong)
-    assert machine(PACKAGE / "paths.py"), "the check above sees nothing"
+    assert not wrong, "only emohelpers/config/paths.py does this:\n" + "\n".join(wrong)
+    assert machine(knows), "the check above sees nothing"

@@ -13,8 +13,12 @@ import pytest
 import timm
 import torch
 
-from emohelpers import config, frozen, images, models, objectives, recipes, store, train, trunk
-from emohelpers.trunk import class_token, storage
+from emohelpers import config, models, train
+from emohelpers.datasets import pixels as store
+from emohelpers.images import batches
+from emohelpers.models import class_token
+from emohelpers.models.cache import frozen, memory, storage
+from emohelpers.train import objectives
 
 GB = 10**9
 PLENTY = storage.Room(card=0, memory=8 * GB, disk=8 * GB)
@@ -30,7 +34,7 @@ def job(folder: Path, **values):
     """Model, its parts, objective and config of a small training behind frozen layers."""
     given = {**SMALL, **values}
     wild = given["weights"] == "random"  # a random trunk is never frozen by models.build, and is enough for exactness
-    cfg = config.make(recipes.Baseline, "full", **given)
+    cfg = config.make(config.Baseline, "full", **given)
     data = (pictures.known if (folder / "in").is_dir() else pictures.write)(folder / "in", each=9)
     pixels = store.build(data, 32, folder / "pixels")
     model = models.build(cfg.model_copy(update={"trainable": "all"}) if wild else cfg, data.classes)
@@ -38,10 +42,10 @@ def job(folder: Path, **values):
     models.freeze(model, cfg.trainable)
     labels = np.array([data.classes.index(name) for name in data.table["label"]])
     rows, options = np.arange(len(labels)), {"batch_size": cfg.batch_size, "seed": cfg.seed}
-    held, look = rows % 4 == 3, images.Augmentation.of(cfg)
+    held, look = rows % 4 == 3, batches.Augmentation.of(cfg)
     parts = {
-        "train": images.Batches(pixels, rows[~held], labels[~held], prepared, augmentation=look, **options),
-        "val": images.Batches(pixels, rows[held], labels[held], prepared, **options),
+        "train": batches.Batches(pixels, rows[~held], labels[~held], prepared, augmentation=look, **options),
+        "val": batches.Batches(pixels, rows[held], labels[held], prepared, **options),
     }
     objective = objectives.Classification.of(cfg, data.classes, list(data.table["label"]))
     return model, parts, objective, cfg
@@ -119,7 +123,7 @@ def test_the_whole_model_comes_out_and_takes_pictures(tmp_path):
     outputs, _ = train.evaluate(done.model, parts["val"])
     fresh, _ = train.evaluate(models.load(done.checkpoint), parts["val"])
     assert np.allclose(outputs, fresh, atol=1e-4)
-    trunk.restore(done.model)
+    memory.restore(done.model)
     assert np.allclose(train.evaluate(done.model, parts["val"])[0], fresh, atol=1e-5)
     assert np.abs(outputs.argmax(1) - fresh.argmax(1)).sum() == 0
 
@@ -298,7 +302,7 @@ def test_a_disk_that_refuses_is_told_and_the_next_best_place_taken(tmp_path):
 )  # fmt: skip
 def test_a_recipe_that_the_cache_would_change_is_computed_as_it_was(tmp_path, values, reason):
     made, told, model = plan(tmp_path, **values)
-    assert not told.cached and reason in str(told) and type(made["train"]) is images.Batches
+    assert not told.cached and reason in str(told) and type(made["train"]) is batches.Batches
 
 
 def test_mixup_mixes_activations_when_asked_to(tmp_path):
@@ -355,7 +359,7 @@ def test_every_model_that_cannot_be_entered_stays_whole():
     model = timm.create_model("eva02_tiny_patch14_224", num_classes=8, img_size=56)
     models.freeze(model, 2)
     state = [module.training for module in model.modules()]
-    assert trunk.cut(model, x[..., :56, :56]) is None
+    assert memory.cut(model, x[..., :56, :56]) is None
     assert [module.training for module in model.modules()] == state and not hasattr(model, "cut")
 
 

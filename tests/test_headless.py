@@ -6,7 +6,9 @@ import bars
 import pandas as pd
 import pytest
 
-from emohelpers import cli, headless, models, paths
+from emohelpers import models
+from emohelpers.config import paths
+from emohelpers.suite import cli, headless
 
 SMALL = [text for name, value in bars.VALUES.items() for text in ("--set", f"{name}={json.dumps(value)}")]
 

@@ -5,8 +5,10 @@ import pictures
 import pytest
 import torch
 
-from emohelpers import config, images, recipes, store
-from emohelpers.labels import EMOTIONS
+from emohelpers import config
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.images import batches as images
 
 HALF = images.Preprocess(side=32, img_size=32, zoom=1.0, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -151,7 +153,7 @@ def test_errors_of_the_background_thread_reach_the_caller(pixels):
 def test_parts_of_a_table_get_the_labels_of_their_pictures_and_only_training_is_augmented(pixels):
     label = [path.split("/")[0] for path in pixels.paths]
     table = pd.DataFrame({"path": pixels.paths, "label": label, "split": ["train", "val", "golden"] * 16})
-    cfg = config.make(recipes.Baseline, "demo", batch_size=4)
+    cfg = config.make(config.Baseline, "demo", batch_size=4)
     parts = images.by_split(table.sample(frac=1, random_state=0), pixels, HALF, EMOTIONS, cfg)
     assert set(parts) == {"train", "val", "golden"}
     for name, part in parts.items():
@@ -218,7 +220,7 @@ def test_votes_are_targets_of_the_training_part_alone(pixels):
     table["split"] = np.where(np.arange(len(table)) % 3 == 0, "val", "train")
     for name in EMOTIONS:
         table[f"votes_{name}"] = (table["label"] == name) * 7 + (name == "happy") * 3
-    cfg = config.make(recipes.Transfer, "demo", soft_labels=0.5, img_size=32)
+    cfg = config.make(config.Transfer, "demo", soft_labels=0.5, img_size=32)
     parts = images.by_split(table, pixels, HALF, EMOTIONS, cfg)
     assert parts["train"].targets.shape[1] == 8 and torch.allclose(parts["train"].targets.sum(1), torch.ones(1))
     assert parts["val"].targets.ndim == 1

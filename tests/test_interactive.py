@@ -3,7 +3,7 @@ import re
 
 from test_diagnostics import history
 
-from emohelpers import interactive
+from emohelpers.report import interactive
 
 
 def test_the_page_is_whole_and_holds_the_figures(tmp_path):

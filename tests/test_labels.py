@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from emohelpers import labels
-from emohelpers.labels import ALIASES, EMOTIONS, ORDERS, UnknownLabel, canonical, from_index
+from emohelpers.datasets import labels
+from emohelpers.datasets.labels import ALIASES, EMOTIONS, ORDERS, UnknownLabel, canonical, from_index
 
 
 def test_the_index_is_the_alphabetical_order_and_every_alias_and_order_leads_into_it():

@@ -3,9 +3,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from emohelpers import config, metrics, objectives, recipes
-from emohelpers.labels import EMOTIONS
-from emohelpers.models import heads, losses
+from emohelpers import config, metrics
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.models import heads
+from emohelpers.train import losses, objectives
 
 torch.manual_seed(0)
 LOGITS, HARD = torch.randn(32, 8) * 3, torch.randint(8, (32,))
@@ -64,7 +65,7 @@ def test_adjusted_logits_need_not_learn_how_frequent_a_class_is():
 
 
 def settings(**values):
-    return config.make(recipes.Transfer, "demo", **values)
+    return config.make(config.Transfer, "demo", **values)
 
 
 def test_the_config_chooses_and_a_wrong_pair_is_refused():

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from emohelpers import demo, labels, manifests
-from emohelpers.labels import EMOTIONS
-from emohelpers.manifests import ManifestError
+from emohelpers.datasets import drawn, labels
+from emohelpers.datasets import faces as manifests
+from emohelpers.datasets.faces import ManifestError
+from emohelpers.datasets.labels import EMOTIONS
 
 HANDLES = {name: manifests.read(name)[0].kaggle for name in manifests.names()}
 
@@ -295,7 +296,7 @@ def test_copies_of_one_face_form_a_group(places):
 
 
 def test_demo_faces_bring_identity_and_keep_what_the_drawing_knows(places):
-    demo.write_faces(places / "faces", n=160, workers=1)
+    drawn.write_faces(places / "faces", n=160, workers=1)
     data = manifests.load("demo_faces", places / "faces")
     assert data.demo and len(data.table) == 160 and "demo" in data.title
     assert {"identity", "skin_group", "age_group", "intensity", "emotion"} <= set(data.table.columns)

@@ -9,9 +9,10 @@ from scipy.stats import binom
 from sklearn import metrics as sk
 from sklearn.utils.class_weight import compute_class_weight
 
-from emohelpers import files, metrics
-from emohelpers.labels import EMOTIONS
-from emohelpers.metrics import bootstrap, calibration, comparison
+from emohelpers import metrics
+from emohelpers.config import files
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.metrics import bootstrap, calibrate, compare
 
 THREE = ("anger", "fear", "happy")
 
@@ -122,7 +123,7 @@ def test_calibration_error_of_a_constructed_case():
     ece = metrics.classification(t, THREE, resamples=500)["ece"]
     assert ece["value"] == pytest.approx(0.2)
     assert ece["low"] <= ece["value"] <= ece["high"]
-    bins = calibration.reliability(t, THREE)
+    bins = calibrate.reliability(t, THREE)
     assert bins["n"].sum() == 10 and len(bins) == 15
     filled = bins[bins["n"] > 0].squeeze()
     assert (filled["confidence"], filled["accuracy"]) == pytest.approx((0.8, 0.6))
@@ -187,21 +188,21 @@ def test_resamples_are_the_same_for_the_same_seed():
 def test_mcnemar_by_hand():
     a = np.array([1] * 10 + [0] * 2 + [1] * 5, bool)
     b = np.array([0] * 10 + [1] * 2 + [1] * 5, bool)
-    test = comparison.mcnemar(a, b)
+    test = compare.mcnemar(a, b)
     assert (test["only_a"], test["only_b"]) == (10, 2)
     assert test["p"] == pytest.approx(2 * sum(binom.pmf(k, 12, 0.5) for k in range(3)))  # 158 / 4096
     assert test["p"] == pytest.approx(158 / 4096)
-    assert comparison.mcnemar(a, a)["p"] == 1
+    assert compare.mcnemar(a, a)["p"] == 1
 
 
 def test_holm_by_hand():
-    assert comparison.holm(np.array([0.01, 0.04, 0.03, 0.5])) == pytest.approx([0.04, 0.09, 0.09, 0.5])
-    assert comparison.holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
+    assert compare.holm(np.array([0.01, 0.04, 0.03, 0.5])) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert compare.holm(np.array([0.6, 0.7])) == pytest.approx([1, 1])
 
 
 def test_compare_finds_a_better_model_and_every_class():
     a, b = table(600, strength=1.0), table(600, strength=3.0)
-    found = comparison.compare(a, b, EMOTIONS).set_index(["class", "figure"])
+    found = compare.compare(a, b, EMOTIONS).set_index(["class", "figure"])
     assert len(found) == 2 + 2 * 8
     overall = found.loc[("all", "accuracy")]
     difference = (b["predicted"] == b["label"]).mean() - (a["predicted"] == a["label"]).mean()
@@ -212,15 +213,13 @@ def test_compare_finds_a_better_model_and_every_class():
     assert (recall["p_holm"] >= recall["p"]).all() and recall["n"].sum() == 600
     assert (recall["only_b"] - recall["only_a"]).sum() == overall["only_b"] - overall["only_a"]
     assert recall["difference"].to_numpy() == pytest.approx((recall["only_b"] - recall["only_a"]) / recall["n"])
-    back = comparison.compare(b, a, EMOTIONS).set_index(["class", "figure"])
+    back = compare.compare(b, a, EMOTIONS).set_index(["class", "figure"])
     assert back.loc[("all", "macro_f1"), "verdict"] == "worse"
 
 
 def test_comparing_a_model_with_itself_shows_nothing():
     a = table()
-    found = comparison.compare(
-        a, a.sample(frac=1, random_state=0), EMOTIONS, resamples=100
-    )  # the order does not matter
+    found = compare.compare(a, a.sample(frac=1, random_state=0), EMOTIONS, resamples=100)  # the order does not matter
     assert (found["difference"] == 0).all() and (found["verdict"] == "undecided").all()
     assert (found["p"].dropna() == 1).all()
 
@@ -228,11 +227,11 @@ def test_comparing_a_model_with_itself_shows_nothing():
 def test_compare_refuses_other_pictures_or_labels():
     a = table(20)
     with pytest.raises(metrics.PredictionError, match=r"5 of 20 differ, first 15.png \(only in a\); 16.png .*; 17.png"):
-        comparison.compare(a, a.head(15), EMOTIONS)
+        compare.compare(a, a.head(15), EMOTIONS)
     b = a.copy()
     b.loc[3, "label"] = next(c for c in EMOTIONS if c != a.loc[3, "label"])
     with pytest.raises(metrics.PredictionError, match=r"1 of 20 differ, first 3.png \(\w+ in a, \w+ in b\)"):
-        comparison.compare(a, b, EMOTIONS)
+        compare.compare(a, b, EMOTIONS)
 
 
 def test_weights_have_mean_one_over_the_training_rows():
@@ -257,10 +256,10 @@ def test_temperature_is_recovered_and_mends_the_calibration():
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     true = (p.cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)
     sharp = 3 * logits
-    assert calibration.temperature(sharp, true) == pytest.approx(3, rel=0.05)
+    assert calibrate.temperature(sharp, true) == pytest.approx(3, rel=0.05)
     over = np.exp(sharp) / np.exp(sharp).sum(axis=1, keepdims=True)
     t = metrics.predictions(range(4000), true, over, EMOTIONS)
-    mended = calibration.rescale(t, EMOTIONS, calibration.temperature(np.log(over), true))
+    mended = calibrate.rescale(t, EMOTIONS, calibrate.temperature(np.log(over), true))
     before, after = (metrics.classification(x, EMOTIONS, resamples=100)["ece"]["value"] for x in (t, mended))
     assert before > 0.15 and after < 0.03
     assert (mended["predicted"] == t["predicted"]).all()
@@ -277,9 +276,9 @@ def test_predictions_survive_a_csv(tmp_path):
 
 def test_mending_fits_on_the_validation_part_and_is_judged_elsewhere():
     held, seen = sharpened(1), sharpened(2)
-    found, mended, (before, after) = calibration.mend(seen, held, EMOTIONS)
+    found, mended, (before, after) = calibrate.mend(seen, held, EMOTIONS)
     assert found < 0.8 and after < before / 2 and (mended["predicted"] == held["predicted"]).all()
-    assert found == calibration.fit(seen, EMOTIONS)
+    assert found == calibrate.fit(seen, EMOTIONS)
 
 
 def sharpened(seed, n=3000):

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from emohelpers import config, models, recipes
-from emohelpers.labels import EMOTIONS
-from emohelpers.models.mixture import Mixture
+from emohelpers import config, models
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.models.ensemble import Mixture
 
 
 def net(seed, classes=EMOTIONS, **values):
@@ -15,7 +15,7 @@ def net(seed, classes=EMOTIONS, **values):
         "img_size": 32,
         **values,
     }
-    made = models.build(config.make(recipes.Transfer, "demo", seed=seed, **values), classes)
+    made = models.build(config.make(config.Transfer, "demo", seed=seed, **values), classes)
     models.preprocess(made, side=32, zoom=1.0)
     return made.eval()
 

@@ -8,13 +8,14 @@ import pytest
 import tones
 import torch
 
-from emohelpers import audio, config, models, music, objectives, recipes, song_report, songs
-from emohelpers.audio import spectra, spectrograms
-from emohelpers.audio.spectra import Augmentation, Scale, Spectra
+from emohelpers import config, models, music
+from emohelpers.datasets import songs
 from emohelpers.metrics import regression
-from emohelpers.music import composer, gan
+from emohelpers.music import composer, gan, results, sound, spectra, spectrograms
+from emohelpers.music.spectra import Augmentation, Scale, Spectra
+from emohelpers.train import objectives
 
-SPECTRUM = audio.Spectrum(seconds=2.0, mels=32)
+SPECTRUM = sound.Spectrum(seconds=2.0, mels=32)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def settings(**values):
         "ast_width": 48,
         "ast_layers": 2, "ast_epochs": 2, "unfreeze": {}, "trainable": 1, "ema": 0.0, "bootstrap": 200,
     }  # fmt: skip
-    return config.make(recipes.Music, "demo", **(small | values))
+    return config.make(config.Music, "demo", **(small | values))
 
 
 def composed(place: Path, n: int = 200) -> gan.Composed:
@@ -87,7 +88,7 @@ def test_augment_shifts_masks_and_keeps_silence() -> None:
 
 def test_sections_are_shown_one_at_a_time_and_judged_together() -> None:
     strip = np.arange(2 * 8 * 36, dtype=np.float32).reshape(2, 8, 36)
-    cut = audio.sections(strip, 3)
+    cut = sound.sections(strip, 3)
     assert cut.shape == (6, 8, 12)
     np.testing.assert_array_equal(cut[4], strip[1, :, 12:24])
     look = Augmentation(gain_db=0.0, mel_mask=0.0, time_mask=0.0)
@@ -152,12 +153,12 @@ def test_contenders_are_judged_on_the_test_songs(heard, tmp_path: Path) -> None:
     assert matched["valence_predicted"].std() != told["valence_predicted"].std()
     again = models.load(tmp_path / "vit.pth", classes=songs.TARGETS)
     assert again.spec["task"] == "regression" and len(again.spec["preprocess"]["mean"]) == 3
-    table = song_report.comparison({"mean": mean, "ridge": ridge}, 100)
+    table = results.comparison({"mean": mean, "ridge": ridge}, 100)
     assert len(table) == 5 and table.loc["mean", "CCC valence"].startswith(("0.000", "-0.000"))
 
 
 def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(heard, tmp_path: Path) -> None:
-    full = config.make(recipes.Music, "full")
+    full = config.make(config.Music, "full")
     net = music.transformer(music.from_scratch(full), np.random.default_rng(0).random((4, 8, 8)))
     assert 5.5e6 < models.count(net)["parameters"] < 6.5e6 and net(torch.zeros(1, 1, *full.ast_shape)).shape == (1, 2)
     made, table = heard
@@ -172,13 +173,13 @@ def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(hear
 
 
 def test_the_full_recipe_builds() -> None:
-    full = config.make(recipes.Music, "full")
+    full = config.make(config.Music, "full")
     assert full.backbone.endswith("in21k") and full.monitor.removeprefix("val_") in objectives.Regression.figures
     composer.Generator({"shape": list(full.gan_shape), "latent": 8, "width": 2, "regulariser": "spectral"})
 
 
 def test_an_archive_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    assert song_report.archive(tmp_path, ["a.txt"]).stat().st_size
+    assert results.archive(tmp_path, ["a.txt"]).stat().st_size
     with pytest.raises(FileNotFoundError, match=r"b\.txt"):
-        song_report.archive(tmp_path, ["a.txt", "b.txt"])
+        results.archive(tmp_path, ["a.txt", "b.txt"])

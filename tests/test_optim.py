@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from emohelpers import config, models, objectives, recipes
-from emohelpers.labels import EMOTIONS
-from emohelpers.train import optim
+from emohelpers import config, models
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.train import objectives, optim
 
 
 def settings(**values):
-    return config.make(recipes.Baseline, "demo", **{"weights": "random", "trainable": "all", "lr": 0.01, **values})
+    return config.make(config.Baseline, "demo", **{"weights": "random", "trainable": "all", "lr": 0.01, **values})
 
 
 @pytest.fixture

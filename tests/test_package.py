@@ -28,7 +28,7 @@ def test_the_wheel_carries_manifests_and_the_demo_trunk(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(HOME).as_posix() for path in (HOME / "emohelpers").rglob("*.py")}
     manifests = {f"emohelpers/data_manifests/{path.name}" for path in (HOME / "data_manifests").glob("*.yaml")}
-    trunk = {path.relative_to(HOME).as_posix() for path in (HOME / "emohelpers" / "demo" / "trunks").glob("*/*")}
+    trunk = {path.relative_to(HOME).as_posix() for path in (HOME / "emohelpers" / "models" / "trunks").glob("*/*")}
     assert manifests and trunk, "nothing to pack: the folders are empty"
     assert not (sources | manifests | trunk) - names
     assert {name.split("/")[0] for name in names} == {"emohelpers", f"emohelpers-{emohelpers.__version__}.dist-info"}

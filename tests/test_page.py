@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emohelpers import page
-from emohelpers.labels import EMOTIONS
-from emohelpers.page import findings, thumbnails
-from emohelpers.page.markup import element
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.suite.page import findings, index, thumbnails
+from emohelpers.suite.page.markup import element
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -56,7 +55,7 @@ def test_it_tells_what_ran_and_fetches_nothing(tmp_path: Path) -> None:
         result(tmp_path, "01_baseline_training", f"demo@SEED={seed}", right=right)
         result(tmp_path, "03_augmented_training", f"demo@SEED={seed}", right=right)
     result(tmp_path, "06_explainability", "demo", status="failed", error="in cell [3]:\nValueError: a < b")
-    text = page.write(tmp_path).read_text()
+    text = index.write(tmp_path).read_text()
     assert text.count("<article") == 5 and "4 done, 1 failed" in text and "ValueError: a &lt; b" in text
     assert "SEED=1" in text and "mean of 2 seeds" in text and "0.650" in text
     assert "Demo data, drawn and played by code" in text and text.count('class="badge">demo data') == 5
@@ -70,27 +69,27 @@ def test_it_tells_what_ran_and_fetches_nothing(tmp_path: Path) -> None:
 
 def test_real_and_mixed_data_are_said_loudly(tmp_path: Path) -> None:
     result(tmp_path, "01_a", "full", demo=False)
-    assert "Real data: faces" in page.write(tmp_path).read_text()
+    assert "Real data: faces" in index.write(tmp_path).read_text()
     result(tmp_path, "01_a", "demo")
-    text = page.write(tmp_path).read_text()
+    text = index.write(tmp_path).read_text()
     assert "some on real data (faces)" in text and "real data</span>" in text and "demo data</span>" in text
 
 
 def test_a_run_that_lost_its_runner_is_told_from_one_that_goes_on(tmp_path: Path) -> None:
     result(tmp_path, "01_a", status="running", heartbeat=time.time())
     result(tmp_path, "02_b", status="running", heartbeat=time.time() - 1000)
-    assert [page.state(one) for one in findings.read(tmp_path)] == ["running", "lost"]
+    assert [index.state(one) for one in findings.read(tmp_path)] == ["running", "lost"]
 
 
 def test_figures_of_an_earlier_run_are_told_as_such(tmp_path: Path) -> None:
     result(tmp_path, "01_a", status="failed", began=time.time() + 60)
-    assert "of an earlier run" in page.write(tmp_path).read_text()
+    assert "of an earlier run" in index.write(tmp_path).read_text()
     result(tmp_path, "02_b", status="done", began=time.time() - 60)
-    assert page.write(tmp_path).read_text().count("of an earlier run") == 1
+    assert index.write(tmp_path).read_text().count("of an earlier run") == 1
 
 
 def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
-    assert "0 runs: none" in page.write(tmp_path).read_text()
+    assert "0 runs: none" in index.write(tmp_path).read_text()
 
 
 def test_it_stays_small_however_many_pictures_there_are(tmp_path: Path) -> None:
@@ -100,7 +99,7 @@ def test_it_stays_small_however_many_pictures_there_are(tmp_path: Path) -> None:
         noise = rng.integers(0, 255, (300, 400, 3)).astype(np.uint8)
         Image.fromarray(noise).resize((1600, 1200)).save(folder / f"gallery_{number}.png")
     (folder / "broken.png").write_bytes(b"half a picture")
-    text = page.write(tmp_path).read_text()
+    text = index.write(tmp_path).read_text()
     assert len(text) < 3_000_000 and text.count("<figure>") > 20 and "broken" not in text
 
 
@@ -127,7 +126,7 @@ def test_comparison_is_paired_and_refused_where_the_pictures_differ(tmp_path: Pa
     accuracy = next(row for row in lines[0]["rows"] if row["figure"] == "accuracy")
     assert accuracy["verdict"] == "better" and accuracy["low"] > 0
     assert "not of the same pictures" in lines[1]["refused"]
-    text = page.write(tmp_path).read_text()
+    text = index.write(tmp_path).read_text()
     assert "not compared" in text and "verdict better" in text
 
 
@@ -182,7 +181,7 @@ def test_in_a_browser_nothing_is_missing(tmp_path: Path, width: int, dark: bool)
         result(tmp_path, "01_baseline_training", f"demo@SEED={seed},BACKBONE=tf_efficientnet_b3_ns")
         result(tmp_path, "03_augmented_training", f"demo@SEED={seed},BACKBONE=tf_efficientnet_b3_ns")
     result(tmp_path, "06_explainability", "demo", status="failed", error="in cell [3]:\n" + "x" * 300)
-    told = seen(page.write(tmp_path), width, *["--blink-settings=preferredColorScheme=0"] * dark)
+    told = seen(index.write(tmp_path), width, *["--blink-settings=preferredColorScheme=0"] * dark)
     assert told["width"] == width and told["images"] == 9 and told["broken"] == 0
     assert told["fetched"] == [] and told["overflow"] <= 0 and told["small"] == 0
     ink, paper = (sum(map(int, re.findall(r"\d+", told[name])[:3])) for name in ("ink", "paper"))

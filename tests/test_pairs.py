@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageCms
 
-from emohelpers import defects, pairs, store
-from emohelpers.demo import photos
-from emohelpers.pairs import PARTS, PairError, pair_audit, pairing
+from emohelpers.datasets import pairing, pairs, pairs_audit
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.drawn import defects, photos
+from emohelpers.datasets.pairs import PARTS, PairError
 
 SIDE = 120
 
@@ -48,7 +49,7 @@ def audited(root: Path, tmp: Path, **options) -> pd.DataFrame:
     data = pairs.read(root)
     pixels = store.build(data, 64, tmp / "cache")
     look = {"min_side": SIDE, "likeness": 0.96, "min_delta": 0.005} | options
-    return pair_audit.audit(data, pixels, **look)
+    return pairs_audit.audit(data, pixels, **look)
 
 
 @pytest.mark.parametrize("layout", ["folders", "files"])
@@ -60,7 +61,7 @@ def test_both_layouts_are_read_alike(tmp_path, layout):
     assert list(data.pairs["scene"]) == list(data.pairs["folder"])
     found = audited(tmp_path, tmp_path)
     assert not found["stops"].any() and list(found["kind"]) == ["small validation set"]
-    pair_audit.check(found, tmp_path)
+    pairs_audit.check(found, tmp_path)
 
 
 def test_every_planted_error_is_found_in_one_pass(tmp_path):
@@ -95,8 +96,8 @@ def test_every_planted_error_is_found_in_one_pass(tmp_path):
     notes = found[~found["stops"]]["kind"]
     assert set(notes) == {"CMYK", "16-bit", "turned by EXIF", "small validation set"}
     with pytest.raises(PairError) as error:
-        pair_audit.check(found, root)
-    assert all(kind in str(error.value) for kind in planted if kind not in pair_audit.NOTES)
+        pairs_audit.check(found, root)
+    assert all(kind in str(error.value) for kind in planted if kind not in pairs_audit.NOTES)
 
 
 def test_torn_scenes_contradictions_and_equal_sides_are_found(tmp_path):
@@ -178,7 +179,7 @@ def test_drawn_splits_hold_together_what_belongs_together(tmp_path):
     assert sorted(sum(made.values(), [])) == [f"f{i:02d}" for i in range(12)] and all(made.values())
     (root / "splits.json").write_text(json.dumps(made))
     found = audited(root, tmp_path)
-    assert not found["stops"].any(), pair_audit.summary(found)
+    assert not found["stops"].any(), pairs_audit.summary(found)
 
 
 @pytest.mark.parametrize("kind", list(defects.KINDS))

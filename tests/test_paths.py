@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from emohelpers import config, manifests, paths, recipes
-from emohelpers.paths import InputNotFound, find_input, find_result, listing, run_folder
+from emohelpers import config
+from emohelpers.config import paths
+from emohelpers.config.paths import InputNotFound, find_input, find_result, listing, run_folder
+from emohelpers.datasets import faces
 
 WATCHERS: list[list[str]] = []
 
@@ -191,10 +193,10 @@ def test_colab_is_known_by_its_release_or_its_module(places, monkeypatch, sign):
 
 def test_full_without_data_says_which_data_set_to_attach(places, monkeypatch):
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
-    cfg = config.make(recipes.Baseline)
+    cfg = config.make(config.Baseline)
     assert cfg.preset == "full"
-    with pytest.raises(manifests.ManifestError) as caught:
-        manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
+    with pytest.raises(faces.ManifestError) as caught:
+        faces.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
     text = str(caught.value)
     assert "attach manavukani/affectnet by Add Input" in text and str(places / "input" / "affectnet") in text
 

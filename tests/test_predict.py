@@ -16,8 +16,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from emohelpers import cli, config, export, models, predict, publish, recipes, store
-from emohelpers.labels import EMOTIONS
+from emohelpers import config, models
+from emohelpers.datasets import pixels
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.export import hub, onnx, predict
+from emohelpers.suite import cli
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +28,13 @@ def home(tmp_path_factory):
     """A folder with model.pth, model.onnx (temperature 2), and faces/ of nine files, two of them broken."""
     place = tmp_path_factory.mktemp("use")
     own = {"backbone": "test_efficientnet", "img_size": 64, "head": "linear", "weights": "random", "trainable": "all"}
-    model = models.build(config.make(recipes.Baseline, "demo", **own), EMOTIONS).eval()
+    model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS).eval()
     models.preprocess(model, side=48, zoom=1.0)
     nn.init.normal_(model.get_classifier().weight, std=2.0)
     models.save(place / "model.pth", model)
     rng = np.random.default_rng(0)
     drawn = np.stack([pictures.bar(i, rng, 48) for i in range(7)])
-    export.onnx(model, place / "model.onnx", drawn, temperature=2.0)
+    onnx.onnx(model, place / "model.onnx", drawn, temperature=2.0)
     (place / "faces" / "more").mkdir(parents=True)
     for i, picture in enumerate(drawn):
         Image.fromarray(picture).save(place / "faces" / ("more" if i > 3 else "") / f"{i}.png")
@@ -43,7 +46,7 @@ def home(tmp_path_factory):
 
 
 def expected(model, squares):
-    x = torch.from_numpy(export.inputs(squares, models.prepared(model, 48)))
+    x = torch.from_numpy(onnx.inputs(squares, models.prepared(model, 48)))
     with torch.inference_mode():
         return model(x)
 
@@ -83,7 +86,7 @@ def test_the_face_is_cropped_and_the_result_says_what_was_taken(home):
     row = found.table.iloc[0]
     assert row["left"] < 225 < row["left"] + row["side"] < 340 and row["top"] < 120 < row["top"] + row["side"]
     cut = portrait[row["top"] : row["top"] + row["side"], row["left"] : row["left"] + row["side"]]
-    assert np.array_equal(found.squares[0], store.fit_square(cut, 48))
+    assert np.array_equal(found.squares[0], pixels.fit_square(cut, 48))
     assert tuple(found.table.loc[3, ["left", "top", "side"]]) == (30, 0, 200)
     assert list(predict.pictures(home / "model.onnx", pair, every=True).table["face"]) == ["1 of 2", "2 of 2"]
 
@@ -104,7 +107,7 @@ def test_what_cannot_be_predicted_is_said(home, tmp_path):
         predict.pictures(home / "model.onnx", np.zeros((4, 8, 8, 3)))
     with pytest.raises(FileNotFoundError):
         predict.pictures(home / "model.onnx", tmp_path / "nowhere.jpg")
-    with pytest.raises(publish.PublishError, match="neither a folder"):
+    with pytest.raises(hub.PublishError, match="neither a folder"):
         predict.pictures(tmp_path, home / "faces")
     with pytest.raises(predict.PredictionInput, match="classes"):
         predict.pictures(nn.Flatten().eval(), home / "faces")
@@ -136,7 +139,7 @@ def test_without_a_camera_the_remedy_is_told(tmp_path):
 @pytest.mark.slow
 def test_the_space_runs_here_and_answers_a_posted_picture_as_predict_does(home, tmp_path):
     pytest.importorskip("gradio")
-    place = publish.space(tmp_path / "space", home / "model.onnx", title="Faces", description="One face.")
+    place = hub.space(tmp_path / "space", home / "model.onnx", title="Faces", description="One face.")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from emohelpers import experiment, metrics, preflight
+from emohelpers import metrics
+from emohelpers.train import preflight, study
 
 TRUNK = {"backbone": "test_vit", "weights": "demo", "head": "layernorm", "img_size": 96}
 
@@ -16,9 +17,9 @@ def job(tmp_path_factory):
     cfg = bars.settings(bars.manifest(home / "set"), **TRUNK, class_weight_power=0.6, mixup=0.4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EMOHELPERS_OUTPUTS", str(home / "outputs"))
-        faces = experiment.prepare(cfg)
-    model, parts = experiment.build(cfg, faces)
-    return cfg, faces, model, parts, experiment.objective(cfg, faces, model)
+        faces = study.prepare(cfg)
+    model, parts = study.build(cfg, faces)
+    return cfg, faces, model, parts, study.objective(cfg, faces, model)
 
 
 def test_a_sound_net_passes_and_is_left_as_it_was(job):

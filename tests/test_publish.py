@@ -12,14 +12,19 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from emohelpers import config, export, figures, files, metrics, models, paths, predict, publish, recipes, report
-from emohelpers.labels import EMOTIONS
+from emohelpers import config, metrics, models
+from emohelpers.config import files, paths
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.export import hub as publish
+from emohelpers.export import onnx, predict
 from emohelpers.models import heads
+from emohelpers.report import facts as report
+from emohelpers.report import figures
 
 
 def built(backbone="test_efficientnet", head="mlp", img_size=64):
     own = {"backbone": backbone, "img_size": img_size, "head": head, "weights": "random", "trainable": "all"}
-    cfg = config.make(recipes.Baseline, "demo", **own)
+    cfg = config.make(config.Baseline, "demo", **own)
     model = models.build(cfg, EMOTIONS).train()
     models.preprocess(model, side=32, zoom=1.0)
     model(torch.randn(8, 3, img_size, img_size))  # BatchNorm that is not at its start
@@ -32,7 +37,7 @@ def run(tmp_path_factory):
     place, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     model, cfg = built()
     models.save(place / "best.pth", model, epoch=3)
-    export.onnx(model, place / "model_fixed.onnx", np.stack([pictures.bar(i, rng) for i in range(8)]))
+    onnx.onnx(model, place / "model_fixed.onnx", np.stack([pictures.bar(i, rng) for i in range(8)]))
     labels = np.arange(80) % 8
     table = metrics.predictions([str(i) for i in range(80)], labels, rng.dirichlet(np.ones(8), 80), EMOTIONS)
     result = metrics.classification(table, EMOTIONS, resamples=100)

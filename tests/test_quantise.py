@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from emohelpers import config, export, images, models, quantise, recipes
-from emohelpers.labels import EMOTIONS
-from emohelpers.quantise import Budget, Recipe
+from emohelpers import config, models
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.export import int8
+from emohelpers.export import onnx as export
+from emohelpers.export.int8 import Budget, Recipe
+from emohelpers.images import batches
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def bars():
 def source(tmp_path_factory, bars):
     """An ONNX file of a small net that has learned the bars."""
     own = {"backbone": "test_efficientnet", "img_size": 64, "head": "linear", "weights": "random", "trainable": "all"}
-    model = models.build(config.make(recipes.Baseline, "demo", **own), EMOTIONS).train()
+    model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS).train()
     look = models.preprocess(model, side=32, zoom=1.0)
     x, y = torch.from_numpy(export.inputs(bars[0][:160], look)), torch.from_numpy(bars[1][:160])
     step = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -50,7 +53,7 @@ def weights(path):
 
 
 def test_int8_is_per_channel_smaller_and_answers_nearly_alike(source, bars, tmp_path):
-    made = quantise.static(source, tmp_path / "q.onnx", bars[0][:96])
+    made = int8.static(source, tmp_path / "q.onnx", bars[0][:96])
     graph = onnx.load(made).graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     scales = [held[n.input[1]] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in held]
@@ -58,7 +61,7 @@ def test_int8_is_per_channel_smaller_and_answers_nearly_alike(source, bars, tmp_
     assert sum(len(scale.dims) == 1 and scale.dims[0] > 1 for scale in scales) >= len(weights(made)), "per channel"
     zeros = [held[n.input[2]].data_type for n in graph.node if n.op_type == "QuantizeLinear"]
     assert set(zeros) == {onnx.TensorProto.UINT8}
-    found = quantise.judge(source, made, bars[0][160:], bars[1][160:], rounds=3, resamples=100)
+    found = int8.judge(source, made, bars[0][160:], bars[1][160:], rounds=3, resamples=100)
     assert found["megabytes"] < 0.6 * found["megabytes_fp32"] and found["max_difference"] > 0
     assert found["accuracy_fp32"] > 0.6 and found["flips"] < 0.1 and abs(found["ece"] - found["ece_fp32"]) < 0.1
     low, value, high = (found["difference"][key] for key in ("low", "value", "high"))
@@ -66,11 +69,11 @@ def test_int8_is_per_channel_smaller_and_answers_nearly_alike(source, bars, tmp_
 
 
 def test_metadata_travel_and_say_how_it_was_made(source, bars, tmp_path):
-    made = quantise.static(source, tmp_path / "q.onnx", bars[0][:64], Recipe("percentile", stem=2), reduce=True)
+    made = int8.static(source, tmp_path / "q.onnx", bars[0][:64], Recipe("percentile", stem=2), reduce=True)
     facts, before = export.Runner(made).facts, export.Runner(source).facts
     assert {key: facts[key] for key in before} == before
     assert facts["int8"]["method"] == "percentile" and facts["int8"]["stem"] == 2 and facts["int8"]["reduced"]
-    assert facts["int8"]["pictures"] == quantise.HISTOGRAM
+    assert facts["int8"]["pictures"] == int8.HISTOGRAM
     graph = onnx.load(made).graph
     largest = max(abs(onnx.numpy_helper.to_array(t).astype(int)).max() for t in weights(made) if t.data_type == 3)
     assert largest <= 64, "seven bits"
@@ -82,7 +85,7 @@ def test_metadata_travel_and_say_how_it_was_made(source, bars, tmp_path):
 )
 def test_every_recipe_keeps_the_answers(source, bars, tmp_path, recipe):
     """A node in float behind a quantised convolution once lost its ReLU: accuracy fell to chance."""
-    made = quantise.static(source, tmp_path / "q.onnx", bars[0][:64], recipe, reduce=False)
+    made = int8.static(source, tmp_path / "q.onnx", bars[0][:64], recipe, reduce=False)
     one, two = (export.Runner(path).logits(bars[0][160:]) for path in (source, made))
     assert export.agreement(one, two) > 0.9
 
@@ -95,21 +98,21 @@ def test_recipes_that_leave_all_in_float_or_say_the_same_are_not_tried(source):
         Recipe(stem=convolutions, classifier=False),
         Recipe(stem=0.5),
     ]
-    assert quantise.fitting(source, asked) == [asked[0], asked[3]]
+    assert int8.fitting(source, asked) == [asked[0], asked[3]]
     proto, half = onnx.load(source), convolutions // 2
     found = [n.name for n in proto.graph.node if n.op_type == "Conv"]
-    assert set(quantise.left_out(proto, asked[3])) & set(found) == set(found[:half])
+    assert set(int8.left_out(proto, asked[3])) & set(found) == set(found[:half])
 
 
 def test_what_misses_the_budget_is_kept_aside_with_the_reason(source, bars, tmp_path):
     place = tmp_path / "models" / "model_int8.onnx"
     one = [Recipe()]
-    told = quantise.sweep(source, place, bars[0][:64], bars[0][160:], bars[1][160:], recipes=one,
+    told = int8.sweep(source, place, bars[0][:64], bars[0][160:], bars[1][160:], recipes=one,
                           budget=Budget(speed=1000), rounds=2)  # fmt: skip
     aside = place.parent / "rejected" / place.name
     assert not place.exists() and aside.is_file() and "1000 asked" in told["reason"].item()
     assert "times fp32's speed" in json.loads(aside.with_suffix(".json").read_text())["reason"]
-    told = quantise.sweep(source, place, bars[0][:64], bars[0][160:], bars[1][160:], rounds=2,
+    told = int8.sweep(source, place, bars[0][:64], bars[0][160:], bars[1][160:], rounds=2,
                           recipes=[Recipe(), Recipe(stem=3, classifier=False)], budget=Budget(0, 1))  # fmt: skip
     assert place.is_file() and not aside.exists() and not aside.with_suffix(".json").exists()
     best = told["flips"].idxmin()
@@ -124,9 +127,9 @@ def test_gates_of_mobilenetv3_can_be_left_out(bars, tmp_path):
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.Hardswish(), nn.Conv2d(8, 8, 3, 2), nn.Hardswish(), nn.Flatten(), nn.Linear(392, 8)
     )
-    look = images.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    look = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
     export.onnx(net.eval(), tmp_path / "h.onnx", bars[0][:8], preprocess=look, classes=EMOTIONS)
-    made = quantise.static(tmp_path / "h.onnx", tmp_path / "q.onnx", bars[0][:32], Recipe(gates=False))
+    made = int8.static(tmp_path / "h.onnx", tmp_path / "q.onnx", bars[0][:32], Recipe(gates=False))
     graph = onnx.load(made).graph
     back = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     products = [node for node in graph.node if node.op_type == "Mul"]
@@ -148,8 +151,8 @@ class Score(nn.Module):
 
 def test_a_score_is_judged_by_the_order_of_pairs(bars, tmp_path):
     torch.manual_seed(0)
-    look = images.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    look = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
     export.onnx(Score().eval(), tmp_path / "s.onnx", bars[0][:8], preprocess=look, output="score")
-    quantise.static(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][:32])
-    found = quantise.judge(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][160:], rounds=2)
+    int8.static(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][:32])
+    found = int8.judge(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][160:], rounds=2)
     assert 0 <= found["flips"] < 0.2 and "accuracy" not in found

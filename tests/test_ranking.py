@@ -12,27 +12,20 @@ import yaml
 from PIL import Image
 from scipy.stats import kendalltau
 
-from emohelpers import (
-    appeal,
-    cli,
-    config,
-    export,
-    files,
-    models,
-    pairs,
-    predict,
-    publish,
-    ranking,
-    recipes,
-    report,
-    store,
-    train,
-)
-from emohelpers.appeal import albums, release
-from emohelpers.demo import photos
-from emohelpers.images import Augmentation, Batches
-from emohelpers.metrics import concordance
-from emohelpers.pairs import pairing
+from emohelpers import config, models, train
+from emohelpers.config import files
+from emohelpers.datasets import pairing, pairs
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.drawn import photos
+from emohelpers.export import hub as publish
+from emohelpers.export import onnx, predict
+from emohelpers.images.batches import Augmentation, Batches
+from emohelpers.metrics import pairs as concordance
+from emohelpers.ranking import figures as albums
+from emohelpers.ranking import judge, release
+from emohelpers.ranking import model as ranking
+from emohelpers.report import facts as report
+from emohelpers.suite import cli
 
 SMALL = {
     "img_size": 48, "epochs": 4, "backbone": "test_efficientnet", "head_width": 32, "batch_size": 16, "int8_tries": 1,
@@ -46,7 +39,7 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("ranking")
     drawn = photos.write_photos(home / "photos", scenes=20)
     pairing.from_scores(drawn, pd.read_csv(drawn / "photos.csv"), home / "pairs", min_gap=0.8)
-    cfg = config.make(recipes.Ranking, "demo", dataset_root=str(home / "pairs"), **SMALL)
+    cfg = config.make(config.Ranking, "demo", dataset_root=str(home / "pairs"), **SMALL)
     data = pairs.read(home / "pairs", demo="drawn scenes")
     pixels = store.build(data, store.side_for(data, cfg), home / "cache")
     model = ranking.build(cfg, data)
@@ -71,8 +64,8 @@ def table(good, bad, scene=None, opinions=None) -> pd.DataFrame:
 
 def test_settings_of_classes_are_refused():
     with pytest.raises(config.ConfigError, match="pairs have none"):
-        config.make(recipes.Ranking, "demo", mixup=0.4)
-    full = config.make(recipes.Ranking, "full", dataset_root="x")
+        config.make(config.Ranking, "demo", mixup=0.4)
+    full = config.make(config.Ranking, "full", dataset_root="x")
     seed = {"margin": 0.2, "opinion_weight": 0.2, "lr": 3e-4, "weight_decay": 1e-4, "warmup_epochs": 5, "clip": 5}
     assert {name: getattr(full, name) for name in seed} == seed
     assert full.batch_size == 32 and full.save_every == 2 and full.min_delta == 0.005 and full.patience == 5
@@ -138,17 +131,17 @@ def test_batches_hold_whole_pairs_with_one_draw_for_both_sides(made):
 
 
 def test_what_is_left_alone_looks_as_evaluation_sees_it(made):
-    from emohelpers import images
+    from emohelpers.images import batches
 
     _, _, _, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
     squares = pixels.take(np.arange(6))
-    plain = images.augment(squares, ranking.still(6, prepared), prepared).astype(int)
+    plain = batches.augment(squares, ranking.still(6, prepared), prepared).astype(int)
     assert np.abs(plain - prepared.evaluate(squares)).mean() < 6
 
 
 def test_the_stopping_rule_knows_how_many_pairs_it_sees():
-    cfg = config.make(recipes.Ranking, "full", dataset_root="x")
+    cfg = config.make(config.Ranking, "full", dataset_root="x")
     small, told = ranking.stopping(cfg, 10)
     assert small.monitor == "val_loss" and small.min_delta == 0 and "10.0%" in told
     assert ranking.stopping(cfg, 199)[0].monitor == "val_loss"
@@ -161,7 +154,7 @@ def test_it_trains_keeps_every_second_epoch_and_tells_hinge_and_accuracy(made):
     kept = sorted(p.name for p in (home / "run").glob("epoch_*"))
     assert kept == ["epoch_2.pth", "epoch_4.pth"] and done.checkpoint.name == "best.pt"
     known = ranking.read_settings(home / "run" / "train.yaml")
-    assert config.make(recipes.Ranking, known.pop("preset"), **known).backbone == cfg.backbone
+    assert config.make(config.Ranking, known.pop("preset"), **known).backbone == cfg.backbone
     assert "std" in (home / "run" / "preprocess.yaml").read_text()
     (home / "empty.yaml").write_text("[]")
     with pytest.raises(config.ConfigError, match="no train.yaml"):
@@ -180,7 +173,7 @@ def test_equal_contents_get_equal_scores_from_torch_and_onnx(made):
     assert by_content.groupby(by_content["path"].map(sha))["score"].nunique().max() == 1
     exported = release.onnx(done.model, home / "run", data, pixels, cfg)
     assert exported.parity.max_difference < 1e-4
-    other = release.scored(export.Runner(exported.path), data, pixels, "test")
+    other = release.scored(onnx.Runner(exported.path), data, pixels, "test")
     same = concordance.agreement(found, other)
     assert same["correlation"] > 0.9999 and same["flips"] == 0
 
@@ -205,7 +198,7 @@ def test_int8_is_promoted_or_set_aside_with_the_reason(made, monkeypatch):
 def test_bundle_manifest_and_changelog(made):
     home, cfg, data, pixels, done = made
     release.onnx(done.model, home / "run", data, pixels, cfg)
-    figures = appeal.judge(done.model, data, pixels, cfg)["figures"]
+    figures = judge.judge(done.model, data, pixels, cfg)["figures"]
     packed = release.bundle(home / "run", data, pixels, cfg, figures, trained="2025-01-02")
     names = zipfile.ZipFile(packed).namelist()
     assert {release.FP32, "manifest.json", "preprocess.yaml", "train.yaml"} <= set(names)
@@ -226,7 +219,7 @@ def test_what_goes_to_the_hub_is_whole_speaks_of_pairs_and_loads_back(made, tmp_
     home, cfg, data, pixels, done = made
     run = home / "run"
     release.onnx(done.model, run, data, pixels, cfg)
-    figures = appeal.judge(done.model, data, pixels, cfg)["figures"]
+    figures = judge.judge(done.model, data, pixels, cfg)["figures"]
     counts = {part: len(data.part(part)) for part in ("train", "val", "test")}
     report.save_metrics(run, figures, data=data.name, demo=True, split="a" * 64, seconds=1.0, counts=counts)
     files.write_json(run / "config.json", cfg.model_dump(mode="json"))
@@ -322,7 +315,7 @@ def test_a_taste_for_the_augmentation_is_seen(made):
 
 def test_albums_are_drawn_and_say_that_they_show_drawn_scenes(made, tmp_path):
     _, cfg, data, pixels, done = made
-    found = appeal.judge(done.model, data, pixels, cfg)
+    found = judge.judge(done.model, data, pixels, cfg)
     drawn = {
         "pairs": albums.pairs(data, pixels, tmp_path / "pairs.png"),
         "strips": albums.strips(data, pixels, found["pictures"], tmp_path / "strips.png"),

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from emohelpers import objectives
 from emohelpers.metrics import PredictionError, regression
+from emohelpers.train import objectives
 
 
 def pair(n: int = 300, seed: int = 0, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:

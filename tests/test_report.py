@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emohelpers import figures, files, metrics, report
-from emohelpers.labels import EMOTIONS
+from emohelpers import metrics
+from emohelpers.config import files
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.report import facts, figures
 
 DEMO = "demo data (drawn faces)"
 
@@ -106,44 +108,44 @@ def test_csv_has_unix_line_ends_and_no_index(tmp_path):
 def test_metrics_json_says_how_each_figure_came_about(tmp_path, predictions):
     found = metrics.classification(predictions, EMOTIONS, resamples=100)
     told = {"data": "demo_faces", "demo": True, "split": "abc123", "seconds": 12.34}
-    content = json.loads(report.save_metrics(tmp_path, found, **told, best_epoch=7).read_text())
+    content = json.loads(facts.save_metrics(tmp_path, found, **told, best_epoch=7).read_text())
     assert content["data"] == "demo_faces (drawn, demo)" and content["demo"] is True and content["split"] == "abc123"
     assert content["seconds"] == 12.3 and content["best_epoch"] == 7
     assert content["figures"]["accuracy"] == found["accuracy"]
     assert set(content["figures"]["macro_f1"]) == {"value", "low", "high", "n"} and content["figures"]["absent"] == []
     assert {"python", "emohelpers", "torch", "timm", "numpy"} <= set(content["versions"])
     assert content["device"] and "commit" in content
-    real = report.save_metrics(tmp_path, found, **{**told, "data": "affectnet", "demo": False}, name="real.json")
+    real = facts.save_metrics(tmp_path, found, **{**told, "data": "affectnet", "demo": False}, name="real.json")
     assert json.loads(real.read_text())["data"] == "affectnet"
 
 
 def test_the_commit_is_that_of_our_checkout_or_none(tmp_path, monkeypatch):
     package = tmp_path / "emohelpers"
     package.mkdir()
-    monkeypatch.setattr(report.emohelpers, "__file__", str(package / "__init__.py"))
-    assert report.commit() is None  # no repository
+    monkeypatch.setattr(facts.emohelpers, "__file__", str(package / "__init__.py"))
+    assert facts.commit() is None  # no repository
 
     def git(*words):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
 
     git("init")
-    assert report.commit() is None  # no commit
+    assert facts.commit() is None  # no commit
     (tmp_path / "a.txt").write_text("a")
     git("add", "a.txt")
     git("commit", "-m", "a")
-    assert report.commit() is None  # somebody else's repository
+    assert facts.commit() is None  # somebody else's repository
     (tmp_path / "data_manifests").mkdir()
-    assert len(report.commit()) == 40
+    assert len(facts.commit()) == 40
     (tmp_path / "a.txt").write_text("b")
-    assert report.commit().endswith("-dirty")
+    assert facts.commit().endswith("-dirty")
     monkeypatch.setenv("PATH", "")
-    assert report.commit() is None  # no git
+    assert facts.commit() is None  # no git
 
 
 def test_class_table_counts_every_part_and_class():
     train = pd.DataFrame({"label": ["anger", "anger", "fear"]})
-    found = report.class_table({"train": train, "val": train.tail(1)}, ("anger", "fear", "happy"))
+    found = facts.class_table({"train": train, "val": train.tail(1)}, ("anger", "fear", "happy"))
     assert list(found.index) == ["anger", "fear", "happy", "all"] and list(found) == ["train", "val", "all"]
     assert found.to_numpy().tolist() == [[2, 0, 2], [1, 1, 2], [0, 0, 0], [3, 1, 4]]
 
@@ -153,7 +155,7 @@ def test_receipt_prints_what_does_not_vary(tmp_path, capsys):
         (tmp_path / name).write_text("{}")
     told = {"counts": {"train": 480, "val": 120}, "classes": ("anger", "fear"), "leaks": 0}
     within = {"accuracy": (0.731, 0.6, 0.9), "macro F1": (0.5, 0.6, 0.9), "loss": (float("nan"), 0, 1)}
-    report.receipt(tmp_path, **told, files=["metrics.json", "config.json"], within=within)
+    facts.receipt(tmp_path, **told, files=["metrics.json", "config.json"], within=within)
     assert capsys.readouterr().out.splitlines() == [
         "train: 480",
         "val: 120",
@@ -167,7 +169,7 @@ def test_receipt_prints_what_does_not_vary(tmp_path, capsys):
     ]
     (tmp_path / "empty.csv").touch()
     with pytest.raises(FileNotFoundError, match=r"empty\.csv, history\.csv\. It holds config\.json, .*metrics\.json"):
-        report.receipt(tmp_path, **told, files=["history.csv", "config.json", "empty.csv"])
+        facts.receipt(tmp_path, **told, files=["history.csv", "config.json", "empty.csv"])
     assert capsys.readouterr().out == ""
 
 
@@ -186,7 +188,7 @@ def test_figures_are_written_say_demo_and_do_not_stay_open(tmp_path, predictions
     calls = {
         "confusion": lambda p: figures.confusion_matrices(predictions, EMOTIONS, p, "ViT", True),
         "curves": lambda p: figures.curves(history, p, "ViT", True),
-        "classes": lambda p: figures.class_bars(report.class_table(parts, EMOTIONS), p, "ViT", True),
+        "classes": lambda p: figures.class_bars(facts.class_table(parts, EMOTIONS), p, "ViT", True),
         "each": lambda p: figures.per_class_bars(metrics.per_class(predictions, EMOTIONS), p, "ViT", True),
         "gallery": lambda p: figures.gallery(pixels[:10], list("abcdefghij"), p, 5, "ViT", True),
         "errors": lambda p: figures.errors(

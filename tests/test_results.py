@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from test_diagnostics import history
 
-from emohelpers import metrics, paths, results
-from emohelpers.labels import EMOTIONS
+from emohelpers import metrics
+from emohelpers.config import paths
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.report import forms
 from emohelpers.train import Fit
 
 ONE = {"value": 0.81, "low": 0.78, "high": 0.84, "n": 600}
@@ -30,7 +32,7 @@ def table(right, seed=0):
 
 def test_the_block_has_every_line_of_section_14_filled():
     rows = pd.DataFrame({"split": ["train"] * 4 + ["val"] * 2 + ["golden"], "source": ["synthetic"] + ["original"] * 6})
-    text = results.block(done(), TEST, rows)
+    text = forms.block(done(), TEST, rows)
     for line in ("Best validation macro F1: 0.6000", "Best validation accuracy: 0.7000", "Epoch of best model: 4 of 4",
                  "Final test accuracy: 0.8100 [0.7800, 0.8400]", "Train/Val/Test sizes: 4/2/1",
                  "Synthetic share of the training part: 25.0%", "Average epoch time: 15.0 s",
@@ -40,7 +42,7 @@ def test_the_block_has_every_line_of_section_14_filled():
 
 
 def test_the_console_labels_are_found_by_the_seeds_words():
-    text = results.console(done(), TEST, "val_macro_f1")
+    text = forms.console(done(), TEST, "val_macro_f1")
     patterns = [r"^Best validation macro F1: 0\.6000$", r"^Best Validation macro_f1: 0\.6"]
     patterns += [r"^Validation \(Best\) Loss 1\.2000 Acc 0\.7000 MacroF1 0\.6000$"]
     patterns += [r"^Test Loss 0\.8100 Acc 0\.8100 MacroF1 0\.8100$"]
@@ -50,16 +52,16 @@ def test_the_console_labels_are_found_by_the_seeds_words():
 
 
 def test_arrays_have_the_seeds_names_and_the_label_map_the_order(tmp_path):
-    arrays = results.arrays(done().history)
-    assert list(arrays) == list(results.ARRAYS) and arrays["train_acc"] == [0.2, 0.3, 0.5, 0.6]
-    known = json.loads(results.label_map(tmp_path / "label_map.json", EMOTIONS).read_text())
+    arrays = forms.arrays(done().history)
+    assert list(arrays) == list(forms.ARRAYS) and arrays["train_acc"] == [0.2, 0.3, 0.5, 0.6]
+    known = json.loads(forms.label_map(tmp_path / "label_map.json", EMOTIONS).read_text())
     assert list(known) == list(EMOTIONS) and list(known.values()) == list(range(8))
 
 
 def test_the_seeds_tables_hold_every_row_once(tmp_path):
     rows = pd.DataFrame({"path": ["a", "b", "c"], "label": ["happy", "sad", "anger"], "source": "original",
                          "split": ["train", "val", "golden"]})  # fmt: skip
-    results.tables(tmp_path, rows, EMOTIONS)
+    forms.tables(tmp_path, rows, EMOTIONS)
     test = pd.read_csv(tmp_path / "test.csv")
     assert list(test.columns) == ["filepath", "label", "label_id", "split", "source"]
     assert test.loc[0, ["filepath", "label_id", "split"]].tolist() == ["c", 0, "test"]
@@ -67,24 +69,24 @@ def test_the_seeds_tables_hold_every_row_once(tmp_path):
 
 
 def test_notes_follow_from_the_predictions():
-    text = results.notes(table(0.8), EMOTIONS)
+    text = forms.notes(table(0.8), EMOTIONS)
     assert re.search(r"Misclass patterns: \w+ as \w+ \(\d+ of 50\)", text) and "notebook 06" in text
-    assert "Misclass patterns: none." in results.notes(table(1.1), EMOTIONS)
+    assert "Misclass patterns: none." in forms.notes(table(1.1), EMOTIONS)
 
 
 def test_the_verdict_says_no_more_than_the_interval():
     a, b = table(0.6), table(0.9, seed=1)
-    same = results.verdict(metrics_compare(a, a), "01")
+    same = forms.verdict(metrics_compare(a, a), "01")
     assert "not shown to differ from 01's: +0.000" in same and "Classes whose F1 changed beyond chance: none." in same
-    assert "Accuracy is better than 01's: +0." in results.verdict(metrics_compare(a, b), "01")
-    assert "Accuracy is worse than 01's: -0." in results.verdict(metrics_compare(b, a), "01")
-    assert "nothing is compared" in results.verdict(results.against(None, a, EMOTIONS, 100), "")
+    assert "Accuracy is better than 01's: +0." in forms.verdict(metrics_compare(a, b), "01")
+    assert "Accuracy is worse than 01's: -0." in forms.verdict(metrics_compare(b, a), "01")
+    assert "nothing is compared" in forms.verdict(forms.against(None, a, EMOTIONS, 100), "")
 
 
 def metrics_compare(a, b):
-    from emohelpers.metrics import comparison
+    from emohelpers.metrics import compare
 
-    return comparison.compare(a, b, EMOTIONS, resamples=300)
+    return compare.compare(a, b, EMOTIONS, resamples=300)
 
 
 def test_the_promise_is_kept_missed_or_open():
@@ -93,7 +95,7 @@ def test_the_promise_is_kept_missed_or_open():
         (0.7, 0.8, "not reached"),
         (0.8, 0.9, "neither shown nor ruled out"),
     ):
-        assert results.promise({"accuracy": {**ONE, "low": low, "high": high}}, 0.85).endswith(f": {word}.")
+        assert forms.promise({"accuracy": {**ONE, "low": low, "high": high}}, 0.85).endswith(f": {word}.")
 
 
 class Settings:
@@ -104,24 +106,24 @@ def test_earlier_predictions_are_looked_for_before_training(tmp_path, monkeypatc
     monkeypatch.setenv("EMOHELPERS_OUTPUTS", str(tmp_path))
     golden = table(0.9)[["path"]]
     with pytest.raises(paths.InputNotFound, match=r'Run 01_baseline_training.*"compare_with": ""'):
-        results.earlier(Settings, "demo", golden)
+        forms.earlier(Settings, "demo", golden)
     place = tmp_path / "demo" / "01_baseline_training"
     place.mkdir(parents=True)
     table(0.9)[:300].to_csv(place / "predictions.csv", index=False)
     with pytest.raises(
         metrics.PredictionError, match="another golden set .300 pictures, 300 of them in this one of 400"
     ):
-        results.earlier(Settings, "demo", golden)
+        forms.earlier(Settings, "demo", golden)
     table(0.9).to_csv(place / "predictions.csv", index=False)
-    found = results.earlier(Settings, "demo", golden)
+    found = forms.earlier(Settings, "demo", golden)
     assert found == place / "predictions.csv"
-    assert results.checkpoint(Settings, None, "m.pth", Path("own.pth")) == Path("own.pth")
+    assert forms.checkpoint(Settings, None, "m.pth", Path("own.pth")) == Path("own.pth")
     with pytest.raises(paths.InputNotFound, match="m.pth is missing: 01_baseline_training writes it"):
-        results.checkpoint(Settings, found, "m.pth", Path("own.pth"))
-    compared = results.against(found, table(0.9), EMOTIONS, 100)
+        forms.checkpoint(Settings, found, "m.pth", Path("own.pth"))
+    compared = forms.against(found, table(0.9), EMOTIONS, 100)
     assert compared.iloc[0]["difference"] == 0
 
 
 def test_the_report_is_scikit_learns(tmp_path):
-    text = results.classification_report(table(0.8), EMOTIONS, tmp_path / "r.txt")
+    text = forms.classification_report(table(0.8), EMOTIONS, tmp_path / "r.txt")
     assert "macro avg" in text and all(name in text for name in EMOTIONS) and (tmp_path / "r.txt").read_text() == text

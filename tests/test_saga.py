@@ -18,15 +18,18 @@ import torch
 from PIL import Image
 from scipy import stats
 
-from emohelpers import config, demo, images, manifests, metrics, models, recipes, store
-from emohelpers.combine import lineage
-from emohelpers.labels import EMOTIONS
-from emohelpers.saga import balance, editors, fractions, gates, generation, guard, ramp
+from emohelpers import config, metrics, models
+from emohelpers.datasets import drawn as demo
+from emohelpers.datasets import faces as manifests
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.images import batches
+from emohelpers.saga import balance, editors, fractions, gates, generation, guard, lineage, ramp
 from emohelpers.saga.guard import Guard
 
 
 def settings(**values):
-    return config.make(recipes.Saga, "demo", **values)
+    return config.make(config.Saga, "demo", **values)
 
 
 def table_of(counts, split="train"):
@@ -289,7 +292,7 @@ def test_ssim_is_scikit_images():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A small net of eight classes, saved as 01 does."""
-    cfg = config.make(recipes.Baseline, "demo", weights="random", trainable="all", img_size=32)
+    cfg = config.make(config.Baseline, "demo", weights="random", trainable="all", img_size=32)
     model = models.build(cfg, EMOTIONS)
     models.preprocess(model, side=32, zoom=1.0)
     facts = {"config": settings().model_dump(mode="json")}
@@ -418,8 +421,10 @@ def test_the_ramp_lets_edits_in_step_by_step(tmp_path):
     data = pictures.write(tmp_path / "in", each=16)
     pixels = store.build(data, 32, tmp_path / "cache")
     answers = np.array([EMOTIONS.index(name) for name in data.table["label"]])
-    prepared = images.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
-    plain = images.Batches(pixels, np.arange(128), answers, prepared, batch_size=16, augmentation=images.Augmentation())
+    prepared = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    plain = batches.Batches(
+        pixels, np.arange(128), answers, prepared, batch_size=16, augmentation=batches.Augmentation()
+    )
     synthetic = np.arange(128) % 2 == 0
     ramped = ramp.Ramped.of(plain, synthetic, 3)
     shares = []
@@ -460,7 +465,7 @@ def test_one_seed_against_the_interval_is_no_help():
 
 def test_the_statistics_are_scipys():
     """Difference, interval and test of one pair by a few lines of scipy that share no code with ours."""
-    from emohelpers.metrics import comparison
+    from emohelpers.metrics import compare
 
     arms = arms_of(np.random.default_rng(4), 0.06, seeds=(1,))
     a, b = (arms[fraction, 1].predictions for fraction in (0.0, 1.0))
@@ -468,7 +473,7 @@ def test_the_statistics_are_scipys():
     known = stats.bootstrap((right[1] - right[0],), np.mean, method="percentile", n_resamples=4000, rng=1)
     lost, won = ((right[0] > right[1]).sum(), (right[1] > right[0]).sum())
     p = min(2 * stats.binom.cdf(min(lost, won), lost + won, 0.5), 1.0)
-    ours = comparison.compare(a, b, EMOTIONS, resamples=4000).iloc[0]
+    ours = compare.compare(a, b, EMOTIONS, resamples=4000).iloc[0]
     assert ours["difference"] == pytest.approx(right[1].mean() - right[0].mean())
     assert ours["low"] == pytest.approx(known.confidence_interval.low, abs=0.006)
     assert ours["high"] == pytest.approx(known.confidence_interval.high, abs=0.006)
@@ -493,12 +498,12 @@ def test_over_seeds_is_the_mean_of_the_seeds():
 @pytest.mark.slow
 def test_planted_edits_at_full_intensity(tmp_path, monkeypatch):
     """At least 95 % of every kind of wrong edit refused, at least 80 % of the good ones accepted."""
-    from emohelpers import experiment
+    from emohelpers.train import study
 
     monkeypatch.setenv("EMOHELPERS_OUTPUTS", str(tmp_path))
-    base = config.make(recipes.Baseline, "demo")
-    faces = experiment.prepare(base)
-    done = experiment.fit(base, faces, tmp_path / "base", quiet=True)
+    base = config.make(config.Baseline, "demo")
+    faces = study.prepare(base)
+    done = study.fit(base, faces, tmp_path / "base", quiet=True)
     cfg = settings()
     judge = guard.build(cfg, faces.pixels, faces.table, faces.classes, checkpoint=str(done.checkpoint))
     rows = pd.read_csv(faces.dataset.root / "faces.csv", keep_default_na=False).set_index("pth", drop=False)

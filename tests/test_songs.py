@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import tones
 
-from emohelpers import config, recipes, songs
-from emohelpers.demo import songs as played
-from emohelpers.manifests.locate import ManifestError
+from emohelpers import config
+from emohelpers.datasets import songs
+from emohelpers.datasets.drawn import songs as played
+from emohelpers.datasets.locate import ManifestError
 
 
 def table_of(root: Path, which: str = "1_2000") -> Path:
@@ -192,7 +193,7 @@ def test_equal_audio_is_one_group(deam: Path) -> None:
 
 def test_settings_of_pictures_are_refused() -> None:
     with pytest.raises(config.ConfigError, match="songs have none"):
-        config.make(recipes.Music, "demo", mixup=0.2)
+        config.make(config.Music, "demo", mixup=0.2)
 
 
 # ---------------------------------------------------------------- the played songs

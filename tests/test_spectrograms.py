@@ -12,16 +12,17 @@ import pytest
 import soundfile
 import tones
 
-from emohelpers import audio, songs
-from emohelpers.audio import Spectrum, spectrograms
+from emohelpers.datasets import songs
+from emohelpers.music import sound, spectrograms
+from emohelpers.music.sound import Spectrum
 
 SHORT = Spectrum(seconds=2.0)
 
 
 def alone(path: Path) -> np.ndarray:
     """The spectrogram of one song; test_audio.py compares it with librosa."""
-    samples, _ = audio.decode(path, SHORT)
-    return audio.mel(audio.power(samples, SHORT), SHORT)
+    samples, _ = sound.decode(path, SHORT)
+    return sound.mel(sound.power(samples, SHORT), SHORT)
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pictures
 import pytest
 from PIL import Image
 
-from emohelpers import config, recipes, splits, store
+from emohelpers import config
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets import splits
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def data(tmp_path_factory):
 
 
 def settings(**values):
-    return config.make(recipes.Baseline, "full", **{"golden": "balanced:5", **values})
+    return config.make(config.Baseline, "full", **{"golden": "balanced:5", **values})
 
 
 def shared_groups(table):

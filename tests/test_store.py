@@ -12,7 +12,8 @@ import pictures
 import pytest
 from PIL import Image
 
-from emohelpers import config, recipes, store
+from emohelpers import config
+from emohelpers.datasets import pixels as store
 
 
 def png(picture, **options):
@@ -118,7 +119,7 @@ def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
         import sys, time
         sys.path.insert(0, {os.path.dirname(pictures.__file__)!r})
         import pictures
-        from emohelpers import config, recipes, store
+        from emohelpers.datasets import pixels as store
         store.PART = 16
         real = store.decode
         store.decode = lambda data: (time.sleep(0.004), real(data))[1]
@@ -158,7 +159,7 @@ def test_too_small_a_disk_is_said_before_the_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("side, img_size, zoom, kept", [(48, 96, 1.0, 48), (96, 32, 1.0, 32), (96, 32, 1.25, 40)])
 def test_the_store_keeps_what_the_model_sees_and_no_more_than_there_is(tmp_path, side, img_size, zoom, kept):
     folder = pictures.write(tmp_path, each=1, side=side)
-    cfg = config.make(recipes.Baseline, "demo", img_size=img_size, eval_zoom=zoom)
+    cfg = config.make(config.Baseline, "demo", img_size=img_size, eval_zoom=zoom)
     (folder.root / folder.table["path"][0]).write_bytes(b"")  # what cannot be read does not decide
     assert store.side_for(folder, cfg) == kept
 
@@ -171,7 +172,7 @@ def test_two_processes_that_build_one_store_both_get_it_whole(tmp_path):
         sys.path.insert(0, {os.path.dirname(pictures.__file__)!r})
         from pathlib import Path
         import pictures
-        from emohelpers import store
+        from emohelpers.datasets import pixels as store
         store.PART = 8
         sys.stdin.readline()
         pixels = store.build(pictures.known(Path({str(folder.root)!r}), each=40), 32, {str(tmp_path / "cache")!r})

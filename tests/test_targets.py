@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers import targets
+from emohelpers.images import votes as targets
 
 CLASSES = ("anger", "fear", "happy")
 

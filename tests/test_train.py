@@ -15,9 +15,9 @@ import torch
 import training_job
 from accelerate.state import AcceleratorState
 
-from emohelpers import models, objectives, train
-from emohelpers.labels import EMOTIONS
-from emohelpers.train import step
+from emohelpers import models, train
+from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.train import loop, objectives, step
 
 SCRIPT = str(Path(training_job.__file__))
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -108,7 +108,7 @@ def _rows(mounted):
 
 
 def test_the_time_budget_pauses_cleanly_and_a_later_session_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "BORN", time.monotonic() - 3600)
+    monkeypatch.setattr(loop, "BORN", time.monotonic() - 3600)
     with pytest.raises(train.TrainingError, match="time budget ended before the first epoch"):
         fit(tmp_path, time_budget_h=0.9)
     assert fit(tmp_path, time_budget_h=2.0).status == "finished"
@@ -239,7 +239,7 @@ import sys; sys.path[:0] = [{str(Path(SCRIPT).parent)!r}]
 import json, torch, pathlib, numpy as np
 torch.set_num_threads(1)
 import training_job
-from emohelpers import train, devices
+from emohelpers import train; from emohelpers.models import devices
 home = pathlib.Path(sys.argv[1])
 plain = dict(head="linear", mixup=0.0, cutmix=0.0, ema=0.0, epochs=1, schedule="constant", warmup_epochs=0.0)
 

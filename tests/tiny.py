@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
 
-from emohelpers.notebooks import METADATA, RECEIPT
+from emohelpers.suite.notebooks import METADATA, RECEIPT
 
 PARAMETERS = "SEED = 1\nRATE = 0.5\nNAMES = []\nDATASET_ROOT = ''\nOVERRIDES = {}"
 

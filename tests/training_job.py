@@ -9,7 +9,10 @@ import numpy as np
 import pictures
 import torch
 
-from emohelpers import config, images, models, objectives, recipes, store, train
+from emohelpers import config, models, train
+from emohelpers.datasets import pixels as store
+from emohelpers.images import batches
+from emohelpers.train import objectives
 
 HARD = {  # everything that has state: averages, momentum, schedule, dropout, mixing, stages
     "weights": "random", "backbone": "test_vit", "trainable": "all", "img_size": 32, "epochs": 6, "batch_size": 16,
@@ -20,7 +23,7 @@ HARD = {  # everything that has state: averages, momentum, schedule, dropout, mi
 
 def job(folder: Path, **values):
     """Model, training and validation batches, objective and config of the small training."""
-    cfg = config.make(recipes.Baseline, "demo", **{**HARD, **values})
+    cfg = config.make(config.Baseline, "demo", **{**HARD, **values})
     made = (folder / "in").is_dir()  # two processes must not both write
     data = (pictures.known if made else pictures.write)(folder / "in", each=16)
     pixels = store.build(data, 32, folder / "cache")
@@ -30,10 +33,10 @@ def job(folder: Path, **values):
     rows = np.arange(len(labels))
     held = rows % 4 == 3
     options = {"batch_size": cfg.batch_size, "seed": cfg.seed}
-    training = images.Batches(
-        pixels, rows[~held], labels[~held], prepared, augmentation=images.Augmentation.of(cfg), **options
+    training = batches.Batches(
+        pixels, rows[~held], labels[~held], prepared, augmentation=batches.Augmentation.of(cfg), **options
     )
-    validation = images.Batches(pixels, rows[held], labels[held], prepared, **options)
+    validation = batches.Batches(pixels, rows[held], labels[held], prepared, **options)
     objective = objectives.Classification(
         data.classes, smoothing=cfg.label_smoothing, mixup=cfg.mixup, cutmix=cfg.cutmix,
         mix_probability=cfg.mix_probability,

@@ -13,7 +13,8 @@ import pandas as pd
 import timm
 import torch
 
-from emohelpers import config, manifests, models, recipes
+from emohelpers import config, models
+from emohelpers.datasets import faces as manifests
 
 CLASSES = 8
 MEAN = STD = (0.5, 0.5, 0.5)  # of these weights
@@ -70,7 +71,7 @@ def decoded(paths: list[Path], size: int) -> torch.Tensor:
 def settings(job: Job, **values):
     """Our config of the job."""
     return config.make(
-        recipes.Baseline, "demo", backbone=job.backbone, weights=job.weights, trainable=job.trainable, head="linear",
+        config.Baseline, "demo", backbone=job.backbone, weights=job.weights, trainable=job.trainable, head="linear",
         img_size=job.size, batch_size=job.batch, epochs=job.epochs, lr=LR, weight_decay=DECAY, label_smoothing=0.0,
         schedule="constant", warmup_epochs=0.0, patience=0, crop_scale=(0.8, 1.0), rotation=0.0, brightness=0.0,
         contrast=0.0, saturation=0.0, erasing=0.0, **values,

@@ -7,8 +7,11 @@ import numpy as np
 import torch
 from job import MEAN, STD, Clock, Job, settings
 
-from emohelpers import frozen, images, manifests, objectives, store, trunk
-from emohelpers.train import fit
+from emohelpers.datasets import faces
+from emohelpers.datasets import pixels as store
+from emohelpers.images import batches as images
+from emohelpers.models.cache import frozen, memory
+from emohelpers.train import fit, objectives
 
 
 class Ticking:
@@ -35,7 +38,7 @@ class Ticking:
 
 def batches(job: Job) -> dict[str, images.Batches]:
     """Training pictures, and a few others for the loss after each epoch."""
-    dataset = manifests.load("demo_faces")
+    dataset = faces.load("demo_faces")
     table = dataset.table.sample(frac=1, random_state=0)
     chosen = type("Part", (), {"table": table, "root": dataset.root, "name": "race"})
     pixels = store.build(chosen, 96, Path(tempfile.mkdtemp()))
@@ -68,5 +71,5 @@ def train(job: Job, variant: str, model: torch.nn.Module, clock: Clock) -> torch
     parts["train"] = Ticking(parts["train"], clock, views if kept and timed else 0)
     objective = objectives.Classification([*"abcdefgh"])
     done = fit(model, parts["train"], parts["val"], objective, cfg, tempfile.mkdtemp(), quiet=True)
-    trunk.restore(done.model)
+    memory.restore(done.model)
     return done.model

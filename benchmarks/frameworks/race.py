@@ -29,7 +29,8 @@ import job as the_job  # noqa: E402
 import table  # noqa: E402
 from rounds import ratio  # noqa: E402
 
-from emohelpers import devices, files  # noqa: E402
+from emohelpers.config import files  # noqa: E402
+from emohelpers.models import devices  # noqa: E402
 
 RESULTS = HERE.parent / "results" / "frameworks.json"
 CONTENDERS = ("ours", "timm_style", "hf_trainer", "lightning_module", "fastai_learner")

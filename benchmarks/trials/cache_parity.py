@@ -17,20 +17,13 @@ import numpy as np
 import torch
 from scipy import stats
 
-from emohelpers import (
-    config,
-    files,
-    frozen,
-    images,
-    manifests,
-    metrics,
-    models,
-    objectives,
-    recipes,
-    splits,
-    store,
-    train,
-)
+from emohelpers import config, metrics, models, train
+from emohelpers.config import files
+from emohelpers.datasets import faces, splits
+from emohelpers.datasets import pixels as store
+from emohelpers.images import batches
+from emohelpers.models.cache import frozen
+from emohelpers.train import objectives
 
 HERE = Path(__file__).parent
 SETTINGS = {
@@ -45,7 +38,7 @@ def one(dataset, pixels, table, cfg, folder: Path) -> dict[str, float]:
     model = models.build(cfg, dataset.classes)
     prepared = models.preprocess(model, side=pixels.side, zoom=cfg.eval_zoom)
     models.freeze(model, cfg.trainable)
-    parts = images.by_split(table, pixels, prepared, dataset.classes, cfg)
+    parts = batches.by_split(table, pixels, prepared, dataset.classes, cfg)
     parts, plan = frozen.prepare(model, parts, cfg, folder / "cache")
     print(plan, flush=True)
     labels = table.loc[table["split"] == "train", "label"]
@@ -90,10 +83,10 @@ def main(args) -> None:
         row = rows.setdefault(seed, {"seed": seed})
         for mode in [mode for mode in modes if mode not in row]:
             given = {**settings, **modes[mode], "split_seed": seed, "seed": seed}
-            cfg = config.make(recipes.Baseline, "full", dataset_root=args.faces, **given)
-            dataset = manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
+            cfg = config.make(config.Baseline, "full", dataset_root=args.faces, **given)
+            dataset = faces.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
             pixels = store.build(dataset, store.side_for(dataset, cfg), home / "pixels")
-            dataset = manifests.check(dataset, pixels, cfg.max_unreadable)
+            dataset = faces.check(dataset, pixels, cfg.max_unreadable)
             table = splits.grouped(dataset.table, pixels, cfg.twin_similarity)
             golden = splits.golden(table, pixels, cfg, home / "golden", dataset.name)
             table, _ = splits.guard(splits.split(table, golden, cfg), pixels, cfg.twin_similarity)

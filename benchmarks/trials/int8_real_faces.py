@@ -16,7 +16,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import config, export, files, manifests, models, paths, quantise, recipes, report, store
+from emohelpers import config, models
+from emohelpers.config import files, paths
+from emohelpers.datasets import faces
+from emohelpers.datasets import pixels as store
+from emohelpers.export import int8 as quantise
+from emohelpers.export import onnx
+from emohelpers.report import facts
 
 RESULTS = Path(__file__).parents[1] / "results"
 CALIBRATION = 256  # training faces, as notebook 04 takes
@@ -25,7 +31,7 @@ CALIBRATION = 256  # training faces, as notebook 04 takes
 def part(run: Path, cfg, name: str) -> tuple[np.ndarray, pd.DataFrame]:
     """Squares and rows of a part, as the run split them."""
     rows = pd.read_csv(run / "splits.csv").query("split == @name")
-    data = manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
+    data = faces.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
     pixels = store.build(data, store.side_for(data, cfg), paths.cache_folder() / "pixels")
     return pixels.take(pixels.rows(rows["path"])), rows
 
@@ -33,14 +39,14 @@ def part(run: Path, cfg, name: str) -> tuple[np.ndarray, pd.DataFrame]:
 def main(args) -> None:
     run, home = Path(args.run), Path(args.home or tempfile.mkdtemp())
     known = json.loads((run / "config.json").read_text()) | {"dataset_root": args.faces}
-    cfg = config.make(recipes.Baseline, known.pop("preset"), **known)
+    cfg = config.make(config.Baseline, known.pop("preset"), **known)
     model = models.load(next(run.glob("**/*best_model.pth")))
     answers = pd.Index(model.spec["classes"])
     fp32, int8 = home / "model.onnx", home / "model_int8.onnx"
     if not fp32.is_file():
         seen, rows = part(run, cfg, "val")
         truth = answers.get_indexer(rows["label"])
-        print(export.onnx(model, fp32, seen, labels=truth))
+        print(onnx.onnx(model, fp32, seen, labels=truth))
         learned, _ = part(run, cfg, "train")
         at = np.random.default_rng(0).permutation(len(learned))[:CALIBRATION]
         tried = quantise.sweep(fp32, int8, learned[at], seen, truth)
@@ -55,7 +61,7 @@ def main(args) -> None:
     kept = {"backbone": cfg.backbone, "img_size": cfg.img_size, "chosen": chosen["chosen"], "reason": chosen["reason"],
             "calibration": CALIBRATION, "validation": chosen["pictures"], "golden": found,
             "tried": [{key: row[key] for key in ("recipe", "flips", "reason")} for row in chosen["tried"]],
-            "device": report.device_name(), "versions": report.versions()}  # fmt: skip
+            "device": facts.device_name(), "versions": facts.versions()}  # fmt: skip
     print(json.dumps(kept, indent=1))
     files.write_json(args.out, kept)
 

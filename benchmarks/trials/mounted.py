@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE), str(HERE / "tests")]
 
 import mounts  # noqa: E402  the tests' own
 
-from emohelpers import bundle  # noqa: E402
+from emohelpers.suite.bundle import build  # noqa: E402
 
 DEAM = "datasets/imsparsh/deam-mediaeval-dataset-emotional-analysis-in-music"
 EDITS, PAIRS = "my-edits", "my-pairs"
@@ -65,7 +65,7 @@ def main(args) -> None:
         shutil.rmtree(home, ignore_errors=True)
         mounts.attach(stem, home, {need: base / need / "kept" for need in book.needs}, base / "wheels")
         place(stem, home, args)
-        path = bundle.write(book, home / "bundle", "me") / f"{stem}.ipynb"
+        path = build.write(book, home / "bundle", "me") / f"{stem}.ipynb"
         settings = mounts.SMALL.get(stem, {}) | json.loads(args.settings)
         error = mounts.run(mounts.environment(), home, path, OVERRIDES=settings, **GIVEN.get(stem[:2], {}))
         if error:

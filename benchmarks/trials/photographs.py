@@ -24,11 +24,14 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from emohelpers import cli, files, pairs, ranking, store
-from emohelpers.images import Preprocess
-from emohelpers.metrics import concordance
+from emohelpers.config import files
+from emohelpers.datasets import pairing, pairs
+from emohelpers.datasets import pixels as store
+from emohelpers.images.batches import Preprocess
+from emohelpers.metrics import pairs as concordance
 from emohelpers.models import heads
-from emohelpers.pairs import pairing
+from emohelpers.ranking import model as ranking
+from emohelpers.suite import cli
 
 RESULTS = Path(__file__).parents[1] / "results"
 SHARES = {"train": 0.6, "val": 0.1, "test": 0.3}

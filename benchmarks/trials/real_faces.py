@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from emohelpers import files
-from emohelpers.metrics import comparison
+from emohelpers.config import files
+from emohelpers.metrics import compare
 
 HERE = Path(__file__).parent
 BOOKS = {"01": "01_baseline_training", "04": "04_transfer_learning", "05": "05_enhanced_cnn"}
@@ -106,7 +106,7 @@ def row(home: Path, seed: int, name: str) -> dict:
     told = json.loads((place / "metrics.json").read_text())
     ours, plain = pd.read_csv(place / "predictions.csv"), pd.read_csv(part / "plain.csv")
     classes = sorted(ours["label"].unique())
-    both = comparison.compare(plain.merge(ours[["path", "group"]]), ours, classes).query("`class` == 'all'")
+    both = compare.compare(plain.merge(ours[["path", "group"]]), ours, classes).query("`class` == 'all'")
     log = (part / "plain.log").read_text()
     seconds = {"ours": float(pd.read_csv(place / "history.csv")["seconds"].sum())}
     seconds["plain"] = float(log.split("seconds ")[1].split()[0])

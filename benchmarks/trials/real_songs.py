@@ -16,7 +16,8 @@ from pathlib import Path
 import pandas as pd
 import papermill
 
-from emohelpers import files, songs
+from emohelpers.config import files
+from emohelpers.datasets import songs
 from emohelpers.metrics import regression
 
 HERE = Path(__file__).parent

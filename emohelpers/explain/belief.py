@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emohelpers.explain import DETERMINISTIC, TITLES, Explainer, Made, faithfulness, localisation
+from emohelpers.explain import faithfulness, localisation
+from emohelpers.explain.explainer import DETERMINISTIC, TITLES, Explainer, Made
 
 NEAR_ZERO = 0.1  # mean rank correlation up to which maps of random weights count as unrelated
 ALIKE = 0.9  # rank correlation from which the maps of two classes count as one

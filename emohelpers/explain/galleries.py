@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from emohelpers import metrics
-from emohelpers.explain import TITLES, Explainer, Made, panels
+from emohelpers.datasets.pixels import Pixels
+from emohelpers.explain import panels
+from emohelpers.explain.explainer import TITLES, Explainer, Made
 from emohelpers.explain.subject import empty
-from emohelpers.store import Pixels
 
 
 def archive(

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from emohelpers.explain import TITLES, Explainer, Made, belief, localisation
+from emohelpers.explain import belief, localisation
+from emohelpers.explain.explainer import TITLES, Explainer, Made
 
 ENOUGH = 1.2  # times its area, from which a part counts as looked at
 

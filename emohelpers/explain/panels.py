@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from emohelpers import style
+from emohelpers.report import style
 
 FOR, AGAINST = np.array(to_rgb("#f0571e")), np.array(to_rgb("#2563c9"))
 PALE = (0.86, 0.86, 0.87)  # what the middle of the scale looks like over a face

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from emohelpers import models
-from emohelpers.images import Preprocess
+from emohelpers.images.batches import Preprocess
 
 FINEST = 4  # pixels a cell: stages before it see edges and no class
 

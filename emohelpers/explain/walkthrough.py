@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import config, explain, files, labels, models, paths, recipes, store
-from emohelpers.explain import galleries
-from emohelpers.manifests.locate import PICTURES
+from emohelpers import config, models
+from emohelpers.config import files, paths
+from emohelpers.datasets import labels
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.locate import PICTURES
+from emohelpers.explain import explainer, galleries
 
 
 def main(arguments: list[str]) -> int:
@@ -27,7 +30,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments[1:])
     try:
         folder = run(options)
-    except (explain.ExplanationError, models.WeightsError, config.ConfigError, OSError) as error:
+    except (explainer.ExplanationError, models.WeightsError, config.ConfigError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"panels, predictions.csv, maps.npz in {folder}")
@@ -37,13 +40,13 @@ def main(arguments: list[str]) -> int:
 def run(options: argparse.Namespace) -> Path:
     """Writes a panel a picture, `predictions.csv`, `layers.csv` and the maps as `maps.npz`; returns their folder."""
     asked = {"methods": tuple(options.methods.split(","))} if options.methods else {}
-    cfg = config.make(recipes.Explain, "full", **asked)
+    cfg = config.make(config.Explain, "full", **asked)
     model = models.load(paths.find_input(options.checkpoint, remedy="Give the path of a .pth of this suite."))
     side = model.spec["preprocess"]["side"]
     pixels = read(options.folder, side)
     background = (read(options.background, side) if options.background else pixels).array
     some = np.random.default_rng(cfg.seed).permutation(len(background))[: cfg.background]  # paths are sorted by class
-    one = explain.Explainer(model, background[np.sort(some)], cfg, layer=options.layer)
+    one = explainer.Explainer(model, background[np.sort(some)], cfg, layer=options.layer)
     chosen = np.arange(len(pixels.paths))[: options.count]
     faces = pd.DataFrame({"path": [pixels.paths[i] for i in chosen]})
     faces["label"] = [emotion(path, one.subject.classes) for path in faces["path"]]  # "" where none is known
@@ -77,7 +80,7 @@ def read(folder: str, side: int) -> store.Pixels:
         try:
             squares.append(store.fit_square(store.decode(path.read_bytes()), side))
         except store.UnreadableImage as error:
-            raise explain.ExplanationError(f"{path} cannot be read ({error}): take it out of the folder") from error
+            raise explainer.ExplanationError(f"{path} cannot be read ({error}): take it out of the folder") from error
     names = [path.relative_to(root).as_posix() for path in found]
     return store.Pixels(names, np.stack(squares), [""] * len(names), np.zeros((len(names), 0), np.float32))
 

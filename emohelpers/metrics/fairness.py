@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from emohelpers import metrics
 from emohelpers.metrics import bootstrap
+from emohelpers.metrics import classes as metrics
 
 
 def audit(

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emohelpers.metrics import PredictionError, bootstrap
-from emohelpers.songs import TARGETS
+from emohelpers.datasets.songs import TARGETS
+from emohelpers.metrics import bootstrap
+from emohelpers.metrics.classes import PredictionError
 
 FIGURES = ("ccc", "rmse", "r2", "pearson")
 

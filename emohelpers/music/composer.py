@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from emohelpers import files
-from emohelpers.audio import RANGE_DB
+from emohelpers.config import files
 from emohelpers.models import WeightsError
+from emohelpers.music.sound import RANGE_DB
 
 SMALLEST, WIDEST = 4, 512  # side of the first map; channels at most
 JITTER = 0.05  # standard deviation added to a drawn training condition, on -1..1

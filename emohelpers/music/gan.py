@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-from emohelpers import config, devices, files, paths
+from emohelpers import config
+from emohelpers.config import files, paths
+from emohelpers.models import devices
 from emohelpers.music import realism
 from emohelpers.music.composer import Composed, Discriminator, Generator, compose, conditions, load
 from emohelpers.train import optim

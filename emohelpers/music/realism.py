@@ -11,7 +11,7 @@ from scipy import linalg
 from torch import nn
 
 from emohelpers.metrics import regression
-from emohelpers.objectives import Regression
+from emohelpers.train.objectives import Regression
 
 FEATURES = 32  # of the reader, in which distances are taken: few, since songs are few
 EPOCHS, BATCH, RATE = 30, 32, 2e-3

@@ -6,7 +6,8 @@ import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from PIL import Image
 
-from emohelpers import config, paths
+from emohelpers import config
+from emohelpers.config import paths
 from emohelpers.saga.editors import Exhausted, Job, reencoded
 
 GUIDANCE = {"guidance_scale": 7.5, "image_guidance_scale": 1.5}  # the paper's

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from emohelpers import config, demo
+from emohelpers import config
+from emohelpers.datasets import drawn as demo
 
 QUALITY = 95  # of JPEG, for edits that are encoded here
 

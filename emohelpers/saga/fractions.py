@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import combine, config, experiment, files, metrics, paths, recipes, train
-from emohelpers.experiment import Faces
-from emohelpers.metrics import bootstrap, calibration, comparison
+from emohelpers import config, metrics, train
+from emohelpers.config import files, paths
+from emohelpers.datasets import edits as combine
+from emohelpers.metrics import bootstrap, calibrate, compare
 from emohelpers.saga.ramp import Ramped, subset
+from emohelpers.train import study
+from emohelpers.train.study import Faces
 
 Key = tuple[float, int]  # fraction of the edits, seed
 
@@ -31,8 +34,8 @@ class Arm:
 
 def settings(cfg, *, seed: int, epochs: int):
     """The recipe of notebook 01 with the values of an `recipes.Augmented` config."""
-    told = {name: value for name, value in cfg if name in recipes.Baseline.model_fields and name != "preset"}
-    return config.make(recipes.Baseline, cfg.preset, **{**told, "seed": seed, "epochs": epochs})
+    told = {name: value for name, value in cfg if name in config.Baseline.model_fields and name != "preset"}
+    return config.make(config.Baseline, cfg.preset, **{**told, "seed": seed, "epochs": epochs})
 
 
 def fit(cfg, faces: Faces, fraction: float, seed: int, folder: str | Path, *, quiet: bool = True) -> Arm:
@@ -46,14 +49,14 @@ def fit(cfg, faces: Faces, fraction: float, seed: int, folder: str | Path, *, qu
     synthetic = (part["source"] != "original").to_numpy()
     epochs = max(round(cfg.epochs * float(1 - synthetic.mean())), 1) if cfg.same_steps else cfg.epochs
     own, some = settings(cfg, seed=seed, epochs=epochs), replace(faces, table=table)
-    model, parts = experiment.build(own, some)
+    model, parts = study.build(own, some)
     if cfg.ramp_epochs and synthetic.any():
         parts["train"] = Ramped.of(parts["train"], synthetic, cfg.ramp_epochs)
-    aim = experiment.objective(own, some)
+    aim = study.objective(own, some)
     done = train.fit(model, parts["train"], parts["val"], aim, own, folder, name=cfg.checkpoint, quiet=quiet)
-    experiment.whole(done)
+    study.whole(done)
     rows = some.part("golden")
-    found = experiment.predict(done.model, parts["golden"], rows, flip=own.flip_test)
+    found = study.predict(done.model, parts["golden"], rows, flip=own.flip_test)
     files.write_csv(found, Path(folder) / "predictions.csv")
     return Arm(fraction, seed, int(synthetic.sum()), len(done.history), found, done, done.status)
 
@@ -133,11 +136,11 @@ def over_seeds(arms: Mapping[Key, Arm], classes: Sequence[str], fraction: float,
     seeds = sorted({seed for part, seed in arms if part == fraction} & {seed for part, seed in arms if part == 0})
     tables = [arms[part, seed].predictions for part in (0.0, fraction) for seed in seeds]
     true, _, _, groups = metrics.read(tables[0], classes)
-    guesses = [metrics.read(comparison.aligned(tables[0], table), classes)[1] for table in tables]
+    guesses = [metrics.read(compare.aligned(tables[0], table), classes)[1] for table in tables]
     rows = np.hstack([metrics.one_hot(true, guess, len(classes)) for guess in guesses])
     drawn = np.vstack([rows.sum(0), bootstrap.resampled(rows, groups, resamples, 0)])
     present = np.bincount(true, minlength=len(classes)) > 0
-    parts = [comparison.every_figure(part, classes, present) for part in np.hsplit(drawn, len(tables))]
+    parts = [compare.every_figure(part, classes, present) for part in np.hsplit(drawn, len(tables))]
     lines = []
     for name in parts[0]:
         a, b = (np.stack([part[name] for part in half]) for half in (parts[: len(seeds)], parts[len(seeds) :]))
@@ -169,11 +172,11 @@ def ablation(arms: Mapping[Key, Arm], classes: Sequence[str], resamples: int) ->
 
 def calibrated(model, faces: Faces, cfg, golden: pd.DataFrame) -> dict[str, float]:
     """Calibration error of `golden` predictions before and after the temperature of the validation part."""
-    _, parts = experiment.build(settings(cfg, seed=cfg.seed, epochs=cfg.epochs), faces)
-    val = experiment.predict(model, parts["val"], faces.part("val"))
+    _, parts = study.build(settings(cfg, seed=cfg.seed, epochs=cfg.epochs), faces)
+    val = study.predict(model, parts["val"], faces.part("val"))
     scores = np.log(np.clip(val[metrics.columns(faces.classes)].to_numpy(), 1e-12, None))
-    t = calibration.temperature(scores, [list(faces.classes).index(name) for name in val["label"]])
-    after = calibration.rescale(golden, faces.classes, t)
+    t = calibrate.temperature(scores, [list(faces.classes).index(name) for name in val["label"]])
+    after = calibrate.rescale(golden, faces.classes, t)
     before, then = (metrics.classification(table, faces.classes, resamples=100) for table in (golden, after))
     told = {"ECE": before["ece"]["value"], "NLL": before["nll"]["value"], "temperature": t}
     return told | {"ECE after": then["ece"]["value"], "NLL after": then["nll"]["value"], "floor": then["ece"]["floor"]}

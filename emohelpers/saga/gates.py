@@ -11,9 +11,12 @@ import cv2
 import numpy as np
 import torch
 
-from emohelpers import images, models, paths, store
-from emohelpers.metrics import calibration
-from emohelpers.models.mixture import Mixture
+from emohelpers import models
+from emohelpers.config import paths
+from emohelpers.datasets import pixels
+from emohelpers.images import batches
+from emohelpers.metrics import calibrate as calibration
+from emohelpers.models.ensemble import Mixture
 
 NAMES = ("ssim", "clip", "classifier", "identity")
 BATCH = 64
@@ -59,7 +62,7 @@ class Ssim:
     def calibrate(self, faces, labels, groups, share: float, rng) -> str:
         """Above: faces saved again as JPEG; below: a face against one of another group."""
         again = np.stack(
-            [store.decode(jpeg(face, int(q))) for face, q in zip(faces, rng.integers(60, 96, len(faces)), strict=True)]
+            [pixels.decode(jpeg(face, int(q))) for face, q in zip(faces, rng.integers(60, 96, len(faces)), strict=True)]
         )
         other = _stranger(groups, rng)
         same, strange = (self.score(faces, edits, None)["ssim"] for edits in (again, faces[other]))
@@ -133,7 +136,7 @@ class Classifier:
         model = models.load(checkpoint, classes=classes)
         self.classes, spec = list(classes), model.spec["preprocess"]
         self.config = model.facts.get("config", {})  # of its training
-        self.prepare = images.Preprocess(**{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])})
+        self.prepare = batches.Preprocess(**{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])})
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = Mixture([model], mirrored=True).to(self.device).eval()
         self.temperature, self.floors = 1.0, dict.fromkeys(self.classes, floor)

@@ -10,7 +10,7 @@ from google import genai
 from google.genai import errors, types
 from PIL import Image
 
-from emohelpers import paths
+from emohelpers.config import paths
 from emohelpers.saga.editors import Declined, Exhausted, Job, reencoded
 
 LONGEST = 120.0  # seconds of waiting between two tries

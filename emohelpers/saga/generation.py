@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emohelpers import config, files, store
-from emohelpers.combine import lineage
-from emohelpers.saga import balance, editors
+from emohelpers import config
+from emohelpers.config import files
+from emohelpers.datasets import edits, pixels
+from emohelpers.saga import balance, editors, lineage
 from emohelpers.saga.balance import Plan
 from emohelpers.saga.editors import Declined, Editor, Exhausted, Job
 from emohelpers.saga.guard import Guard
@@ -53,7 +54,7 @@ class Made:
         places = (
             (self.root if ok else self.refused) / path for path, ok in zip(rows["path"], rows["accepted"], strict=True)
         )
-        return np.stack([store.fit_square(store.decode(place.read_bytes()), side) for place in places])
+        return np.stack([pixels.fit_square(pixels.decode(place.read_bytes()), side) for place in places])
 
 
 def run(plan: Plan, editor: Editor, guard: Guard, dataset, side: int, cfg, folder: str | Path) -> Made:
@@ -73,7 +74,7 @@ def run(plan: Plan, editor: Editor, guard: Guard, dataset, side: int, cfg, folde
 
 def square(dataset, path: str, side: int) -> np.ndarray:
     """(side, side, 3) uint8 of one photograph."""
-    return store.fit_square(store.decode((dataset.root / path).read_bytes()), side)
+    return pixels.fit_square(pixels.decode((dataset.root / path).read_bytes()), side)
 
 
 def publish(made: Made, paths: Collection[str], folder: str | Path) -> Path:
@@ -93,7 +94,7 @@ def publish(made: Made, paths: Collection[str], folder: str | Path) -> Path:
     files.write_csv(told, Path(folder) / lineage.TABLE)
     with files.replace(Path(folder) / ZIP) as temp, zipfile.ZipFile(temp, "w") as out:  # pictures are packed already
         for file in (lineage.TABLE, *sorted(kept["path"])):
-            out.write(made.root / file, f"{lineage.FOLDER}/{file}")
+            out.write(made.root / file, f"{edits.FOLDER}/{file}")
     return Path(folder) / ZIP
 
 
@@ -101,7 +102,7 @@ class _Run:
     def __init__(self, plan, editor, guard, dataset, side, cfg, folder):
         self.plan, self.editor, self.guard, self.dataset = plan, editor, guard, dataset
         self.side, self.cfg, self.folder = side, cfg, folder
-        self.root, self.home = folder / lineage.FOLDER, folder / "saga"
+        self.root, self.home = folder / edits.FOLDER, folder / "saga"
         ready = getattr(editor, "root", None)
         if ready is not None and self.root.resolve() in (ready.resolve(), *ready.resolve().parents):
             raise config.ConfigError(
@@ -196,12 +197,12 @@ class _Run:
                 continue
             row = {"path": "", "label": job.target, "parent": job.path, "original_label": job.label, "accepted": False}
             row["prompt_sha256"] = hashlib.sha256(job.prompt.encode()).hexdigest()
-            picture = editors.decoded(content, store.decode) if isinstance(content, bytes) else None
+            picture = editors.decoded(content, pixels.decode) if isinstance(content, bytes) else None
             if picture is None:
                 why = "not a picture" if isinstance(content, bytes) else content
                 self.rows.append({**row, "reason": f"editor: {why}"})
                 continue
-            edits.append(store.fit_square(picture, self.side))
+            edits.append(pixels.fit_square(picture, self.side))
             faces.append(square(self.dataset, job.path, self.side) if job.path else np.zeros_like(edits[-1]))
             rows.append((row, job, content))
         if not rows:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emohelpers import paths, splits
+from emohelpers.config import paths
+from emohelpers.datasets import splits
+from emohelpers.datasets.pixels import Pixels, decode
 from emohelpers.saga import gates
 from emohelpers.saga.gates import NAMES, Classifier, Clip, GateError, Identity, Ssim
-from emohelpers.store import Pixels, decode
 
 BASELINE = ("01_baseline_training", "vit_baseline_best_model.pth")
 FACES = 1000  # of a part, at most, behind a calibration

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from emohelpers import config
-from emohelpers.images import Batches
+from emohelpers.images.batches import Batches
 from emohelpers.saga.balance import odds
 
 

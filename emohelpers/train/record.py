@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from emohelpers import files
-from emohelpers.models import weights
+from emohelpers.config import files
+from emohelpers.models import statistics as weights
 
 
 class Record:

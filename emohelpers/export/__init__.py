@@ -1,0 +1,1 @@
+"""What leaves a run: ONNX, int8, a hub folder, predictions."""

@@ -1,0 +1,1 @@
+"""From squares of pixels to batches: preprocessing, augmentation, targets."""

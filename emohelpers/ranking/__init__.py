@@ -1,0 +1,1 @@
+"""Which of two photographs people prefer (notebook 08)."""

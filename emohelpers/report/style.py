@@ -1,0 +1,78 @@
+"""The house style of every figure: one colour an emotion, quiet axes, and "demo data" said in the title."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from emohelpers.config import files
+
+COLOURS = {
+    "anger": "#c4413b",
+    "contempt": "#8a5a9e",
+    "disgust": "#6f8f3a",
+    "fear": "#3d4f8f",
+    "happy": "#e3a72f",
+    "neutral": "#8b8f94",
+    "sad": "#4a90c2",
+    "surprise": "#e07b39",
+}
+INK, QUIET, FIRST, SECOND = "#2b2f36", "#6b7280", "#2f6f8f", "#d1603d"
+LETTERING = {
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#c9cdd3",
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e8eaee",
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "figure.dpi": 100,
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
+}
+
+
+@contextmanager
+def house() -> Iterator[None]:
+    """The house style for one figure; pyplot's own settings are as before afterwards."""
+    with plt.rc_context({**sns.axes_style("whitegrid"), **sns.plotting_context("notebook"), **LETTERING}):
+        yield
+
+
+def colours(names: Sequence[str]) -> list[Any]:
+    """One colour a name: the emotion's own, or the next of a qualitative palette."""
+    spare = iter(sns.color_palette("husl", len(names)))
+    return [COLOURS.get(name) or next(spare) for name in names]
+
+
+def finish(figure: Figure, title: str, demo: bool | str, path: str | Path | None) -> Figure:
+    """Titles `figure`, saying so where it shows demo data (of faces, or what `demo` names), writes it if `path` is
+    given, and closes it for pyplot."""
+    data = demo if isinstance(demo, str) else "drawn faces"
+    text = " · ".join(part for part in (title, f"demo data ({data})" if demo else "") if part)
+    if text:
+        figure.suptitle(text, x=0.01, ha="left", color=INK)
+    if path is not None:
+        with files.replace(path) as temp:
+            figure.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
+    plt.close(figure)
+    return figure
+
+
+def paler(colour: Any, white: float) -> tuple[float, ...]:
+    """`colour` mixed with this share of white."""
+    return tuple(channel + (1 - channel) * white for channel in to_rgb(colour))

@@ -1,0 +1,1 @@
+"""What runs notebooks: command line, batches, pages, bundles. Rooms never import it."""

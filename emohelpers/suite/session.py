@@ -1,0 +1,130 @@
+"""The rented machine, looked at in seconds before hours are spent: card, disk, memory, network, data, packages."""
+
+import importlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from emohelpers import config
+from emohelpers.config import paths
+from emohelpers.models import devices
+
+DISK_GB, MEMORY_GB = 2.0, 3.0  # least free, with room for checkpoints and for decoded pictures
+ONLINE = ("huggingface.co", 443)  # where timm's weights come from
+LIMIT_HOURS = {"kaggle": 12.0, "colab": 12.0}  # after which a session is ended
+
+
+class SessionError(RuntimeError):
+    """Everything that would stop this session later, at once, each with its remedy."""
+
+
+def online(seconds: float = 3.0) -> bool:
+    """Whether the network reaches the place that weights come from."""
+    try:
+        socket.create_connection(ONLINE, timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def wheel_folders() -> list[Path]:
+    """Attached data sets that hold wheels."""
+    depths = ("*", "datasets/*/*")
+    found = [place for root in paths.input_roots() for depth in depths for place in sorted(root.glob(depth))]
+    return [place for place in found if place.is_dir() and any(place.glob("*.whl"))]
+
+
+def install(extras: Mapping[str, Sequence[str]], *, network: bool) -> list[str]:
+    """Installs what is missing, without dependencies, from attached wheels first; returns what could not be had.
+
+    Args:
+        extras: module name -> requirements that bring it.
+
+    Raises:
+        SessionError: torch changed, which breaks a session.
+    """
+    missing = {module: wanted for module, wanted in extras.items() if find_spec(module) is None}
+    if not missing:
+        return []
+    before = metadata.version("torch")
+    places = [f"--find-links={place}" for place in wheel_folders()]
+    ways = [[*places, "--no-index"]] * bool(places) + [[]] * network
+    line = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    for way in ways:
+        wanted = [one for module in missing if find_spec(module) is None for one in missing[module]]
+        if wanted:
+            subprocess.run([*line, *way, *wanted], capture_output=True, text=True)
+            importlib.invalidate_caches()
+    if metadata.version("torch") != before:
+        raise SessionError(f"torch became {metadata.version('torch')}, was {before}: restart the session, report this")
+    return [one for module, wanted in missing.items() if find_spec(module) is None for one in wanted]
+
+
+def hours_left() -> float | None:
+    """Until the session is ended; None on a machine of one's own."""
+    limit = LIMIT_HOURS.get(paths.host())
+    return None if limit is None else limit - (time.time() - psutil.Process(1).create_time()) / 3600
+
+
+def check(
+    preset: str = "auto",
+    *,
+    data: str = "",
+    extras: Mapping[str, Sequence[str]] | None = None,
+    weights: str = "",
+    disk_gb: float = DISK_GB,
+    memory_gb: float = MEMORY_GB,
+) -> None:
+    """Looks at everything, installs the extras that are missing, prints what it found.
+
+    Args:
+        preset: of the notebook's parameters cell.
+        data: Kaggle handle that the notebook reads by default; that it is missing is said, for another may be named.
+        extras: see `install`.
+        weights: what the notebook fetches from the hub by default, e.g. "vit_base_patch16_224".
+        disk_gb, memory_gb: least free.
+
+    Raises:
+        SessionError: with everything that would stop the session later.
+    """
+    network, wrong, told = online(), [], []
+    try:
+        told.append(f"mixed precision: {devices.precision()}")
+    except devices.UnusableDevice as error:
+        wrong.append(str(error))
+    place = paths.outputs_root()
+    around = next(folder for folder in (place, *place.parents) if folder.is_dir())
+    free, memory = shutil.disk_usage(around).free / 1e9, psutil.virtual_memory().available / 1e9
+    told += [f"disk: {free:.1f} GB free in {around}", f"memory: {memory:.1f} GB free", f"internet: {_yes(network)}"]
+    if free < disk_gb:
+        wrong.append(f"{free:.1f} GB are free in {around}, {disk_gb:g} are needed: delete what is not used there")
+    if memory < memory_gb:
+        wrong.append(f"{memory:.1f} GB of memory are free, {memory_gb:g} are needed: restart the session")
+    full = config.chosen(preset, {}) == "full"
+    if full and data:
+        there = paths.located(data) is not None
+        told.append(f"data: {data} {'is attached' if there else 'is not attached: Add Input, or name other data'}")
+    if full and weights and not network:
+        told.append(f"weights: {weights} cannot be fetched without internet: attach them and name their folder")
+    if missing := install(extras or {}, network=network):
+        wrong.append(
+            f"not installed: {', '.join(missing)}. Turn Internet on, or attach the data set of wheels that "
+            "`python -m emohelpers bundle --wheels` makes"
+        )
+    if (left := hours_left()) is not None:
+        told.append(f"session: about {left:.1f} hours left")
+    print("\n".join(told))
+    if wrong:
+        raise SessionError("This session cannot run the notebook:\n- " + "\n- ".join(wrong))
+
+
+def _yes(answer: bool) -> str:
+    return "on" if answer else "off"

@@ -1,0 +1,93 @@
+"""What a run is made of, so that it is done once and no more: code, package versions and the data it reads."""
+
+import hashlib
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from emohelpers.config import paths
+
+HOME = Path(__file__).parents[1]
+PACKAGES = (  # what figures depend on; the tools that start and check notebooks are left out
+    *("torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "transformers"),
+    *("numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless", "opencv-python"),
+    *("matplotlib", "seaborn", "pydantic", "pyyaml", "filelock", "tqdm", "psutil"),
+    *("onnx", "onnxscript", "onnxruntime", "grad-cam", "shap", "lime", "librosa", "soundfile"),
+)
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    """Every file of the package and of data_manifests/, by the name under which a wheel packs it."""
+    manifests = HOME.parent / "data_manifests"  # a checkout; an installed package has them inside
+    for root, inside in ((HOME, "emohelpers"), (manifests, "emohelpers/data_manifests")):
+        for path in sorted(root.rglob("*")) if root.is_dir() else ():
+            if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
+                yield f"{inside}/{path.relative_to(root).as_posix()}", path
+
+
+def code() -> str:
+    """Twelve hex digits over the package's files."""
+    digest = hashlib.sha256()
+    for name, path in sources():
+        digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Python and those of `PACKAGES` that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # an extra that only some notebooks need
+    return found
+
+
+def stamp(place: Path) -> str:
+    """What tells changed data apart: files, bytes and the newest change below `place`; contents are not read."""
+    if place.is_file():
+        found = place.stat()
+        return f"1 file, {found.st_size} bytes, changed {found.st_mtime_ns}"
+    count = size = newest = 0
+    for folder, _, names in os.walk(place):
+        for name in names:
+            found = os.stat(os.path.join(folder, name), follow_symlinks=False)
+            count, size, newest = count + 1, size + found.st_size, max(newest, found.st_mtime_ns)
+    return f"{count} files, {size} bytes, changed {newest}"
+
+
+def stamps(values: Mapping[str, Any]) -> dict[str, str]:
+    """Text of a parameter or override that names an existing file, folder or attached data set -> its stamp."""
+    texts = [text for text in _texts(values) if text.strip("./~ ") and len(text) < 1000 and "\n" not in text]
+    found = {}
+    for text in dict.fromkeys(texts):
+        place = paths.located(text)
+        if place is not None:
+            found[text] = stamp(place)
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            yield from _texts(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            yield from _texts(entry)
+
+
+def mounted() -> dict[str, str]:
+    """Data sets and earlier outputs that are attached as inputs: the data behind an empty parameter."""
+    outputs = paths.outputs_root()
+    depths = ("*", "datasets/*/*", "notebooks/*/*", "models/*/*", "competitions/*")
+    places = [place for root in paths.input_roots() for depth in depths for place in sorted(root.glob(depth))]
+    others = [p for p in places if p.is_dir() and not (outputs.is_relative_to(p) or p.is_relative_to(outputs))]
+    return {str(place): str(place.stat().st_mtime_ns) for place in others}

@@ -1,0 +1,142 @@
+"""A few seconds of looks before hours of training: shapes, a net that can learn at all, classes, gradients, places."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from emohelpers import metrics, models
+from emohelpers.images.batches import Batches
+
+PICTURES, EPOCHS, SMALL = 32, 5, 4  # of the overfit check: 40 steps, since BatchNorm's statistics need some
+RATE, TRUNK_RATE = 3e-3, 3e-4  # its learning rates: of what is new (a random trunk too), of a pretrained trunk
+STEPS = 4  # batches whose gradients are measured
+
+
+class PreflightError(RuntimeError):
+    """The model does not fit the data: training would fail or be pointless."""
+
+
+def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.DataFrame:
+    """One row a check: `figure`, what was `wanted`, `passed`. The model is left as it was; all work is on copies.
+
+    Raises:
+        PreflightError: the output has not one finite logit a class.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch, classes = parts["train"].on(device), len(objective.classes)
+    trial = copy.deepcopy(model).to(device)
+    rows = [_sanity(trial, batch, classes), _overfit(copy.deepcopy(trial), parts["train"], cfg)]
+    rows.append(_classes(parts["train"], objective.classes))
+    rows.append(_gradients(trial, batch, objective, cfg))
+    return pd.DataFrame(rows)
+
+
+def places(cfg, faces, run: str | Path) -> pd.DataFrame:
+    """What was asked for, and the file or folder that it was resolved to after trying the roots in turn."""
+    rows = [
+        ("data", cfg.dataset_root or cfg.manifest, faces.dataset.root),
+        ("labels", cfg.labels_csv or "manifest's", ""),
+    ]
+    rows += [("golden set", cfg.testset_csv or cfg.golden, faces.golden.file), ("weights", cfg.weights, "")]
+    rows += [("results", cfg.output_dir or "this run's", run)]
+    return pd.DataFrame([{"what": w, "asked for": str(a), "found": str(f)} for w, a, f in rows])
+
+
+def balance(labels: Sequence[str], classes: Sequence[str], cfg) -> pd.DataFrame:
+    """One row a class of the training part: pictures, share, weight in the loss, and weight x share (together 1)."""
+    counts = pd.Series(list(labels)).value_counts().reindex(list(classes), fill_value=0)
+    share = counts / counts.sum()
+    weight = metrics.weights(labels, classes, cfg.class_weight_power)
+    columns = {"pictures": counts, "share": share, "weight": weight, "say": weight * share}
+    return pd.DataFrame(columns).rename_axis("class").reset_index()
+
+
+def _sanity(model: nn.Module, batches: Batches, classes: int) -> dict[str, Any]:
+    inputs, _, _ = next(iter(batches.epoch()))
+    model.eval()
+    with torch.no_grad():
+        logits = model(inputs)
+    if logits.shape != (len(inputs), classes) or not torch.isfinite(logits).all():
+        raise PreflightError(
+            f"a batch {tuple(inputs.shape)} gives {tuple(logits.shape)} with {int((~torch.isfinite(logits)).sum())} "
+            f"figures that are not finite; {(len(inputs), classes)} finite logits were expected. Are the weights whole?"
+        )
+    shape = f"{tuple(inputs.shape)} -> {tuple(logits.shape)}"
+    return {"check": "sanity batch", "figure": shape, "wanted": f"{classes} finite logits", "passed": True}
+
+
+def _overfit(model: nn.Module, batches: Batches, cfg) -> dict[str, Any]:
+    """All layers learn 32 unaugmented pictures; the loss is read in eval mode, as every later figure will be."""
+    rows = np.linspace(0, len(batches.rows) - 1, min(PICTURES, len(batches.rows))).astype(int)
+    few = Batches(
+        batches.pixels, batches.rows[rows], batches.targets[rows].numpy(), batches.preprocess, batch_size=SMALL
+    ).on(next(model.parameters()).device)
+    head = models.head_parameters(model)
+    trunk = RATE if cfg.weights == "random" else TRUNK_RATE
+    model.requires_grad_(True)
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):  # it is there to prevent what is asked for here
+            layer.p = 0.0
+    groups = [[p for n, p in model.named_parameters() if (n in head) == inside] for inside in (False, True)]
+    rates = [{"params": group, "lr": rate} for group, rate in zip(groups, (trunk, RATE), strict=True)]
+    optimizer = torch.optim.AdamW(rates, weight_decay=0)
+    steps = list(few.epoch())
+    before = _loss(model, steps)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _ in range(EPOCHS):
+            model.train()
+            for at in torch.randperm(len(steps)).tolist():
+                inputs, targets, _ = steps[at]
+                optimizer.zero_grad()
+                F.cross_entropy(model(inputs).float(), targets).backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+    after = _loss(model, steps)
+    wanted = f"half after {EPOCHS} epochs of {len(rows)} pictures"
+    return {
+        "check": "overfit", "figure": f"loss {before:.2f} -> {after:.2f}", "wanted": wanted,
+        "passed": bool(after < before / 2),
+    }  # fmt: skip
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, steps: list) -> float:
+    model.eval()
+    total = sum(F.cross_entropy(model(x).float(), y, reduction="sum").item() for x, y, _ in steps)
+    return total / sum(len(x) for x, _, _ in steps)
+
+
+def _classes(batches: Batches, classes: Sequence[str]) -> dict[str, Any]:
+    targets = batches.targets if batches.targets.ndim == 1 else batches.targets.argmax(1)
+    counts = np.bincount(targets.numpy(), minlength=len(classes))
+    rare, common = counts.argmin(), counts.argmax()
+    figure = f"{classes[common]} {counts[common]}, {classes[rare]} {counts[rare]}"
+    return {"check": "classes", "figure": figure, "wanted": "none empty", "passed": bool(counts.min() > 0)}
+
+
+def _gradients(model: nn.Module, batches: Batches, objective, cfg) -> dict[str, Any]:
+    models.freeze(model, cfg.trainable)
+    models.training_mode(model)
+    norms = []
+    with torch.random.fork_rng():
+        for (inputs, targets, _), _ in zip(batches.epoch(), range(STEPS), strict=False):
+            model.zero_grad()
+            mixed, soft = objective.mix(inputs, targets)
+            objective.loss(model(mixed).float(), soft).backward()
+            trained = [p for p in model.parameters() if p.grad is not None]
+            norms.append(float(nn.utils.get_total_norm([p.grad for p in trained])))
+    limit = cfg.clip or float("inf")
+    clipped = sum(norm > limit for norm in norms)
+    figure = f"norm {min(norms):.2g} .. {max(norms):.2g}, {clipped} of {len(norms)} above the clip of {cfg.clip:g}"
+    return {
+        "check": "gradients", "figure": figure, "wanted": "finite, not all zero",
+        "passed": bool(np.isfinite(norms).all() and max(norms) > 0),
+    }  # fmt: skip

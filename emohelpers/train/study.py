@@ -1,0 +1,109 @@
+"""From a config to pictures, model and predictions: what notebook 01 does step by step, for all that does it often."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from emohelpers import metrics, models
+from emohelpers.config import paths
+from emohelpers.datasets import edits, splits
+from emohelpers.datasets import faces as manifests
+from emohelpers.datasets import pixels as store
+from emohelpers.images import batches as images
+from emohelpers.images import votes
+from emohelpers.images.batches import Batches
+from emohelpers.train import loop, objectives
+from emohelpers.train.distil import Distillation
+
+
+@dataclass(frozen=True)
+class Faces:
+    """A data set, decoded, split and guarded."""
+
+    dataset: manifests.Dataset
+    pixels: store.Pixels
+    table: pd.DataFrame  # split = train, val, golden
+    golden: splits.Golden
+    leaks: splits.Leaks
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.dataset.classes
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The rows of train, val or golden, in the order of their batches."""
+        return self.table[self.table["split"] == name]
+
+
+def prepare(cfg) -> Faces:
+    """The faces of a config, from its manifest to the guarded split; all notebooks share one golden set.
+
+    Raises:
+        ManifestError, SplitError: with all problems at once, before any training.
+    """
+    dataset = manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
+    if cfg.combined_labels:
+        dataset = edits.read(dataset, cfg.combined_labels, cfg.augmented_root)
+    pixels = store.build(dataset, store.side_for(dataset, cfg), paths.cache_folder() / "pixels")
+    dataset = manifests.check(dataset, pixels, cfg.max_unreadable)
+    table = splits.grouped(dataset.table, pixels, cfg.twin_similarity)
+    golden = splits.golden(table, pixels, cfg, paths.outputs_root() / "golden", dataset.name)
+    table, leaks = splits.guard(splits.split(table, golden, cfg), pixels, cfg.twin_similarity)
+    return Faces(dataset, pixels, table, golden, leaks)
+
+
+def build(cfg, faces: Faces) -> tuple[nn.Module, dict[str, Batches]]:
+    """The config's model, its first stage trainable, and the batches of each part as it wants them."""
+    model = models.build(cfg, faces.classes)
+    prepared = models.preprocess(model, side=faces.pixels.side, zoom=cfg.eval_zoom, grey=cfg.grayscale)
+    models.freeze(model, cfg.trainable)
+    return model, images.by_split(faces.table, faces.pixels, prepared, faces.classes, cfg)
+
+
+def objective(cfg, faces: Faces, model: nn.Module | None = None) -> objectives.Classification:
+    """What a config minimises: classification, with `model` imitating a teacher if the config names one."""
+    labels = faces.part("train")["label"]
+    if cfg.teacher:
+        if model is None:
+            raise models.WeightsError("a teacher needs to know its student: give objective() the model.")
+        return Distillation.of(cfg, faces.classes, labels, model)
+    return objectives.Classification.of(cfg, faces.classes, labels)
+
+
+def fit(cfg, faces: Faces, folder: str | Path, *, name: str = "best_model.pth", quiet: bool = False) -> loop.Fit:
+    """One training of a config on these faces, see `train.fit`."""
+    model, parts = build(cfg, faces)
+    aim = objective(cfg, faces, model)
+    return loop.fit(model, parts["train"], parts["val"], aim, cfg, folder, name=name, quiet=quiet)
+
+
+def whole(done: loop.Fit) -> loop.Fit:
+    """The training, if it reached its end: half of one is nothing to be compared.
+
+    Raises:
+        TrainingError: it is paused.
+    """
+    if done.status == "paused":
+        raise loop.TrainingError(
+            f"the training in {done.checkpoint.parent} is paused, its time is up: run again to go on with it and with "
+            "those after it (Kaggle: attach this output first)."
+        )
+    return done
+
+
+def batches(model: nn.Module, pixels: store.Pixels, rows: pd.DataFrame, batch_size: int) -> Batches:
+    """Any rows as a finished model wants them, in order; rows of another class than the model's are an error."""
+    answers = votes.hard(rows, model.spec["classes"])
+    if pd.isna(answers).any():
+        strange = sorted(set(rows["label"]) - set(model.spec["classes"]))
+        raise metrics.PredictionError(f"the model has no class {', '.join(strange)}; leave those rows out")
+    look = models.prepared(model, pixels.side)
+    return Batches(pixels, pixels.rows(rows["path"]), answers, look, batch_size=batch_size)
+
+
+def predict(model: nn.Module, batches: Batches, rows: pd.DataFrame, *, flip: bool = False) -> pd.DataFrame:
+    """The table of predictions for `rows`, which are those of `batches` in their order."""
+    shares = loop.probabilities(model, batches, flip=flip)
+    return metrics.predictions(rows["path"], rows["label"], shares, model.spec["classes"], group=rows["group"])
