@@ -300,7 +300,7 @@ BREACHES: list[tuple[Rule, Callable[[NotebookNode], object]]] = [
     (setup_cell_is_second, lambda book: book.cells[SETUP].metadata.update(tags=[])),
     (cells_are_few_and_short, lambda book: book.cells.__delitem__(slice(5, 9))),
     (cells_are_few_and_short, lambda book: book.cells.extend([new_markdown_cell("a"), new_code_cell("a")] * 6)),
-    (cells_are_few_and_short, edit(CODE, source="a\n" * 16)),
+    (cells_are_few_and_short, edit(CODE, source="a\n" * 18)),
     (cells_are_few_and_short, lambda book: [cell.update(source="a\n" * 6) for _, cell in code_cells(book)[2:]]),
     (prose_comes_before_code, lambda book: book.cells.pop(CODE - 1)),
     (prose_comes_before_code, edit(CODE - 1, source=" ")),

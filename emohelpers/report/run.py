@@ -1,0 +1,128 @@
+"""One run of a notebook: its settings, its folder, and what it leaves there. Everything else works on plain values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from emohelpers import config
+from emohelpers.config import files, paths
+from emohelpers.models import devices
+from emohelpers.report import facts, style
+from emohelpers.train import study
+
+
+class Run:
+    """Knows the folder, the settings, the data and whether it is demo data. Only a run writes what a notebook shows.
+
+    Attributes:
+        stem: of the notebook, which is the name of its folder as well.
+        cfg: the settings.
+        folder: where the results go.
+        data: what the run is about, anything with a `name` and a `demo`; set by `faces` and by each room's own reader.
+    """
+
+    def __init__(self, stem: str, cfg: Any, folder: Path) -> None:
+        self.stem = stem
+        self.cfg = cfg
+        self.folder = folder
+        self.data: Any = None
+
+    @property
+    def name(self) -> str:
+        """The pass of the suite that this run belongs to, for example "demo"."""
+        return paths.run_name(self.cfg.preset)
+
+    @property
+    def demo(self) -> str:
+        """What demo data is shown, "" for real data; it stands in every figure's title."""
+        kind = getattr(self.data, "demo", "")
+        return "drawn faces" if kind is True else kind or ""
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def faces(self) -> study.Faces:
+        """The config's faces, decoded, split and guarded; keeps the golden set and the parts, and prints what it did.
+
+        Raises:
+            ManifestError, SplitError: with all problems at once, before any training.
+        """
+        faces = study.prepare(self.cfg)
+        self.data = faces.dataset
+        faces.golden.save(self.folder)
+        files.write_csv(faces.table, self / "splits.csv")
+        files.write_csv(faces.dataset.unreadable, self / "unreadable.csv")
+        notes = (*faces.dataset.notes, *faces.dataset.traps, faces.leaks, *faces.golden.notes)
+        print(faces.dataset.title, *notes, sep="\n- ")
+        return faces
+
+    def show(self, name: str, figure: Figure) -> None:
+        """Writes `figure` as `<name>.png`, with "demo data" in its title where that is so, and shows it."""
+        title = figure.get_suptitle()
+        demo = f"demo data ({self.demo})" if self.demo else ""
+        text = " · ".join(part for part in (title, demo) if part)
+        if text:
+            figure.suptitle(text, x=0.01, ha="left", color=style.INK)
+        with files.replace(self / f"{name}.png") as temp:
+            figure.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
+        display(figure)
+
+    def table(self, name: str, table: pd.DataFrame, *, index: bool = False, digits: int = 3) -> None:
+        """Writes `table` as `<name>.csv` and shows it, rounded."""
+        files.write_csv(table, self / f"{name}.csv", index=index)
+        display(table.round(digits))
+
+    def text(self, name: str, text: str) -> None:
+        """Writes `text` as the file `name` and prints it."""
+        files.write_text(self / name, text + "\n")
+        print(text)
+
+    def save(self, figures: Mapping[str, Any], *, split: str, seconds: float, **context: Any) -> None:
+        """Writes metrics.json: the figures and what they stand on.
+
+        Args:
+            figures: each `{"value", "low", "high", "n"}`.
+            split: hash of the split or golden set.
+            seconds: wall time of the training.
+            context: anything else worth keeping, such as `best_epoch=7`.
+        """
+        named = {"data": self.data.name, "demo": bool(self.demo), "split": split, "seconds": seconds}
+        facts.save_metrics(self.folder, figures, **named, **context)
+
+    def receipt(
+        self, counts: Mapping[str, int], classes: Any, leaks: int, **within: tuple[float, float, float]
+    ) -> None:
+        """Prints the lines that are the same on every machine, and proves that each promised file is there.
+
+        What a notebook promises stands once: in the `writes` of its config. `within` gives figures as value, low and
+        high; the underscores of a name become blanks.
+        """
+        bands = {name.replace("_", " "): band for name, band in within.items()}
+        written = type(self.cfg).writes
+        facts.receipt(self.folder, counts=counts, classes=classes, leaks=leaks, files=written, within=bands)
+
+
+def begin(stem: str, kind: type, preset: str, overrides: Mapping[str, Any], /, **values: Any) -> Run:
+    """Starts the run of a notebook: makes the settings, proves the folder, keeps and prints both.
+
+    Args:
+        stem: of the notebook, "01_baseline_training".
+        kind: its config class.
+        preset: "auto", "demo" or "full".
+        overrides: any setting by name; they win over `values`, the other parameters of the notebook.
+
+    Raises:
+        ConfigError: every wrong setting at once.
+        PermissionError: the results folder cannot be written, with the remedy.
+    """
+    cfg = config.make(kind, preset, **{**values, **overrides})
+    folder = paths.run_folder(stem, run=paths.run_name(cfg.preset), output_dir=cfg.output_dir)
+    files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
+    precision = devices.precision(getattr(cfg, "precision", "auto"))
+    print(f"{facts.device_name()}, computes in {precision}; results in {folder}")
+    print(cfg)
+    return Run(stem, cfg, folder)
