@@ -28,6 +28,7 @@ class ConfigError(ValueError):
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     demo: ClassVar[dict[str, Any]] = {}  # what the preset "demo" sets otherwise: sizes alone
+    writes: ClassVar[tuple[str, ...]] = ()  # files that the notebook promises; its receipt proves them
 
     def __str__(self) -> str:
         width = max(map(len, type(self).model_fields))

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from emohelpers import config
 from emohelpers.config import files, paths
+from emohelpers.datasets.faces import write_unreadable
 from emohelpers.models import devices
 from emohelpers.report import facts, style
 from emohelpers.train import study
@@ -55,7 +56,7 @@ class Run:
         self.data = faces.dataset
         faces.golden.save(self.folder)
         files.write_csv(faces.table, self / "splits.csv")
-        files.write_csv(faces.dataset.unreadable, self / "unreadable.csv")
+        write_unreadable(self / "unreadable.csv", faces.dataset.unreadable)
         notes = (*faces.dataset.notes, *faces.dataset.traps, faces.leaks, *faces.golden.notes)
         print(faces.dataset.title, *notes, sep="\n- ")
         return faces
@@ -93,9 +94,7 @@ class Run:
         named = {"data": self.data.name, "demo": bool(self.demo), "split": split, "seconds": seconds}
         facts.save_metrics(self.folder, figures, **named, **context)
 
-    def receipt(
-        self, counts: Mapping[str, int], classes: Any, leaks: int, **within: tuple[float, float, float]
-    ) -> None:
+    def receipt(self, counts: Mapping[str, int], classes: Any, leaks: int, **within: tuple[float, ...]) -> None:
         """Prints the lines that are the same on every machine, and proves that each promised file is there.
 
         What a notebook promises stands once: in the `writes` of its config. `within` gives figures as value, low and
