@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
-from emohelpers.datasets import drawn, labels
+from emohelpers.datasets import drawn, labels, locate
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets.faces import ManifestError
 from emohelpers.datasets.labels import EMOTIONS
@@ -486,6 +487,36 @@ def test_a_users_own_data_set_as_the_readme_shows_it(places):
         assert f"`{key}" in readme, key
     for name in manifests.names():
         assert f"`{name}`" in readme
+
+
+def test_a_folder_of_pictures_is_read_in_one_way(places):
+    folder = places / "d"
+    names = ["a/1.PNG", "a/2.jfif", "b/c/3.tif", "b/c/4.webp", "b/5.gif", "6.jpg"]
+    others = [".7.png", ".hidden/8.png", "__MACOSX/9.jpg", "notes.txt", "film.mpg", "data.h5"]
+    for name in [*names, *others]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    (folder / "10.png").mkdir()
+    assert [path.relative_to(folder).as_posix() for path in locate.pictures(folder)] == sorted(names)
+    with pytest.raises(FileNotFoundError, match=r"no picture .* below .*10\.png") as caught:
+        locate.pictures(folder / "10.png")
+    assert "Give the folder that holds the pictures" in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_kind_that_pillow_reads_by_itself_is_a_picture(places):
+    grey = Image.fromarray(np.full((8, 8), 7, np.uint8))
+    Image.init()
+    written = 0
+    for suffix, kind in Image.registered_extensions().items():
+        try:
+            grey.save(places / f"x{suffix}")
+            Image.open(places / f"x{suffix}").load()
+        except (OSError, ValueError, KeyError):  # Pillow does not write it, or cannot read it back
+            continue
+        assert locate.is_picture(f"X{suffix.upper()}") or kind == "EPS", suffix
+        written += 1
+    assert written > 20
 
 
 # ---------------------------------------------------------------- bad input

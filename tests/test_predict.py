@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config import paths
 from emohelpers.datasets import pixels
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx, predict
@@ -101,7 +102,7 @@ def test_a_loaded_model_is_not_changed_and_refused_in_training_mode(home):
 
 
 def test_what_cannot_be_predicted_is_said(home, tmp_path):
-    with pytest.raises(predict.PredictionInput, match="no picture"):
+    with pytest.raises(paths.InputNotFound, match="no picture"):
         predict.pictures(home / "model.onnx", tmp_path)
     with pytest.raises(predict.PredictionInput, match="uint8 RGB"):
         predict.pictures(home / "model.onnx", np.zeros((4, 8, 8, 3)))

@@ -13,7 +13,7 @@ import pandas as pd
 from emohelpers.config import files, paths
 from emohelpers.datasets import audit, labels
 from emohelpers.datasets.folders import from_folders
-from emohelpers.datasets.locate import PICTURES, ManifestError
+from emohelpers.datasets.locate import ManifestError, is_picture
 from emohelpers.datasets.manifest import TABLE, Manifest, Pixels, Table, meaning, names, needs_order, read
 from emohelpers.datasets.pixel_rows import from_pixels
 from emohelpers.datasets.tables import Rows, find_input, from_table
@@ -63,11 +63,9 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
     table = rows.frame[[*TABLE, *_kept(manifest, rows)]].sort_values("path", ignore_index=True)
     for name in table.columns:
         table[name] = table[name].astype(str) if name in TABLE else audit.as_numbers(table[name])
-    strange = table.loc[[not path.lower().endswith(PICTURES) for path in table["path"]], "path"]
+    strange = table.loc[[not is_picture(path) for path in table["path"]], "path"]
     if len(strange):
-        rows.problems.append(
-            f"{len(strange):,} paths of {rows.where} are no {', '.join(PICTURES)}, e.g. {strange.iloc[0]}"
-        )
+        rows.problems.append(f"{len(strange):,} paths of {rows.where} name no picture, e.g. {strange.iloc[0]}")
     if labels_csv or isinstance(manifest.layout, Table):
         rows.notes += audit.agreement(manifest, table)
     classes = tuple(e for e in labels.EMOTIONS if e in (manifest.classes or set(table["label"])))

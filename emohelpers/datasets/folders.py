@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from emohelpers.config import paths
-from emohelpers.datasets.locate import DEPTH, PICTURES, SPLITS, ManifestError, Tree, fold
+from emohelpers.datasets.locate import DEPTH, SPLITS, ManifestError, Tree, fold, is_picture
 from emohelpers.datasets.manifest import Folders
 from emohelpers.datasets.tables import Rows
 
@@ -49,14 +49,14 @@ def from_folders(spec: Folders, root: Path, known: Callable[[str, str], bool], r
     for folder, values in fits(found[0]):
         if known("label", values["label"]) or known("split", values.get("split", "train")):
             names = tree.files(folder)
-            pics = [n for n in names if n.lower().endswith(PICTURES)]
+            pics = [n for n in names if is_picture(n)]
             other += len(names) - len(pics)
             place = folder[len(found[0]) :].strip("/")
             rows += [(f"{place}/{n}", values["label"], values.get("split", ""), values.get("group", "")) for n in pics]
     if not rows:
-        raise ManifestError(f"the folders of {found[0]} hold no picture ({', '.join(PICTURES)})")
+        raise ManifestError(f"the folders of {found[0]} hold no picture")
     frame = pd.DataFrame(rows, columns=["path", "label", "split", "{group}"]).assign(source="", parent="")
     frame["{line}"] = frame["path"]
     notes = [f"folders that may not be read were passed over: {', '.join(tree.closed[:5])}"] if tree.closed else []
-    notes += [f"{other:,} files are no pictures ({', '.join(PICTURES)}) and were left out"] if other else []
+    notes += [f"{other:,} files are no pictures and were left out"] if other else []
     return Rows(Path(found[0]), frame, found[0], notes=notes)

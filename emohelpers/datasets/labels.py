@@ -1,6 +1,8 @@
-"""Emotions: the eight names, every spelling seen in the wild, and the integer orders that data sets declare."""
+"""Emotions: the eight names, every spelling seen in the wild, the orders that data sets declare, and the two axes."""
 
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")  # alphabetical = our index
+
+TARGETS = ("valence", "arousal")  # axes on which songs are rated: the order of ratings and of a model's outputs
 
 ALIASES = {
     "angry": "anger",

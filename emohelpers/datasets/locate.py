@@ -1,13 +1,20 @@
 """Finds a data set's tables and pictures on a disk: listed, not guessed, and each folder listed at most once."""
 
+import functools
 import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from PIL import Image
+
+from emohelpers.config import paths
+
+HIDDEN = (".", "__MACOSX")  # what begins so is no data: thumbnails, checkpoints, resource forks
 DEPTH = 4  # folders below a root that are searched at most: Kaggle's nested re-uploads need three
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+OUTSIDE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow leaves to another program
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "publictest"), "val"),
@@ -17,6 +24,38 @@ SPLITS = {
 
 class ManifestError(ValueError):
     """What is wrong with a data set or its manifest: the thing, the places tried and the remedy."""
+
+
+@functools.cache
+def picture_suffixes() -> frozenset[str]:
+    """Endings of the files that Pillow reads, in lower case: .jpg, .png, .webp, .tif and some fifty more."""
+    Image.init()
+    readable = {*Image.OPEN, "MPO"} - OUTSIDE  # MPO, two pictures of a stereo camera, opens as JPEG
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is a picture by the end of its name."""
+    return os.path.splitext(name)[1].lower() in picture_suffixes()
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The picture files at any depth below `folder`, sorted by path; hidden files and folders are passed over.
+
+    Raises:
+        InputNotFound: there is none, with what lies there instead.
+    """
+    files = []
+    for path in sorted(folder.rglob("*")):
+        hidden = any(name.startswith(HIDDEN) for name in path.relative_to(folder).parts)
+        if is_picture(path.name) and not hidden and path.is_file():
+            files.append(path)
+    if not files:
+        raise paths.InputNotFound(
+            f"no picture that Pillow reads (.jpg, .png, .webp, .tif ...) below {folder}. {paths.listing(folder)}\n"
+            "Give the folder that holds the pictures; they may lie in folders of it"
+        )
+    return files
 
 
 def fold(name: str) -> str:
@@ -44,7 +83,7 @@ class Tree:
             try:
                 with os.scandir(folder) as entries:
                     for entry in sorted(entries, key=lambda e: e.name):
-                        if not entry.name.startswith((".", "__MACOSX")):
+                        if not entry.name.startswith(HIDDEN):
                             (folders if entry.is_dir() else files)[fold(entry.name)].append(entry.name)
             except PermissionError:
                 self.closed.append(folder)  # often lost+found; pictures in it are reported as missing
@@ -94,7 +133,7 @@ class Tree:
         return []
 
 
-def pictures(tree: Tree, bases: Sequence[str], wanted: Sequence[str]) -> tuple[list[list[str]], list[int]]:
+def candidates(tree: Tree, bases: Sequence[str], wanted: Sequence[str]) -> tuple[list[list[str]], list[int]]:
     """For every path of a table the files it can mean, and the rows that were found by their file name alone.
 
     No file: missing; several: ambiguous. A path is tried as it stands below each base; then it is re-rooted, and the

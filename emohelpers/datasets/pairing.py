@@ -16,7 +16,7 @@ from emohelpers.config import files, paths
 from emohelpers.datasets import audit, pairs, splits
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import defects, once, photos
-from emohelpers.datasets.locate import PICTURES
+from emohelpers.datasets.locate import is_picture
 from emohelpers.datasets.pairs import PARTS, SIDES, PairError, Pairs
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # when nobody has decided
@@ -92,7 +92,7 @@ def spoiled(
     Returns path, scene (the photograph), score (1 - strength), wrong; also in `out`/photos.csv. The photograph itself
     is encoded anew like the others, so that no trace in the file tells them apart.
     """
-    source = sorted(p for p in Path(photographs).iterdir() if p.suffix.lower() in PICTURES)
+    source = sorted(p for p in Path(photographs).iterdir() if is_picture(p.name))
     if not source:
         raise PairError(f"no photographs in {photographs}. {paths.listing(Path(photographs))}")
     rows = []

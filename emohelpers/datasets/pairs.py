@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from emohelpers.config import paths
-from emohelpers.datasets.locate import PICTURES
+from emohelpers.datasets.locate import is_picture
 
 SIDES = ("good", "bad")
 PARTS = ("train", "val", "test")
@@ -82,9 +82,9 @@ def _pictures(folder: Path, side: str) -> list[str]:
     names: list[str] = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name.lower() == side:
-            inside = sorted(p.name for p in entry.iterdir() if p.suffix.lower() in PICTURES and p.name[0] != ".")
+            inside = sorted(p.name for p in entry.iterdir() if is_picture(p.name) and p.name[0] != ".")
             names += [f"{entry.name}/{name}" for name in inside]
-        elif entry.stem.lower() == side and entry.suffix.lower() in PICTURES:
+        elif entry.stem.lower() == side and is_picture(entry.name):
             names.append(entry.name)
     return names
 

@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from emohelpers.config import paths
 from emohelpers.datasets import manifest
+from emohelpers.datasets.labels import TARGETS
 from emohelpers.datasets.locate import ManifestError, Tree
 from emohelpers.datasets.tables import find_input, read_csv
 
 AUDIO = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
-TARGETS = ("valence", "arousal")  # the order of every pair of ratings and of a model's outputs
 DEEP = 6  # folders below a root that are searched: DEAM's tables lie four deep, in a re-upload one more
 ALL_ABOVE = 20  # rows from which arousal >= valence in all of them is no chance
 

@@ -14,8 +14,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from emohelpers.config import paths
 from emohelpers.datasets import ratings
+from emohelpers.datasets.labels import TARGETS
 from emohelpers.datasets.locate import ManifestError, Tree
-from emohelpers.datasets.ratings import TARGETS, names, read
+from emohelpers.datasets.ratings import names, read
 
 __all__ = ["TARGETS", "ManifestError", "Songs", "check", "leaks", "load", "names", "quadrants", "read", "split"]
 

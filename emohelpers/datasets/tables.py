@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from emohelpers.config import paths
-from emohelpers.datasets.locate import DEPTH, SPLITS, ManifestError, Tree, fold, parts_of, pictures
+from emohelpers.datasets.locate import DEPTH, SPLITS, ManifestError, Tree, candidates, fold, parts_of
 from emohelpers.datasets.manifest import Join, Table
 
 
@@ -139,7 +139,7 @@ def _place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
     """Turns paths as written into paths of files below the data set's folder, the deepest that holds all of it."""
     frame, given = rows.frame, list(rows.frame["path"])
     bases = list(dict.fromkeys(((home or rows.root).as_posix(), rows.root.as_posix())))
-    found, by_name = pictures(tree, bases, given)
+    found, by_name = candidates(tree, bases, given)
     if not any(found):
         raise ManifestError(
             f"none of the {len(given):,} pictures of {rows.where} was found below {rows.root}, for example "
@@ -186,7 +186,7 @@ def _lineage(rows: Rows, tree: Tree, bases: list[str], given: list[str]) -> None
     as_given = dict(zip(("/".join(parts_of(p)) for p in given), frame["path"], strict=True))
     wanted = sorted(set(frame["parent"]) - {""})
     here, known = set(frame["path"]), {"": ""}
-    for text, found in zip(wanted, pictures(tree, bases, wanted)[0], strict=True):
+    for text, found in zip(wanted, candidates(tree, bases, wanted)[0], strict=True):
         place = found[0][len(base) :].strip("/") if len(found) == 1 else ""
         known[text] = as_given.get("/".join(parts_of(text))) or (place if place in here else "")
     lost = frame.loc[[bool(text) and not known[text] for text in frame["parent"]], "parent"]
@@ -198,8 +198,8 @@ def _lineage(rows: Rows, tree: Tree, bases: list[str], given: list[str]) -> None
     frame["parent"] = frame["parent"].map(known)
 
 
-def _same_content(candidates: list[str]) -> bool:
-    return len({hashlib.sha256(Path(path).read_bytes()).digest() for path in candidates}) == 1
+def _same_content(files: list[str]) -> bool:
+    return len({hashlib.sha256(Path(path).read_bytes()).digest() for path in files}) == 1
 
 
 def _join(rows: Rows, tree: Tree, spec: Join, remedy: str) -> None:

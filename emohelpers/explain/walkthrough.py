@@ -11,7 +11,7 @@ from emohelpers import config, models
 from emohelpers.config import files, paths
 from emohelpers.datasets import labels
 from emohelpers.datasets import pixels as store
-from emohelpers.datasets.locate import PICTURES
+from emohelpers.datasets.locate import pictures
 from emohelpers.explain import explainer, galleries
 
 
@@ -72,9 +72,7 @@ def read(folder: str, side: int) -> store.Pixels:
         store.UnreadableImage: one cannot be read; it is named.
     """
     root = paths.find_input(folder, remedy="Give a folder of pictures.")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in PICTURES)
-    if not found:
-        raise FileNotFoundError(f"no picture ({', '.join(PICTURES)}) below {root}")
+    found = pictures(root)
     squares = []
     for path in found:
         try:

@@ -21,11 +21,10 @@ from torch import nn
 
 from emohelpers import models
 from emohelpers.config import files, paths
-from emohelpers.datasets import pixels
+from emohelpers.datasets import locate, pixels
 from emohelpers.export import detector, hub, onnx
 from emohelpers.report import figures, style
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SHOWN = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
 
@@ -87,7 +86,8 @@ def pictures(
     picture gets a row without a prediction, with the reason.
 
     Raises:
-        PredictionInput: no picture there, or a model without class names.
+        InputNotFound: no picture there.
+        PredictionInput: a model without class names.
     """
     ready = opened(model)
     classes, side = _facts(ready)
@@ -163,10 +163,7 @@ def _each(source: Source) -> Iterator[tuple[str, np.ndarray | str]]:
             yield f"array[{i}]", picture
     elif isinstance(source, str | Path):
         place = paths.find_input(str(source))
-        found = sorted(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES) if place.is_dir() else [place]
-        if not found:
-            raise PredictionInput(f"no picture ({', '.join(SUFFIXES)}). {paths.listing(place)}")
-        for path in found:
+        for path in locate.pictures(place) if place.is_dir() else [place]:
             try:
                 yield str(path), pixels.decode(path.read_bytes())
             except (pixels.UnreadableImage, OSError) as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emohelpers.datasets.songs import TARGETS
+from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import bootstrap
 from emohelpers.metrics.classes import PredictionError
 

@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from emohelpers import models, train
-from emohelpers.datasets.songs import TARGETS
+from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import regression
 from emohelpers.models.cache import frozen
 from emohelpers.music import sound

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from emohelpers.datasets.songs import TARGETS
+from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import regression
 from emohelpers.music.sound import RANGE_DB
 from emohelpers.report import style

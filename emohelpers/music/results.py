@@ -9,7 +9,7 @@ import pandas as pd
 
 from emohelpers import models, train
 from emohelpers.config import files
-from emohelpers.datasets.songs import TARGETS
+from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import regression
 
 ELSEWHERE = {  # DEAM, other songs and splits: not paired with anything here

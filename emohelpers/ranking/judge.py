@@ -16,7 +16,7 @@ from emohelpers import config, models, train
 from emohelpers.config import files, paths
 from emohelpers.datasets import pairing, pairs_audit
 from emohelpers.datasets import pixels as store
-from emohelpers.datasets.locate import PICTURES
+from emohelpers.datasets.locate import pictures
 from emohelpers.datasets.pairs import Pairs
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.export import onnx
@@ -219,9 +219,7 @@ def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarr
     `model` is a checkpoint or an ONNX file; pictures are decoded and cut as in training.
     """
     root = paths.find_input(str(folder), remedy="give a folder with pictures.")
-    found = sorted(p for p in root.rglob("*") if p.suffix.lower() in PICTURES and p.name[0] != ".")
-    if not found:
-        raise FileNotFoundError(f"no pictures ({', '.join(PICTURES)}) in {paths.listing(root)}")
+    found = pictures(root)
     net: Any = onnx.Runner(model) if Path(model).suffix == ".onnx" else models.load(model)
     side = net.preprocess.side if isinstance(net, onnx.Runner) else net.spec["preprocess"]["side"]
 

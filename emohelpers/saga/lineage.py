@@ -16,7 +16,7 @@ from emohelpers.config import paths
 from emohelpers.datasets import labels, resemblance, splits
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.edits import FOLDER
-from emohelpers.datasets.locate import DEPTH, PICTURES, ManifestError, Tree, parts_of
+from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, is_picture, parts_of
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.datasets.tables import read_csv
 
@@ -55,7 +55,7 @@ def attached(root: str | Path, dataset) -> Edits:
         f"{Path(folder).name}/{name}": emotion
         for folder, emotion in folders.items()
         for name in tree.files(folder)
-        if name.lower().endswith(PICTURES)
+        if is_picture(name)
     }
     known, lost = _told(tree, place, home, found)
     stems, ids = _index(dataset.table)
