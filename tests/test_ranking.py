@@ -63,7 +63,7 @@ def table(good, bad, scene=None, opinions=None) -> pd.DataFrame:
 
 
 def test_settings_of_classes_are_refused():
-    with pytest.raises(config.ConfigError, match="pairs have none"):
+    with pytest.raises(config.ConfigError, match="mixup: no such setting"):
         config.make(config.Ranking, "demo", mixup=0.4)
     full = config.make(config.Ranking, "full", dataset_root="x")
     seed = {"margin": 0.2, "opinion_weight": 0.2, "lr": 3e-4, "weight_decay": 1e-4, "warmup_epochs": 5, "clip": 5}

@@ -1,11 +1,14 @@
 """Settings by notebook family, and where things are read and written."""
 
-from emohelpers.config.recipes import Augmented, Baseline, Enhanced, Explain, Music, Ranking, Saga, Transfer
-from emohelpers.config.settings import ConfigError, Data, assignments, chosen, digest, make, value
+from emohelpers.config.explain import Explain
+from emohelpers.config.faces import Augmented, Baseline, Enhanced, Transfer
+from emohelpers.config.music import Music
+from emohelpers.config.ranking import Ranking
+from emohelpers.config.saga import Saga
+from emohelpers.config.settings import ConfigError, assignments, chosen, digest, make, value
+from emohelpers.config.shared import Data
 
 __all__ = [
-    "assignments",
-    "value",
     "Augmented",
     "Baseline",
     "ConfigError",
@@ -16,7 +19,9 @@ __all__ = [
     "Ranking",
     "Saga",
     "Transfer",
+    "assignments",
     "chosen",
     "digest",
     "make",
+    "value",
 ]

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,15 +107,16 @@ def prepare(
 
 def _obstacle(cfg) -> str:
     """Why a recipe cannot be trained on kept activations, or ""."""
+    has = partial(getattr, cfg)  # a recipe without classes has none of these settings
     why = {
         "cache='off'": cfg.cache == "off",
         "nothing is frozen in all epochs (trainable, unfreeze)": "all" in (cfg.trainable, *cfg.unfreeze.values()),
-        "cutmix cuts rectangles out of pictures, and activations are none": cfg.cutmix > 0,
-        "sampler_power draws a picture several times a pass, each time augmented anew": cfg.sampler_power > 0,
-        "the augmentation changes with the epochs (strength)": any(epoch > 0 for epoch in cfg.strength),
-        "the teacher must see the pictures": bool(cfg.teacher),
+        "cutmix cuts rectangles out of pictures, and activations are none": has("cutmix", 0) > 0,
+        "sampler_power draws a picture several times a pass, each time augmented anew": has("sampler_power", 0) > 0,
+        "the augmentation changes with the epochs (strength)": any(epoch > 0 for epoch in has("strength", ())),
+        "the teacher must see the pictures": bool(has("teacher", "")),
         "mixup mixes pictures, and mixing activations is another recipe: cache='on' takes it": (
-            cfg.mixup > 0 and cfg.cache != "on"
+            has("mixup", 0) > 0 and cfg.cache != "on"
         ),
     }
     return next((reason for reason, holds in why.items() if holds), "")
@@ -180,7 +182,7 @@ def _told(where, counts, views, kind, place, size, gflop, gain, cfg, room, failu
     shown += f" (wished: {cfg.cache_views})" if views < cfg.cache_views else ""
     held = {"card": "of the card's memory", "memory": "of memory"}.get(place, f"in a file mapped into memory ({place})")
     tried = "".join(f"No room: {failure}. " for failure in failures)
-    mixed = "MixUp mixes activations. " if cfg.mixup else ""
+    mixed = "MixUp mixes activations. " if getattr(cfg, "mixup", 0) else ""
     return (
         f"{tried}Frozen up to {where.links[-1]}: activations {where.shape} of {counts['train']} pictures are kept as "
         f"{kind} in {shown}, {size / 1e9:.2f} GB {held}; free were {_free(room)}. {mixed}"

@@ -1,0 +1,137 @@
+"""Notebooks 01, 03, 04 and 05: classifiers of faces.
+
+The defaults are the originals' recipes; `demo` is the same path at the scale of two CPU cores.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from emohelpers.config.settings import Count, Depth, Positive, Share
+from emohelpers.config.shared import Data, Model, Training
+
+
+class Baseline(Training, Model, Data):
+    """Notebooks 01 and 03: ViT on AffectNet (seed 000)."""
+
+    manifest: str = "affectnet"
+
+    demo: ClassVar[dict[str, Any]] = {
+        "manifest": "demo_faces",
+        "backbone": "test_vit",
+        "weights": "demo",
+        "img_size": 96,
+        "head_width": 64,
+        "epochs": 10,
+        "batch_size": 64,
+        "lr": 1e-3,
+        "bootstrap": 1000,
+    }
+
+
+class Augmented(Baseline):
+    """Notebook 03: the recipe of 01 on photographs and edits, several times (seed 000)."""
+
+    baseline_dir: str = ""  # results of notebook 01; empty: of the same run
+    fractions: tuple[Share, ...] = (0.0, 1.0)  # of the edits; the ablation has 0, .25, .5, 1
+    seeds: tuple[int, ...] = (42, 43, 44)  # of weights, order and augmentation; the split stays
+    synthetic_cap: Share = 0.5  # of a class's training pictures, at most
+    ramp_epochs: float = Field(0.0, ge=0)  # epochs until all edits are in; 0: from the start
+    same_steps: bool = True  # as many optimizer steps as without edits: more pictures are not more training
+    checkpoint: str = "vit_augmented_best_model.pth"  # seed 000
+
+    @model_validator(mode="after")
+    def _comparable(self) -> "Augmented":
+        if 0.0 not in self.fractions or max(self.fractions) == 0 or self.seed not in self.seeds:
+            raise ValueError("fractions need 0 and something above it, and seeds must hold the run's own seed")
+        return self
+
+    demo: ClassVar[dict[str, Any]] = Baseline.demo | {"seeds": (42, 43)}
+
+
+class Transfer(Training, Model, Data):
+    """Notebook 04: any timm backbone, first its head, then all of it (seed 001)."""
+
+    manifest: str = "affectnet"
+    eval_zoom: float = Field(1.14, ge=1, le=1.5)  # resize 1.14x, then centre crop; seed 001 section 5
+    backbone: str = "resnet50"  # or convnext_base, tf_efficientnet_b3_ns, vit_base_patch16_224, any; seed 001 section 2
+    head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "layernorm"  # seed 001's for resnet50
+    trainable: Depth = 0  # stage 1: the head; seed 001 section 3
+    unfreeze: dict[int, Depth] = {3: "all"}  # freeze_backbone_epochs; seed 001
+    epochs: Count = 80  # at most; seed 001
+    lr: Positive = 1e-3  # lr_head; seed 001
+    lr_backbone: Positive | None = 1e-4  # seed 001
+    warmup_epochs: float = Field(3.0, ge=0)  # linear in stage 1, cosine in stage 2; seed 001
+    label_smoothing: float = Field(0.05, ge=0, lt=1)  # seed 001
+    mixup: float = Field(0.4, ge=0)  # seed 001; cutmix stays off
+    ema: float = Field(0.999, ge=0, lt=1)  # seed 001
+    class_weight_power: Share = 0.6  # seed 001 section 5
+    crop_scale: tuple[Share, Share] = (0.75, 1.0)  # seed 001 section 5
+    rotation: float = Field(15.0, ge=0, le=180)  # degrees; seed 001 section 5
+    compare_with: str = "01_baseline_training"  # notebook whose predictions are compared, picture by picture; "": none
+    audit: tuple[str, ...] = ("skin_group", "age_group")  # columns by which fairness is looked at, where they exist
+    statistics: str = "head"  # parameters described every epoch: "all", "head" or a pattern; seed 001 section 7
+    student: str = "mobilenetv3_small_100"  # backbone of the small student that a variant of the ablation teaches
+    student_weights: str = "hub"
+    ablations: tuple[str, ...] = ()  # variants that the notebook trains; all of them: make ablation
+    ablation: dict[str, Any] = {"epochs": 20}  # settings of every row of an ablation
+    int8_pictures: Count = 256  # training pictures that int8 ranges come from, validation pictures that choose a recipe
+    int8_tries: Count = 9  # ways of quantising, see quantise.RECIPES
+    timing_rounds: Count = 40  # measurements behind a speed
+    repo: str = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent; seed 001
+    publish: bool = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`; seed 001
+    photo: str = ""  # a picture or folder of yours; "camera": take one; empty: some golden faces
+
+    demo: ClassVar[dict[str, Any]] = {
+        "manifest": "demo_faces",
+        "backbone": "test_vit",
+        "weights": "demo",
+        "img_size": 96,
+        "head_width": 64,
+        "epochs": 6,
+        "unfreeze": {1: "all"},
+        "warmup_epochs": 1.0,
+        "batch_size": 64,
+        "lr": 3e-3,
+        "lr_backbone": 1e-3,
+        "bootstrap": 1000,
+        "student": "test_efficientnet",
+        "student_weights": "random",
+        "ablations": ("no MixUp, no CutMix", "focal loss"),
+        "ablation": {"epochs": 2, "trainable": 1, "unfreeze": {}},
+        "int8_pictures": 64,
+        "int8_tries": 3,
+        "timing_rounds": 10,
+    }
+
+
+class Enhanced(Transfer):
+    """Notebook 05: five stages of unfreezing under one cycle of the learning rate (seed 002)."""
+
+    head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "batchnorm"  # dropouts, Xavier; seed 002
+    head_dropout: float = Field(0.5, ge=0, lt=1)  # dropout_rate, the second layer has half of it; seed 002
+    batch_size: Count = 16  # seed 002
+    lr_backbone: Positive | None = 1e-5  # seed 002
+    schedule: Literal["cosine", "onecycle", "restarts", "constant"] = "onecycle"  # over the whole run; seed 002
+    unfreeze: dict[int, Depth] = {10: 0.25, 20: 0.5, 30: 0.75, 40: "all"}  # + layer4, + layer3, + layer2, all; seed 002
+    patience: int = Field(15, ge=0)  # seed 002
+    label_smoothing: float = Field(0.1, ge=0, lt=1)  # seed 002
+    mixup: float = Field(0.3, ge=0)  # seed 002
+    cutmix: float = Field(1.0, ge=0)  # seed 002 names none; the paper's, arXiv 1905.04899
+    mix_probability: Share = 0.8  # of the two together; seed 002
+    class_weight_power: Share = 0.0  # seed 002 names none
+    ema: float = Field(0.9999, ge=0, lt=1)  # seed 002
+    strength: dict[int, Positive] = {0: 0.5, 10: 1.25}  # conservative, then aggressive in fine-tuning; seed 002
+    save_every: int = Field(5, ge=0)  # epochs; seed 002
+    ablation: dict[str, Any] = {  # the same stages in half of the time
+        "epochs": 40, "unfreeze": {5: 0.25, 10: 0.5, 15: 0.75, 20: "all"}, "strength": {0: 0.5, 5: 1.25},
+    }  # fmt: skip
+    compare_with: str = "04_transfer_learning"  # seed 002's baseline is the transfer learning of seed 001
+
+    demo: ClassVar[dict[str, Any]] = Transfer.demo | {
+        "backbone": "test_byobnet",
+        "epochs": 9,
+        "unfreeze": {1: 0.25, 2: 0.5, 3: 0.75, 4: "all"},
+        "strength": {0: 0.5, 1: 1.25},
+        "ablations": ("no MixUp, no CutMix", "cosine"),
+    }
