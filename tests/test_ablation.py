@@ -42,8 +42,8 @@ def test_every_variant_is_a_config_that_the_recipes_allow():
             plan = ablation.variants(cfg, teacher="teacher.pth")
             assert len(plan) > 12 and plan["small student, taught"][0] == "small student"
             for name, (against, changes) in plan.items():
-                made = ablation._changed(cfg, {**cfg.ablation, **changes})
-                assert made != ablation._changed(cfg, cfg.ablation), f"{name} changes nothing"
+                made = config.with_settings(cfg, **{**cfg.ablation, **changes})
+                assert made != config.with_settings(cfg, **cfg.ablation), f"{name} changes nothing"
                 assert against == ablation.RECIPE or against in plan
             assert set(cfg.ablations) <= set(plan)
 

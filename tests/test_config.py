@@ -156,3 +156,13 @@ def test_a_config_cannot_be_changed_and_shows_every_setting():
 def test_a_digest_depends_on_content_and_not_on_the_order_of_keys():
     assert config.digest({"a": 1, "b": 2}) == config.digest({"b": 2, "a": 1}) != config.digest({"a": 1, "b": 3})
     assert len(config.digest(1)) == 12
+
+
+def test_changed_settings_are_checked_like_new_ones_and_another_family_takes_what_it_has():
+    cfg = make(config.Augmented, "demo", seeds=(42, 43))
+    other = config.with_settings(cfg, epochs=3, unfreeze={"2": "all"})
+    assert (other.epochs, other.unfreeze, other.preset) == (3, {2: "all"}, "demo") and cfg.epochs == 10
+    baseline = config.with_settings(cfg, config.Baseline, seed=7)
+    assert type(baseline) is config.Baseline and (baseline.seed, baseline.backbone) == (7, "test_vit")
+    with pytest.raises(config.ConfigError, match="2 wrong"):
+        config.with_settings(cfg, epochs=0, lrr=1)

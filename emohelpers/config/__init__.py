@@ -5,7 +5,7 @@ from emohelpers.config.faces import Augmented, Baseline, Enhanced, Transfer
 from emohelpers.config.music import Music
 from emohelpers.config.ranking import Ranking
 from emohelpers.config.saga import Saga
-from emohelpers.config.settings import ConfigError, assignments, chosen, digest, make, value
+from emohelpers.config.settings import ConfigError, assignments, chosen, digest, make, value, with_settings
 from emohelpers.config.shared import Data
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "digest",
     "make",
     "value",
+    "with_settings",
 ]

@@ -99,6 +99,21 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def with_settings(cfg: T, kind: type[T] | None = None, /, **changes: Any) -> T:
+    """The config with some settings changed, checked like a new one.
+
+    Args:
+        kind: another family; it takes over those settings that it has too.
+
+    Raises:
+        ConfigError: every wrong setting at once.
+    """
+    kind = kind or type(cfg)
+    settings = {name: setting for name, setting in cfg if name in kind.model_fields}
+    preset = settings.pop("preset")
+    return make(kind, preset, **{**settings, **changes})
+
+
 def value(text: str, what: str) -> Any:
     """JSON, or a bare word as text."""
     try:

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from emohelpers import models, train
+from emohelpers import config, models, train
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import regression
 from emohelpers.models.cache import frozen
@@ -60,8 +60,8 @@ def ridge(spectrograms: Spectrograms, table: pd.DataFrame) -> np.ndarray:
 
 def from_scratch(cfg) -> Any:
     """The config of a net without pretraining: everything is trained from the first epoch, `cfg.ast_epochs` long."""
-    own = {"epochs": cfg.ast_epochs, "lr": cfg.ast_lr, "lr_backbone": None, "trainable": "all", "unfreeze": {}}
-    return cfg.model_copy(update=own | {"cache": "off", "sections": 1})
+    recipe = {"epochs": cfg.ast_epochs, "lr": cfg.ast_lr, "lr_backbone": None, "trainable": "all", "unfreeze": {}}
+    return config.with_settings(cfg, **recipe, cache="off", sections=1)
 
 
 def transformer(cfg, pictures: np.ndarray) -> nn.Module:

@@ -167,7 +167,7 @@ def _quantise(options: argparse.Namespace) -> int:
     print(
         release.onnx(model, run, data, pixels, cfg, trained=_date(options.checkpoint))
     )  # a file that lies there may be older
-    cfg = cfg.model_copy(update={"int8_tries": options.tries or cfg.int8_tries})
+    cfg = config.with_settings(cfg, int8_tries=options.tries or cfg.int8_tries)
     print(json.dumps(release.int8(run, data, pixels, cfg), indent=1))
     return 0
 
@@ -178,7 +178,7 @@ def _opened(options: argparse.Namespace) -> tuple[nn.Module, Any, Path, Pairs, P
     values = dict(model.facts["config"])
     cfg = config.make(config.Ranking, values.pop("preset"), **values)
     if options.root:
-        cfg = cfg.model_copy(update={"dataset_root": options.root, "splits_json": ""})
+        cfg = config.with_settings(cfg, dataset_root=options.root, splits_json="")
     data, pixels, found = prepare(cfg)
     pairs_audit.check(found, data.root)
     return model, cfg, Path(options.checkpoint).resolve().parent, data, pixels

@@ -172,7 +172,7 @@ def stopping(cfg, n_pairs: int) -> tuple[object, str]:
         told = (
             f"{n_pairs} validation pairs: one is {1 / n_pairs:.1%}, so the hinge loss decides, not {cfg.min_delta:.1%}"
         )
-        return cfg.model_copy(update={"monitor": "val_loss", "min_delta": 0.0}), told
+        return config.with_settings(cfg, monitor="val_loss", min_delta=0.0), told
     return cfg, f"{n_pairs} validation pairs: {cfg.monitor} decides, gains below {cfg.min_delta:.1%} do not count"
 
 

@@ -34,8 +34,7 @@ class Arm:
 
 def settings(cfg, *, seed: int, epochs: int):
     """The recipe of notebook 01 with the values of an `recipes.Augmented` config."""
-    told = {name: value for name, value in cfg if name in config.Baseline.model_fields and name != "preset"}
-    return config.make(config.Baseline, cfg.preset, **{**told, "seed": seed, "epochs": epochs})
+    return config.with_settings(cfg, config.Baseline, seed=seed, epochs=epochs)
 
 
 def fit(cfg, faces: Faces, fraction: float, seed: int, folder: str | Path, *, quiet: bool = True) -> Arm:
@@ -69,7 +68,7 @@ def located(cfg):
     """
     named = cfg.combined_labels
     found = paths.find_result("02_saga_combine_labels", combine.NAME, run=paths.run_name(cfg.preset), named=named)
-    return cfg.model_copy(update={"combined_labels": str(found)})
+    return config.with_settings(cfg, combined_labels=str(found))
 
 
 def checkpoint(cfg) -> Path:

@@ -78,7 +78,7 @@ def run(
         )
     wanted = [RECIPE, *(known if names is None else names)]
     wanted += [known[name][0] for name in wanted if known[name][0] not in wanted]
-    plan = {name: _changed(cfg, {**cfg.ablation, **known[name][1]}) for name in known if name in wanted}
+    plan = {name: config.with_settings(cfg, **{**cfg.ablation, **known[name][1]}) for name in known if name in wanted}
     tables: dict[str, pd.DataFrame] = {}
     rows = []
     for name, settings in plan.items():
@@ -104,11 +104,6 @@ def _difference(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], resamp
     compared = compare.compare(a, b, classes, resamples=resamples)
     line = compared[(compared["class"] == "all") & (compared["figure"] == "macro_f1")].iloc[0]
     return {name: line[name] for name in ("difference", "low", "high", "verdict")}
-
-
-def _changed(cfg, values: Mapping[str, Any]):
-    told = {name: value for name, value in cfg if name != "preset"}
-    return config.make(type(cfg), cfg.preset, **{**told, **values})
 
 
 def _slug(name: str) -> str:

@@ -29,7 +29,7 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd
     Args:
         sets: name -> settings that say which data, e.g. {"fer": {"manifest": "ferplus", "dataset_root": "..."}}.
     """
-    settings = {name: config.make(type(cfg), cfg.preset, **{**_told(cfg), **values}) for name, values in sets.items()}
+    settings = {name: config.with_settings(cfg, **values) for name, values in sets.items()}
     faces = {name: study.prepare(one) for name, one in settings.items()}  # all problems before any training
     rows = []
     for here in sets:
@@ -134,7 +134,3 @@ def _figures(found: pd.DataFrame, classes: Sequence[str], resamples: int) -> dic
     for name in ("accuracy", "macro_f1"):
         row |= {name: result[name]["value"], f"{name}_low": result[name]["low"], f"{name}_high": result[name]["high"]}
     return row | {"ece": result["ece"]["value"]}
-
-
-def _told(cfg) -> dict[str, Any]:
-    return {name: value for name, value in cfg if name != "preset"}
