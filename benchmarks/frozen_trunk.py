@@ -20,6 +20,7 @@ from emohelpers import config, models, train
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.images import batches
+from emohelpers.images.augment import Augmentation
 from emohelpers.models import devices
 from emohelpers.models.cache import frozen
 from emohelpers.models.cache.memory import activations
@@ -45,7 +46,7 @@ def contender(args, cache: str, class_token: bool, folder: Path) -> tuple[train.
     prepared = models.preprocess(model, side=96, zoom=1.0)
     store, labels = pictures(args.batch, 96), np.arange(args.batch) % len(EMOTIONS)
     options = {"batch_size": args.batch, "seed": 0}
-    rows, look = np.arange(args.batch), batches.Augmentation.of(cfg)
+    rows, look = np.arange(args.batch), Augmentation.of(cfg)
     parts = {
         "train": batches.Batches(store, rows, labels, prepared, augmentation=look, **options),
         "val": batches.Batches(store, rows[:2], labels[:2], prepared, **options),

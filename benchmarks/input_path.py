@@ -18,7 +18,9 @@ from torchvision import transforms
 
 from emohelpers.datasets import faces
 from emohelpers.datasets import pixels as store
-from emohelpers.images import batches as images
+from emohelpers.images.augment import ERASED_AREA, ERASED_RATIO, Augmentation
+from emohelpers.images.batches import Batches
+from emohelpers.images.preprocess import Preprocess
 from emohelpers.models import devices
 
 COUNT, EPOCHS = 512, 30
@@ -35,10 +37,10 @@ def main() -> None:
     started = time.process_time()
     pixels = store.build(small, 96, Path(tempfile.mkdtemp()), workers=1)
     decoding = (time.process_time() - started) / COUNT / EPOCHS
-    strengths = images.Augmentation()
+    strengths = Augmentation()
     for size in (96, 224):
-        ours = images.Batches(
-            pixels, np.arange(COUNT), np.zeros(COUNT, int), images.Preprocess(96, size, 1.0, HALF, HALF),
+        ours = Batches(
+            pixels, np.arange(COUNT), np.zeros(COUNT, int), Preprocess(96, size, 1.0, HALF, HALF),
             batch_size=32, augmentation=strengths,
         )  # fmt: skip
         peer = transforms.Compose(
@@ -49,7 +51,7 @@ def main() -> None:
                 transforms.ColorJitter(strengths.brightness, strengths.contrast, strengths.saturation),
                 transforms.ToTensor(),
                 transforms.Normalize(HALF, HALF),
-                transforms.RandomErasing(strengths.erasing, images.ERASED_AREA, images.ERASED_RATIO),
+                transforms.RandomErasing(strengths.erasing, ERASED_AREA, ERASED_RATIO),
             ]
         )
 

@@ -17,7 +17,7 @@ from emohelpers.config import files
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx
-from emohelpers.images import batches
+from emohelpers.images.preprocess import Preprocess
 
 HERE = Path(__file__).parent
 
@@ -59,8 +59,7 @@ def test_one_file_with_all_that_a_client_needs(done):
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_the_batch_is_dynamic_and_the_file_answers_as_the_model(done, squares, batch):
     model, made = done
-    pixels = model.spec["preprocess"]
-    ready = batches.Preprocess(**{**pixels, "mean": tuple(pixels["mean"]), "std": tuple(pixels["std"])})
+    ready = Preprocess.read(model.spec["preprocess"])
     x = ready.normalise(torch.from_numpy(ready.evaluate(squares[:batch])))
     with torch.inference_mode():
         theirs = model(x).numpy()
@@ -92,7 +91,7 @@ class Branching(nn.Module):
         return x.mean((2, 3)) if float(x.sum()) > -1e9 else x.amax((2, 3))
 
 
-LOOK = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+LOOK = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
 
 
 def test_the_chain_falls_back_and_says_why(squares, tmp_path):

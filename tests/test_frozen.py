@@ -16,6 +16,7 @@ import torch
 from emohelpers import config, models, train
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
+from emohelpers.images.augment import Augmentation
 from emohelpers.models import class_token
 from emohelpers.models.cache import frozen, memory, storage
 from emohelpers.train import objectives
@@ -42,7 +43,7 @@ def job(folder: Path, **values):
     models.freeze(model, cfg.trainable)
     labels = np.array([data.classes.index(name) for name in data.table["label"]])
     rows, options = np.arange(len(labels)), {"batch_size": cfg.batch_size, "seed": cfg.seed}
-    held, look = rows % 4 == 3, batches.Augmentation.of(cfg)
+    held, look = rows % 4 == 3, Augmentation.of(cfg)
     parts = {
         "train": batches.Batches(pixels, rows[~held], labels[~held], prepared, augmentation=look, **options),
         "val": batches.Batches(pixels, rows[held], labels[held], prepared, **options),

@@ -11,7 +11,7 @@ from torch import nn
 
 from emohelpers import config, models
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.images import batches
+from emohelpers.images.preprocess import Preprocess
 
 
 def settings(**values):
@@ -143,7 +143,7 @@ def test_mean_std_and_interpolation_are_asked_of_the_weights_not_typed(folder, t
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(found))
     made = models.preprocess(models.build(settings(weights=str(tmp_path)), EMOTIONS), side=48, zoom=1.0)
-    assert made == batches.Preprocess(48, 96, 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+    assert made == Preprocess(48, 96, 1.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
 
 
 def test_local_weights_are_loaded_from_folder_and_file(folder):

@@ -12,7 +12,7 @@ from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import int8
 from emohelpers.export import onnx as export
 from emohelpers.export.int8 import Budget, Recipe
-from emohelpers.images import batches
+from emohelpers.images.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_gates_of_mobilenetv3_can_be_left_out(bars, tmp_path):
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.Hardswish(), nn.Conv2d(8, 8, 3, 2), nn.Hardswish(), nn.Flatten(), nn.Linear(392, 8)
     )
-    look = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    look = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
     export.onnx(net.eval(), tmp_path / "h.onnx", bars[0][:8], preprocess=look, classes=EMOTIONS)
     made = int8.static(tmp_path / "h.onnx", tmp_path / "q.onnx", bars[0][:32], Recipe(gates=False))
     graph = onnx.load(made).graph
@@ -151,7 +151,7 @@ class Score(nn.Module):
 
 def test_a_score_is_judged_by_the_order_of_pairs(bars, tmp_path):
     torch.manual_seed(0)
-    look = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    look = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
     export.onnx(Score().eval(), tmp_path / "s.onnx", bars[0][:8], preprocess=look, output="score")
     int8.static(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][:32])
     found = int8.judge(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][160:], rounds=2)

@@ -19,7 +19,8 @@ from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import photos
 from emohelpers.export import hub as publish
 from emohelpers.export import onnx, predict
-from emohelpers.images.batches import Augmentation, Batches
+from emohelpers.images.augment import Augmentation
+from emohelpers.images.batches import Batches
 from emohelpers.metrics import pairs as concordance
 from emohelpers.ranking import figures as albums
 from emohelpers.ranking import judge, release
@@ -131,12 +132,12 @@ def test_batches_hold_whole_pairs_with_one_draw_for_both_sides(made):
 
 
 def test_what_is_left_alone_looks_as_evaluation_sees_it(made):
-    from emohelpers.images import batches
+    from emohelpers.images import render
 
     _, _, _, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
     squares = pixels.take(np.arange(6))
-    plain = batches.augment(squares, ranking.still(6, prepared), prepared).astype(int)
+    plain = render.on_cpu(squares, ranking.still(6, prepared), prepared).astype(int)
     assert np.abs(plain - prepared.evaluate(squares)).mean() < 6
 
 

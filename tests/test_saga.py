@@ -24,6 +24,8 @@ from emohelpers.datasets import faces as manifests
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.images import batches
+from emohelpers.images.augment import Augmentation
+from emohelpers.images.preprocess import Preprocess
 from emohelpers.saga import balance, editors, fractions, gates, generation, guard, lineage, ramp
 from emohelpers.saga.guard import Guard
 
@@ -421,10 +423,8 @@ def test_the_ramp_lets_edits_in_step_by_step(tmp_path):
     data = pictures.write(tmp_path / "in", each=16)
     pixels = store.build(data, 32, tmp_path / "cache")
     answers = np.array([EMOTIONS.index(name) for name in data.table["label"]])
-    prepared = batches.Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
-    plain = batches.Batches(
-        pixels, np.arange(128), answers, prepared, batch_size=16, augmentation=batches.Augmentation()
-    )
+    prepared = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+    plain = batches.Batches(pixels, np.arange(128), answers, prepared, batch_size=16, augmentation=Augmentation())
     synthetic = np.arange(128) % 2 == 0
     ramped = ramp.Ramped.of(plain, synthetic, 3)
     shares = []

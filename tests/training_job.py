@@ -12,6 +12,7 @@ import torch
 from emohelpers import config, models, train
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
+from emohelpers.images.augment import Augmentation
 from emohelpers.train import objectives
 
 HARD = {  # everything that has state: averages, momentum, schedule, dropout, mixing, stages
@@ -34,7 +35,7 @@ def job(folder: Path, **values):
     held = rows % 4 == 3
     options = {"batch_size": cfg.batch_size, "seed": cfg.seed}
     training = batches.Batches(
-        pixels, rows[~held], labels[~held], prepared, augmentation=batches.Augmentation.of(cfg), **options
+        pixels, rows[~held], labels[~held], prepared, augmentation=Augmentation.of(cfg), **options
     )
     validation = batches.Batches(pixels, rows[held], labels[held], prepared, **options)
     objective = objectives.Classification(

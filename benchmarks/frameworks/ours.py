@@ -9,7 +9,9 @@ from job import MEAN, STD, Clock, Job, settings
 
 from emohelpers.datasets import faces
 from emohelpers.datasets import pixels as store
-from emohelpers.images import batches as images
+from emohelpers.images.augment import Augmentation
+from emohelpers.images.batches import Batches
+from emohelpers.images.preprocess import Preprocess
 from emohelpers.models.cache import frozen, memory
 from emohelpers.train import fit, objectives
 
@@ -17,7 +19,7 @@ from emohelpers.train import fit, objectives
 class Ticking:
     """Passes as they are; tells the clock when a step is done, from pass `begin` on."""
 
-    def __init__(self, batches: images.Batches, clock: Clock, begin: int):
+    def __init__(self, batches: Batches, clock: Clock, begin: int):
         self.batches, self.clock, self.begin = batches, clock, begin
 
     def __getattr__(self, name: str):
@@ -36,7 +38,7 @@ class Ticking:
                 self.clock()
 
 
-def batches(job: Job) -> dict[str, images.Batches]:
+def batches(job: Job) -> dict[str, Batches]:
     """Training pictures, and a few others for the loss after each epoch."""
     dataset = faces.load("demo_faces")
     table = dataset.table.sample(frac=1, random_state=0)
@@ -44,16 +46,14 @@ def batches(job: Job) -> dict[str, images.Batches]:
     pixels = store.build(chosen, 96, Path(tempfile.mkdtemp()))
     number = {name: i for i, name in enumerate(dataset.classes)}
     targets = table["label"].map(number).to_numpy()
-    prepared = images.Preprocess(96, job.size, 1.0, MEAN, STD)
+    prepared = Preprocess(96, job.size, 1.0, MEAN, STD)
     cfg = settings(job)
 
-    def part(rows: np.ndarray, augmentation: images.Augmentation | None) -> images.Batches:
-        return images.Batches(
-            pixels, rows, targets[rows], prepared, batch_size=job.batch, augmentation=augmentation, seed=0
-        )
+    def part(rows: np.ndarray, augmentation: Augmentation | None) -> Batches:
+        return Batches(pixels, rows, targets[rows], prepared, batch_size=job.batch, augmentation=augmentation, seed=0)
 
     few = np.arange(len(table) - 480, len(table) - 480 + job.batch)
-    return {"train": part(np.arange(job.pictures), images.Augmentation.of(cfg)), "val": part(few, None)}
+    return {"train": part(np.arange(job.pictures), Augmentation.of(cfg)), "val": part(few, None)}
 
 
 def train(job: Job, variant: str, model: torch.nn.Module, clock: Clock) -> torch.nn.Module:

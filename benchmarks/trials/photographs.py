@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from emohelpers.config import files
 from emohelpers.datasets import pairing, pairs
 from emohelpers.datasets import pixels as store
-from emohelpers.images.batches import Preprocess
+from emohelpers.images.preprocess import Preprocess
 from emohelpers.metrics import pairs as concordance
 from emohelpers.models import heads
 from emohelpers.ranking import model as ranking

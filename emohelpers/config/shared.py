@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from emohelpers.config.registry import AUGMENTATIONS
 from emohelpers.config.settings import Count, Depth, Positive, Settings, Share
 
 
@@ -88,6 +89,7 @@ class Augmentation(Settings):
     contrast: Share = 0.2
     saturation: Share = 0.2
     erasing: Share = 0.25  # probability of one blanked rectangle
+    extra_augmentations: dict[Annotated[str, AUGMENTATIONS.choice], Positive] = {}  # name -> strength, see augment.py
     strength: dict[int, Positive] = {}  # epoch -> factor on all of these from then on, e.g. {0: 0.5, 10: 1.25}
 
 

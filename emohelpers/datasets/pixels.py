@@ -89,7 +89,7 @@ def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
     """Centre crop, then `side` pixels: (H, W, 3) -> (side, side, 3) uint8, for every use alike.
 
     Area averaging when shrinking (no aliasing), bicubic when enlarging. What the model sees of the square is for
-    `images.Preprocess.evaluate` and `images.augment`.
+    `Preprocess.evaluate` and `augment` in `images`.
     """
     height, width = picture.shape[:2]
     cut = min(height, width)

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from emohelpers.images.batches import Preprocess
+from emohelpers.images.preprocess import Preprocess
 
 TOLERANCE = (
     5  # pixels of the map around a region that still count; Zhang et al., arXiv 1608.00507, use 15 at 224 and up

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from emohelpers import models
-from emohelpers.images.batches import Preprocess
+from emohelpers.images.preprocess import Preprocess
 
 FINEST = 4  # pixels a cell: stages before it see edges and no class
 
@@ -42,8 +42,7 @@ class Subject:
                 f"the model does not say its {' and '.join(missing)}: load it with models.load from a checkpoint of "
                 "this suite, or call models.preprocess first."
             )
-        made = dict(spec["preprocess"])
-        prepared = Preprocess(**{**made, "mean": tuple(made["mean"]), "std": tuple(made["std"])})
+        prepared = Preprocess.read(spec["preprocess"])
         own = private(model)
         return cls(own, tuple(spec["classes"]), prepared, layer or candidates(own)[-1], batch_size).at(layer)
 

@@ -23,7 +23,7 @@ from torch import nn
 import emohelpers
 from emohelpers import models
 from emohelpers.config import files
-from emohelpers.images.batches import Preprocess
+from emohelpers.images.preprocess import Preprocess
 
 OPSET = 18  # the exporter's floor: it ignores a smaller wish, and PyTorch's own default moves with its version
 BATCHES = (1, 2, 7)  # sizes that every file is run with before it counts as exported
@@ -266,5 +266,4 @@ def agreement(one: np.ndarray, two: np.ndarray) -> float:
 def _preprocess(facts: Mapping[str, Any]) -> Preprocess:
     if "preprocess" not in facts:
         raise ExportError("the model does not say how pictures are prepared: give preprocess=, see models.preprocess")
-    known = facts["preprocess"]
-    return Preprocess(**{**known, "mean": tuple(known["mean"]), "std": tuple(known["std"])})
+    return Preprocess.read(facts["preprocess"])

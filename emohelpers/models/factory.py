@@ -15,7 +15,7 @@ from timm.models import group_parameters
 from torch import nn
 
 from emohelpers.config import files, paths
-from emohelpers.images.batches import Preprocess
+from emohelpers.images.preprocess import Preprocess
 from emohelpers.models import heads
 
 # small pretrained trunks, one folder an architecture: timm.create_model("local-dir:<folder>", pretrained=True)
@@ -147,15 +147,14 @@ def preprocess(model: nn.Module, *, side: int, zoom: float, grey: bool = False) 
     """Mean, std and interpolation from the model's own config (never typed), the rest from the recipe; in `spec`."""
     own = timm.data.resolve_model_data_config(model)
     look = tuple(own["mean"]), tuple(own["std"]), own["interpolation"]
-    made = Preprocess(side, model.spec["img_size"], zoom, *look, grey)
-    model.spec["preprocess"] = {**made.__dict__, "mean": list(made.mean), "std": list(made.std)}
-    return made
+    prepared = Preprocess(side, model.spec["img_size"], zoom, *look, grey)
+    model.spec["preprocess"] = prepared.plain()
+    return prepared
 
 
 def prepared(model: nn.Module, side: int) -> Preprocess:
     """The preprocessing that a loaded model was trained with, for squares of `side` decoded pixels."""
-    known = {**model.spec["preprocess"], "side": side}
-    return Preprocess(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+    return Preprocess.read({**model.spec["preprocess"], "side": side})
 
 
 def freeze(model: nn.Module, trainable: str | int | float) -> str:

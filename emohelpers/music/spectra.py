@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from emohelpers import config
-from emohelpers.images.batches import Batches
+from emohelpers.images.batches import Batches, Job
 from emohelpers.music.sound import RANGE_DB
 
 
@@ -90,7 +90,7 @@ class Spectra(Batches):
         how = (self.preprocess.mean, self.preprocess.std, self.augmentation, self.batch_size, self.seed, self.width)
         return config.digest(content, self.targets.tolist(), [repr(part) for part in how])
 
-    def made(self, plan: list[tuple[np.ndarray, Draws | None]]) -> Iterator[tuple]:
+    def load(self, plan: list[Job]) -> Iterator[tuple]:
         """The batches of a plan."""
         look = (self.preprocess.mean, self.preprocess.std)
         mean, std = (torch.tensor(row, device=self.device).view(1, -1, 1, 1) for row in look)

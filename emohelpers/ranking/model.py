@@ -16,8 +16,10 @@ from emohelpers import config, models, train
 from emohelpers.config import files
 from emohelpers.datasets.pairs import Pairs
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.images import batches as images
-from emohelpers.images.batches import Augmentation, Batches, Draws, Preprocess
+from emohelpers.images import render
+from emohelpers.images.augment import Augmentation, Draws
+from emohelpers.images.batches import Batches, Job
+from emohelpers.images.preprocess import Preprocess
 
 SCORE, OPINION = "score", "opinion"  # outputs of the net; the second is the auxiliary regression
 
@@ -111,7 +113,7 @@ class PairBatches(Batches):
     def digest(self) -> str:
         return config.digest(super().digest(), self.augmented)
 
-    def plan(self, epoch: int) -> list[tuple[np.ndarray, Draws | None]]:
+    def plan(self, epoch: int) -> list[Job]:
         """Of each batch of this process the positions, pair by pair, and the random numbers of its pictures."""
         n, size = len(self.rows) // 2, self.batch_size // 2
         rng = np.random.default_rng([self.seed, epoch])
@@ -122,7 +124,7 @@ class PairBatches(Batches):
         for start in range(0, len(self) * size, size):
             chosen = np.array_split(order[start : start + size], self.world)[self.rank]
             at = np.stack([2 * chosen, 2 * chosen + 1], 1).ravel()
-            made.append((at, _woven(first[chosen], second[chosen])))
+            made.append(Job(at, _woven(first[chosen], second[chosen])))
         return made
 
 
@@ -224,7 +226,7 @@ def shortcut(
     """
     n = len(squares)
     draws = look.draw(n, np.random.default_rng([seed, 31]))
-    plain, changed = (images.augment(squares, how, preprocess) for how in (still(n, preprocess), draws))
+    plain, changed = (render.on_cpu(squares, how, preprocess) for how in (still(n, preprocess), draws))
     return _scores(model, changed, preprocess) > _scores(model, plain, preprocess)
 
 

@@ -14,7 +14,7 @@ import torch
 from emohelpers import models
 from emohelpers.config import paths
 from emohelpers.datasets import pixels
-from emohelpers.images import batches
+from emohelpers.images.preprocess import Preprocess
 from emohelpers.metrics import calibrate as calibration
 from emohelpers.models.ensemble import Mixture
 
@@ -134,9 +134,9 @@ class Classifier:
 
     def __init__(self, checkpoint, floor: float, classes: Sequence[str]):
         model = models.load(checkpoint, classes=classes)
-        self.classes, spec = list(classes), model.spec["preprocess"]
+        self.classes = list(classes)
         self.config = model.facts.get("config", {})  # of its training
-        self.prepare = batches.Preprocess(**{**spec, "mean": tuple(spec["mean"]), "std": tuple(spec["std"])})
+        self.prepare = Preprocess.read(model.spec["preprocess"])
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = Mixture([model], mirrored=True).to(self.device).eval()
         self.temperature, self.floors = 1.0, dict.fromkeys(self.classes, floor)

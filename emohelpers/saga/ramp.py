@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from emohelpers import config
-from emohelpers.images.batches import Batches
+from emohelpers.images.batches import Batches, Job
 from emohelpers.saga.balance import odds
 
 
@@ -62,9 +62,9 @@ class Ramped(Batches):
     def digest(self) -> str:
         return config.digest(super().digest(), self.synthetic.tolist(), self.epochs)
 
-    def plan(self, epoch: int) -> list:
+    def plan(self, epoch: int) -> list[Job]:
         stand_in = self.stand_in(epoch)
-        return [(stand_in[at], draws) for at, draws in super().plan(epoch)]
+        return [Job(stand_in[at], draws) for at, draws in super().plan(epoch)]
 
     def stand_in(self, epoch: int) -> np.ndarray:
         """(n,) position -> the position that is used in this epoch."""

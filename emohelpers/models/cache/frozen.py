@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from emohelpers import config
-from emohelpers.images.batches import Batches
+from emohelpers.images.batches import Batches, Job
 from emohelpers.models import class_token, devices, factory
 from emohelpers.models.cache import memory, storage
 from emohelpers.models.cache.views import Views
@@ -58,7 +58,7 @@ def prepare(
         room: what is free; measured if not given.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    example = next(parts["val"].made([(np.arange(min(2, len(parts["val"].rows))), None)]))[0]
+    example = next(parts["val"].load([Job(np.arange(min(2, len(parts["val"].rows))), None)]))[0]
     alone = class_token.read_alone(model, example)
 
     def without(reason: str) -> tuple[dict[str, Batches], Plan]:

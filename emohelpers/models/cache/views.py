@@ -13,7 +13,8 @@ from torch import nn
 
 from emohelpers import config
 from emohelpers.images import batches
-from emohelpers.images.batches import Batches, Draws
+from emohelpers.images.augment import Draws
+from emohelpers.images.batches import Batches, Job
 from emohelpers.models.cache import memory, storage
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -38,9 +39,9 @@ class Views(Batches):
         """Names the content, and how it is kept."""
         return config.digest(self.source.digest(), self.key, self.fresh)
 
-    def made(self, plan: list[tuple[np.ndarray, Draws | None]]) -> Iterator[tuple]:
+    def load(self, plan: list[Job]) -> Iterator[tuple]:
         """The batches of a plan, of pictures."""
-        return self.source.made(plan)
+        return self.source.load(plan)
 
     def epoch(self, epoch: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
         """One pass; a batch of which one picture is not yet kept is computed whole, as an undisturbed run does it."""
@@ -51,14 +52,16 @@ class Views(Batches):
         lacks = [new or not self.shelf.holds(slots) for new, slots in zip(fresh, numbers, strict=True)]
         if epoch >= self.views and any(lacks):
             looks = self._looks(view)
-            plan = [(at, own if new else looks and looks[at]) for (at, own), new in zip(plan, fresh, strict=True)]
-        made = self.made([job for job, lack in zip(plan, lacks, strict=True) if lack])
-        kept = batches.ahead(self.shelf.take, [slots for slots, lack in zip(numbers, lacks, strict=True) if not lack])
+            plan = [Job(at, own if new else looks and looks[at]) for (at, own), new in zip(plan, fresh, strict=True)]
+        made = self.load([job for job, lack in zip(plan, lacks, strict=True) if lack])
+        kept = batches.prefetch(
+            self.shelf.take, [slots for slots, lack in zip(numbers, lacks, strict=True) if not lack]
+        )
         for job, slots, lack, new in zip(plan, numbers, lacks, fresh, strict=True):
             at, rows = job[0], None if lack else next(kept)
             if rows is None:  # not there, or damaged
-                again = [job] if lack or epoch < self.views else [(at, (looks := self._looks(view)) and looks[at])]
-                pictures, *_ = next(made if lack else self.made(again))
+                again = [job] if lack or epoch < self.views else [Job(at, (looks := self._looks(view)) and looks[at])]
+                pictures, *_ = next(made if lack else self.load(again))
                 rows = self._computed(pictures, None if new else slots)
             rows = rows.to(self.device, non_blocking=True)
             inputs = storage.unpack(rows, self.model.cut.shape, self.kind)
@@ -76,14 +79,14 @@ class Views(Batches):
 
     def _leftovers(self, epoch: int) -> None:
         """Keeps what the incomplete last batch of a pass would have held: a later pass shows it."""
-        order, draws = self.drawn(epoch)
+        order, draws = self.draw(epoch)
         at = order[len(self) * self.batch_size :]
         if len(at) and not self.shelf.holds(slots := epoch * len(self.rows) + at):
-            self._computed(next(self.made([(at, draws and draws[at])]))[0], slots)
+            self._computed(next(self.load([Job(at, draws and draws[at])]))[0], slots)
 
     def _looks(self, view: np.ndarray) -> Draws | None:
         """The random numbers behind the views of all pictures."""
-        passes = [self.drawn(k)[1] for k in range(self.views)]
+        passes = [self.draw(k)[1] for k in range(self.views)]
         if passes[0] is None:
             return None
         every = np.arange(len(view))

@@ -1,0 +1,160 @@
+"""What happens to a training picture: each augmentation is one function, and together they cost one pass.
+
+An augmentation changes the random numbers of n pictures: their warp, their colour factors or their erased box. It is
+registered by its name, and `extra_augmentations={"name": strength}` adds it to any recipe:
+
+    @AUGMENTATIONS.register("stretch")
+    def stretch(draws, rng, strength):
+        draws.warp[:, 0] *= 1 + rng.uniform(-strength, strength, (len(draws), 1))
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from emohelpers.config.registry import AUGMENTATIONS
+
+BRIGHTNESS, CONTRAST, SATURATION = range(3)  # columns of Draws.colour
+ERASED_AREA = (0.02, 0.2)  # share of the picture that one erased rectangle covers
+ERASED_RATIO = (0.3, 3.3)  # width / height
+SMALLEST_CROP = 0.05  # share of the area, however strong
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers of n pictures, in units of the picture's side, from its centre (box: from its corner)."""
+
+    warp: np.ndarray  # (n, 2, 3) output position -> source position, x before y, both in -0.5 .. 0.5
+    colour: np.ndarray  # (n, 3) brightness, contrast and saturation factors
+    box: np.ndarray  # (n, 4) erased left, top, right, bottom in 0 .. 1; empty where left == right
+
+    @classmethod
+    def still(cls, n: int) -> "Draws":
+        """`n` pictures as they are."""
+        return cls(np.tile(np.eye(2, 3), (n, 1, 1)), np.ones((n, 3)), np.zeros((n, 4)))
+
+    def rounded(self) -> "Draws":
+        """The same in float32."""
+        return Draws(*(values.astype(np.float32) for values in vars(self).values()))
+
+    def __getitem__(self, rows: np.ndarray) -> "Draws":
+        return Draws(self.warp[rows], self.colour[rows], self.box[rows])
+
+    def __len__(self) -> int:
+        return len(self.warp)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths of what happens to a training picture; the names are those of `config.Training`."""
+
+    crop_scale: tuple[float, float] = (0.8, 1.0)
+    crop_ratio: tuple[float, float] = (0.9, 1.11)
+    flip: float = 0.5
+    rotation: float = 10.0
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    erasing: float = 0.25
+    strength: Mapping[int, float] = field(default_factory=dict)  # epoch -> factor on the others from then on
+    extra_augmentations: Mapping[str, float] = field(default_factory=dict, repr=False)  # name -> strength
+
+    @classmethod
+    def of(cls, cfg) -> "Augmentation":
+        """The augmentation that a config describes."""
+        return cls(**{name: getattr(cfg, name) for name in cls.__dataclass_fields__})
+
+    def at(self, epoch: int) -> "Augmentation":
+        """The augmentation of one epoch: with a strength of .5 half of everything but the mirroring."""
+        begun = [start for start in self.strength if start <= epoch]
+        if not begun:
+            return replace(self, strength={})
+        factor = self.strength[max(begun)]
+        narrow, wide = self.crop_ratio
+        return replace(
+            self,
+            crop_scale=tuple(max(1 - factor * (1 - share), SMALLEST_CROP) for share in self.crop_scale),
+            crop_ratio=(narrow**factor, wide**factor),
+            rotation=factor * self.rotation,
+            brightness=min(factor * self.brightness, 1.0),
+            contrast=min(factor * self.contrast, 1.0),
+            saturation=min(factor * self.saturation, 1.0),
+            erasing=min(factor * self.erasing, 1.0),
+            extra_augmentations={name: factor * value for name, value in self.extra_augmentations.items()},
+            strength={},
+        )
+
+    def draw(self, n: int, rng: np.random.Generator) -> Draws:
+        """The random numbers of `n` pictures; fixed order of draws, whatever is switched off."""
+        draws = Draws.still(n)
+        crop(draws, rng, self.crop_scale, self.crop_ratio)
+        for name in ("rotation", "flip", "brightness", "contrast", "saturation", "erasing"):
+            AUGMENTATIONS[name](draws, rng, getattr(self, name))
+        for name, strength in self.extra_augmentations.items():
+            AUGMENTATIONS[name](draws, rng, strength)
+        return draws.rounded()
+
+
+def crop(draws: Draws, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
+    """Shows a part anywhere in the picture: `scale` of its area (low, high), width / height within `ratio`."""
+    n = len(draws)
+    area = rng.uniform(*scale, n)
+    sides = _sides(area, np.exp(rng.uniform(*np.log(ratio), n)))
+    draws.warp[:, :, :2] *= sides[:, None]
+    draws.warp[:, :, 2] = (1 - sides) * rng.uniform(-0.5, 0.5, (n, 2))
+
+
+@AUGMENTATIONS.register("rotation")
+def rotation(draws: Draws, rng: np.random.Generator, degrees: float) -> None:
+    """Turns by up to `degrees` to either side."""
+    angle = np.deg2rad(rng.uniform(-degrees, degrees, len(draws)))
+    cos, sin = np.cos(angle), np.sin(angle)
+    turn = np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2)
+    draws.warp[:, :, :2] = turn @ draws.warp[:, :, :2]
+
+
+@AUGMENTATIONS.register("flip")
+def flip(draws: Draws, rng: np.random.Generator, probability: float) -> None:
+    """Mirrors left and right."""
+    mirrored = rng.random(len(draws)) < probability
+    draws.warp[mirrored, :, 0] *= -1
+
+
+@AUGMENTATIONS.register("brightness")
+def brightness(draws: Draws, rng: np.random.Generator, strength: float) -> None:
+    """Multiplies all pixels by 1 +- `strength`."""
+    draws.colour[:, BRIGHTNESS] *= _factors(draws, rng, strength)
+
+
+@AUGMENTATIONS.register("contrast")
+def contrast(draws: Draws, rng: np.random.Generator, strength: float) -> None:
+    """Multiplies the distance from the mean grey by 1 +- `strength`."""
+    draws.colour[:, CONTRAST] *= _factors(draws, rng, strength)
+
+
+@AUGMENTATIONS.register("saturation")
+def saturation(draws: Draws, rng: np.random.Generator, strength: float) -> None:
+    """Multiplies the distance from grey by 1 +- `strength`."""
+    draws.colour[:, SATURATION] *= _factors(draws, rng, strength)
+
+
+@AUGMENTATIONS.register("erasing")
+def erasing(draws: Draws, rng: np.random.Generator, probability: float) -> None:
+    """Blanks one rectangle."""
+    n = len(draws)
+    area = rng.uniform(*ERASED_AREA, n)
+    sides = _sides(area, np.exp(rng.uniform(*np.log(ERASED_RATIO), n)))
+    corner = rng.random((n, 2)) * (1 - sides)
+    sides[rng.random(n) >= probability] = 0
+    draws.box[:] = np.concatenate([corner, corner + sides], 1)
+
+
+def _factors(draws: Draws, rng: np.random.Generator, strength: float) -> np.ndarray:
+    return 1 + rng.uniform(-strength, strength, len(draws))
+
+
+def _sides(area: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """(n, 2) width and height, 1 at most, of rectangles of such areas and ratios."""
+    sides = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], 1)
+    return np.minimum(sides, 1)
