@@ -23,6 +23,8 @@ ENVIRONMENT = re.compile(
     r"environ|getenv|kaggle|colab|platform|is_available|sys\.modules|host\(|preset|demo|smoke|\b(is_)?test(ing)?\b",
     re.I,
 )
+PLUMBING = re.compile(r"files\.|paths\.|\|=|to_dict|save_metrics|written|demo=")
+PENDING = ("02", "03", "04", "05", "06", "07", "08")  # notebooks that are still to be rewritten for the reader
 MAGIC = re.compile(r"^(\s*)[%!].*$", re.M)
 
 Problems = Iterator[str]
@@ -115,11 +117,39 @@ def setup_cell_is_second(book: NotebookNode, stem: str) -> Problems:
 
 def cells_are_few_and_short(book: NotebookNode, stem: str) -> Problems:
     lines = {number: len(cell.source.splitlines()) for number, cell in code_cells(book)}
-    if not 12 <= len(lines) <= 18:
-        yield f"{len(lines)} code cells, not 12 to 18"
-    if (median := statistics.median(lines.values())) > 5:
-        yield f"the median code cell has {median:g} lines, more than 5"
-    yield from (f"cell {number} has {count} lines, more than 17" for number, count in lines.items() if count > 17)
+    if not 13 <= len(lines) <= 16:
+        yield f"{len(lines)} code cells, not 13 to 16"
+    if (median := statistics.median(lines.values())) > 3.5:
+        yield f"the median code cell has {median:g} lines, more than 3.5"
+    if (total := sum(lines.values())) > 66:
+        yield f"{total} lines of code, more than 66"
+    for number, cell in code_cells(book):
+        if lines[number] > 8:
+            yield f"cell {number} has {lines[number]} lines, more than 8"
+        if any(len(line) > 100 for line in cell.source.splitlines()):
+            yield f"cell {number} has a line of more than 100 characters"
+
+
+def the_package_is_used_by_few_names(book: NotebookNode, stem: str) -> Problems:
+    nodes = [node for _, cell in code_cells(book) for node in ast.walk(tree(cell))]
+    imports = [node for node in nodes if isinstance(node, ast.ImportFrom) and "emohelpers" in str(node.module)]
+    names = {alias.name for node in imports for alias in node.names}
+    if len(names) > 6:
+        yield f"{len(names)} names are imported from the package, more than 6: {', '.join(sorted(names))}"
+
+
+def plumbing_stays_in_the_package(book: NotebookNode, stem: str) -> Problems:
+    for number, cell in code_cells(book):
+        if pipe := PLUMBING.search(cell.source):
+            yield f"cell {number} has {pipe[0]!r}: what is kept, and where, is the run's to know"
+
+
+def it_says_what_one_learns_and_what_to_try(book: NotebookNode, stem: str) -> Problems:
+    if "**You will learn**" not in book.cells[0].source:
+        yield "cell 1 does not say what one will learn: **You will learn** ..."
+    last = book.cells[-1]
+    if last.cell_type != "markdown" or not last.source.startswith("## Try this") or last.source.count("\n- ") != 3:
+        yield "the last cell is not '## Try this' with three things to try"
 
 
 def prose_comes_before_code(book: NotebookNode, stem: str) -> Problems:
@@ -194,6 +224,9 @@ RULES: list[Rule] = [
     parameters_are_read_and_never_rebound,
     setup_cell_is_second,
     cells_are_few_and_short,
+    the_package_is_used_by_few_names,
+    plumbing_stays_in_the_package,
+    it_says_what_one_learns_and_what_to_try,
     prose_comes_before_code,
     notebooks_tell_and_modules_do,
     one_path_on_every_machine,
@@ -203,6 +236,14 @@ RULES: list[Rule] = [
 ]
 
 
+READER = (
+    cells_are_few_and_short,
+    the_package_is_used_by_few_names,
+    plumbing_stays_in_the_package,
+    it_says_what_one_learns_and_what_to_try,
+)
+
+
 def name(thing: Path | Rule) -> str:
     return thing.stem if isinstance(thing, Path) else thing.__name__
 
@@ -210,6 +251,8 @@ def name(thing: Path | Rule) -> str:
 @pytest.mark.parametrize("path", PATHS, ids=name)
 @pytest.mark.parametrize("rule", RULES, ids=name)
 def test_notebook(rule: Rule, path: Path) -> None:
+    if path.stem[:2] in PENDING and rule in READER:
+        pytest.skip("not yet rewritten")
     problems = list(rule(notebooks.load(path), path.stem))
     assert not problems, f"{path.name}:\n  " + "\n  ".join(problems)
 
@@ -254,7 +297,8 @@ def test_setup_cells_are_identical() -> None:
 def good() -> NotebookNode:
     cells = [
         new_markdown_cell(
-            "# 01 Title\n\n| | |\n|---|---|\n| **needs** | a |\n| **writes** | b |\n| **minutes on a T4** | 1 |"
+            "# 01 Title\n\n**You will learn** it.\n\n"
+            "| | |\n|---|---|\n| **needs** | a |\n| **writes** | b |\n| **minutes on a T4** | 1 |"
         )
     ]
     sources = ['DATA = ""\nPRESET = "auto"\nSEED = 1\nOVERRIDES = {}', "import emohelpers\n%pip list"]
@@ -264,6 +308,7 @@ def good() -> NotebookNode:
     cells[2].metadata.tags, cells[4].metadata.tags = ["parameters"], ["setup"]
     cells[-1].metadata.tags = ["keep_output", RECEIPT]
     cells[-1].outputs, cells[-1].execution_count = [new_output("stream", name="stdout", text="leak = 0\n")], 13
+    cells.append(new_markdown_cell("## Try this\n\n- a\n- b\n- c"))
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
     return new_notebook(cells=cells, metadata={**METADATA, "emohelpers": {"needs": []}})
@@ -300,8 +345,14 @@ BREACHES: list[tuple[Rule, Callable[[NotebookNode], object]]] = [
     (setup_cell_is_second, lambda book: book.cells[SETUP].metadata.update(tags=[])),
     (cells_are_few_and_short, lambda book: book.cells.__delitem__(slice(5, 9))),
     (cells_are_few_and_short, lambda book: book.cells.extend([new_markdown_cell("a"), new_code_cell("a")] * 6)),
-    (cells_are_few_and_short, edit(CODE, source="a\n" * 18)),
+    (cells_are_few_and_short, edit(CODE, source="a\n" * 9)),
     (cells_are_few_and_short, lambda book: [cell.update(source="a\n" * 6) for _, cell in code_cells(book)[2:]]),
+    (cells_are_few_and_short, edit(CODE, source="a = " + "1" * 97)),
+    (the_package_is_used_by_few_names, edit(CODE, source="from emohelpers import a, b, c, d, e, f, g")),
+    (plumbing_stays_in_the_package, edit(CODE, source="files.write_csv(table, run)")),
+    (plumbing_stays_in_the_package, edit(CODE, source="bars(counts, demo=True)")),
+    (it_says_what_one_learns_and_what_to_try, lambda book: book.cells.pop()),
+    (it_says_what_one_learns_and_what_to_try, edit(0, source="# 01 Title")),
     (prose_comes_before_code, lambda book: book.cells.pop(CODE - 1)),
     (prose_comes_before_code, edit(CODE - 1, source=" ")),
     (notebooks_tell_and_modules_do, edit(CODE, source="class Net:\n    pass")),

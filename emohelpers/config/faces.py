@@ -14,7 +14,19 @@ from emohelpers.config.shared import Data, Model, Training
 class Baseline(Training, Model, Data):
     """Notebooks 01 and 03: ViT on AffectNet (seed 000)."""
 
+    writes: ClassVar[tuple[str, ...]] = (
+        "vit_baseline_best_model.pth",
+        "testset_saved.csv",
+        "confusion_matrix_baseline.png",
+        "splits.csv",
+        "predictions.csv",
+        "metrics.json",
+        "history.csv",
+        "config.json",
+    )
+
     manifest: str = "affectnet"
+    checkpoint: str = "vit_baseline_best_model.pth"  # seed 000
 
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_faces",
@@ -53,6 +65,7 @@ class Transfer(Training, Model, Data):
     """Notebook 04: any timm backbone, first its head, then all of it (seed 001)."""
 
     manifest: str = "affectnet"
+    checkpoint: str = "models/best_model.pth"  # seed 001
     eval_zoom: float = Field(1.14, ge=1, le=1.5)  # resize 1.14x, then centre crop; seed 001 section 5
     backbone: str = "resnet50"  # or convnext_base, tf_efficientnet_b3_ns, vit_base_patch16_224, any; seed 001 section 2
     head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "layernorm"  # seed 001's for resnet50
@@ -108,6 +121,7 @@ class Transfer(Training, Model, Data):
 class Enhanced(Transfer):
     """Notebook 05: five stages of unfreezing under one cycle of the learning rate (seed 002)."""
 
+    checkpoint: str = "artifacts/enhanced_model_v3/best_model.pth"  # seed 002
     head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "batchnorm"  # dropouts, Xavier; seed 002
     head_dropout: float = Field(0.5, ge=0, lt=1)  # dropout_rate, the second layer has half of it; seed 002
     batch_size: Count = 16  # seed 002

@@ -47,6 +47,7 @@ class Ranking(Augmentation, Optimisation, Model):
     timing_rounds: Count = 40  # measurements behind a speed
     shortcut_epochs: Count = 5  # of the experiment that augments the good side only
     project: str = "emo-aen"  # of the trackers; seed 003
+    checkpoint: str = "best.pt"  # seed 003
     version: str = "1.0.0"  # of the model, in its files and in the model changelog
     repo: str = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent
     publish: bool = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`

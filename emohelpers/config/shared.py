@@ -47,6 +47,7 @@ class Optimisation(Settings):
     """How the weights move, whatever is learned."""
 
     seed: int = 42
+    checkpoint: str = "best_model.pth"  # the best weights, below the results folder
     epochs: Count = 30  # at most; seed 000
     batch_size: Count = 32  # over all processes together; seed 000
     accumulation: Count = 1  # parts that a batch is computed in; doubled when memory runs out

@@ -165,14 +165,15 @@ def per_class_bars(
 
 def gallery(
     images: np.ndarray,
-    captions: Sequence[str],
+    captions: Sequence[str] = (),
     path: str | Path | None = None,
     columns: int = 8,
     title: str = "",
     demo: bool = False,
     frames: Sequence[Any] | None = None,
 ) -> Figure:
-    """A grid of pictures uint8 (N, H, W, 3) with a caption under each; `frames` are colours of their borders."""
+    """A grid of pictures uint8 (N, H, W, 3), captions under them if given; `frames` are colours of their borders."""
+    captions = captions or [""] * len(images)
     if len(images) != len(captions):
         raise ValueError(f"{len(images)} pictures and {len(captions)} captions")
     columns = max(1, min(columns, len(images)))

@@ -8,12 +8,12 @@ import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
 
-from emohelpers import config
+from emohelpers import config, models
 from emohelpers.config import files, paths
 from emohelpers.datasets.faces import write_unreadable
 from emohelpers.models import devices
 from emohelpers.report import facts, style
-from emohelpers.train import study
+from emohelpers.train import Fit, study
 
 
 class Run:
@@ -89,10 +89,37 @@ class Run:
             figures: each `{"value", "low", "high", "n"}`.
             split: hash of the split or golden set.
             seconds: wall time of the training.
-            context: anything else worth keeping, such as `best_epoch=7`.
+            context: anything else worth keeping, such as `best_epoch=7`; tables become lists of rows.
         """
+        plain = {name: _plain(value) for name, value in context.items()}
         named = {"data": self.data.name, "demo": bool(self.demo), "split": split, "seconds": seconds}
-        facts.save_metrics(self.folder, figures, **named, **context)
+        facts.save_metrics(self.folder, figures, **named, **plain)
+
+    def conclude(
+        self, figures: Mapping[str, Any], fit: Fit, faces: study.Faces, classes: pd.DataFrame, **context: Any
+    ) -> None:
+        """Writes metrics.json of a classifier and prints what the run showed, in sentences that follow from it.
+
+        Args:
+            figures: of `metrics.classification`, on the golden set.
+            classes: of `metrics.per_class`.
+            context: anything else worth keeping.
+        """
+        self.save(
+            figures,
+            split=faces.golden.sha256,
+            protocol=faces.golden.protocol,
+            counts=faces.counts(),
+            leaks=len(faces.leaks.removed),
+            status=fit.status,
+            best_epoch=fit.best["epoch"],
+            parameters=models.count(fit.model),
+            peak_memory_gb=fit.peak_memory_gb,
+            seconds=fit.seconds,
+            per_class=classes,
+            **context,
+        )
+        facts.learned(figures, classes, demo=bool(self.demo), status=fit.status)
 
     def receipt(self, counts: Mapping[str, int], classes: Any, leaks: int, **within: tuple[float, ...]) -> None:
         """Prints the lines that are the same on every machine, and proves that each promised file is there.
@@ -103,6 +130,13 @@ class Run:
         bands = {name.replace("_", " "): band for name, band in within.items()}
         written = type(self.cfg).writes
         facts.receipt(self.folder, counts=counts, classes=classes, leaks=leaks, files=written, within=bands)
+
+
+def _plain(value: Any) -> Any:
+    """Tables as JSON has them: class counts by column, any other table as a list of rows."""
+    if isinstance(value, pd.DataFrame):
+        return value.to_dict() if value.index.name == "class" else value.to_dict("records")
+    return value
 
 
 def begin(stem: str, kind: type, preset: str, overrides: Mapping[str, Any], /, **values: Any) -> Run:

@@ -37,7 +37,7 @@ IRRELEVANT = {  # settings that do not decide the weights, or only through the d
     "splits_json", "min_side", "int8_tries", "timing_rounds", "shortcut_epochs", "version",
     "cache", "cache_views", "cache_fresh", "cache_kind", "combined_labels", "augmented_root", "compare_with", "audit",
     "student", "student_weights", "ablations", "ablation", "photo", "publish", "repo", "int8_pictures",
-    "match_variance",
+    "match_variance", "checkpoint",
 }  # fmt: skip
 CHECK_EVERY = 50  # steps between looks at the loss: reading it stalls a GPU
 PROBE_STEPS = 10  # after these the expected duration is told
@@ -61,10 +61,14 @@ class Fit:
     seconds: float  # of training, over all sessions
     peak_memory_gb: float
 
+    def __str__(self) -> str:
+        spent = f"{self.seconds:.0f} s; peak memory {self.peak_memory_gb:.1f} GB"
+        return f"{self.status}; best epoch {self.best['epoch']}; {spent}"
+
 
 def fit(
     model: nn.Module, training: Batches, validation: Batches, objective, cfg, folder: str | Path, *,
-    name: str = "best_model.pth", quiet: bool = False,
+    name: str = "", quiet: bool = False,
 ) -> Fit:  # fmt: skip
     """Trains `model` and leaves the best weights in it and, whole, in `folder/name`.
 
@@ -72,13 +76,14 @@ def fit(
         training, validation: see `images.Batches`; anything with its `epoch`, `on`, `__len__` and `digest` will do.
         objective: `objectives.Classification` or its like.
         cfg: the `config.Training` fields.
+        name: of the checkpoint; empty: the config's.
         folder: gets `history.csv`, `steps.csv`, the checkpoint and `checkpoints/<run>/{last,best-<epoch>}.pth`.
 
     Raises:
         TrainingError: NaN or infinite loss, unknown monitor or tracker, a damaged checkpoint; each says what to do.
         UnusableDevice, OutOfMemory: the card or its memory will not do.
     """
-    run = _Run(model, training, validation, objective, cfg, Path(folder), name, quiet)
+    run = _Run(model, training, validation, objective, cfg, Path(folder), name or cfg.checkpoint, quiet)
     return run.go()
 
 

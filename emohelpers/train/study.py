@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from torch import nn
 
@@ -14,6 +15,7 @@ from emohelpers.datasets import pixels as store
 from emohelpers.images import batches as images
 from emohelpers.images import votes
 from emohelpers.images.batches import Batches
+from emohelpers.models.cache import frozen
 from emohelpers.train import loop, objectives
 from emohelpers.train.distil import Distillation
 
@@ -35,6 +37,25 @@ class Faces:
     def part(self, name: str) -> pd.DataFrame:
         """The rows of train, val or golden, in the order of their batches."""
         return self.table[self.table["split"] == name]
+
+    def counts(self) -> pd.DataFrame:
+        """Pictures by class (rows) and part (columns train, val, golden), with sums as "all"."""
+        counts = pd.crosstab(self.table["label"], self.table["split"])
+        counts = counts.reindex(index=list(self.classes), columns=["train", "val", "golden"], fill_value=0)
+        counts.index.name = "class"
+        counts.columns.name = None
+        counts["all"] = counts.sum(axis=1)
+        counts.loc["all"] = counts.sum()
+        return counts
+
+    def totals(self) -> dict[str, int]:
+        """Pictures of train, val and golden, and of all."""
+        return self.counts().loc["all"].to_dict()
+
+    def examples(self, each: int, seed: int) -> tuple[np.ndarray, list[str]]:
+        """Some pictures of each class, uint8 (n, side, side, 3), and their labels."""
+        rows = self.table.groupby("label").sample(each, random_state=seed)
+        return self.pixels.take(self.pixels.rows(rows["path"])), list(rows["label"])
 
 
 def prepare(cfg) -> Faces:
@@ -60,6 +81,13 @@ def build(cfg, faces: Faces) -> tuple[nn.Module, dict[str, Batches]]:
     prepared = models.preprocess(model, side=faces.pixels.side, zoom=cfg.eval_zoom, grey=cfg.grayscale)
     models.freeze(model, cfg.trainable)
     return model, images.by_split(faces.table, faces.pixels, prepared, faces.classes, cfg)
+
+
+def keep_activations(model: nn.Module, parts: dict[str, Batches], cfg) -> tuple[dict[str, Batches], str]:
+    """The batches with what the frozen layers make of them kept, where the config asks for it and it pays; and why."""
+    folder = paths.cache_folder() / "activations" / paths.run_name(cfg.preset)
+    parts, plan = frozen.prepare(model, parts, cfg, folder)
+    return parts, str(plan)
 
 
 def objective(cfg, faces: Faces, model: nn.Module | None = None) -> objectives.Classification:

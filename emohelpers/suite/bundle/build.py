@@ -106,7 +106,7 @@ def used(book: NotebookNode) -> Content:
             if module in modules and module not in carried:
                 carried.add(module)
                 waiting += _imported(modules[module].read_text(encoding="utf-8"))
-    told = re.search(r"\bconfig\.make\(config\.([A-Z]\w+)", code)
+    told = re.search(r"\bconfig\.([A-Z]\w+)", code)
     recipe = getattr(config, told[1]) if told else None
     trunk = recipe.demo.get("backbone", "") if recipe else ""  # of the demo's small weights its own alone
     names = [name for name in known if name.endswith(".py") and _dotted(name) in carried]
