@@ -163,7 +163,7 @@ def test_pairs_of_scored_pictures_keep_to_scene_gap_and_order(tmp_path):
     assert data.pairs.groupby("scene")["split"].nunique().max() == 1 and set(data.pairs["split"]) == set(PARTS)
     with pytest.raises(PairError, match="lower min_gap"):
         pairing.from_scores(tmp_path, scored, tmp_path / "none", min_gap=9)
-    with pytest.raises(PairError, match="holds something"):
+    with pytest.raises(FileExistsError, match="holds something already: name another"):
         pairing.from_scores(tmp_path, scored, tmp_path / "made", min_gap=1)
 
 

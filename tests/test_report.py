@@ -1,7 +1,6 @@
-"""Files that are whole or not there, metrics.json, the receipt, and figures that say what they show."""
+"""metrics.json, the receipt, and figures that say what they show."""
 
 import json
-import os
 import subprocess
 import warnings
 
@@ -12,7 +11,6 @@ import pytest
 from PIL import Image
 
 from emohelpers import metrics
-from emohelpers.config import files
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.report import facts, figures
 
@@ -33,76 +31,6 @@ def history():
     f1 = [0.2, 0.4, 0.5, 0.6, 0.55, 0.5]
     fall = {"train_loss": 2 / epoch, "val_loss": 2.2 / epoch, "train_accuracy": epoch / 7, "val_accuracy": f1}
     return pd.DataFrame({"epoch": epoch, "phase": ["head"] * 3 + ["all"] * 3, **fall, "val_macro_f1": f1})
-
-
-def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = files.write_text(tmp_path / "a" / "metrics.json", "old")
-    with pytest.raises(ValueError, match="half"), files.replace(path) as temp:
-        temp.write_text("new, but only ha")
-        raise ValueError("stopped half way")
-    assert path.read_text() == "old"
-    with pytest.raises(TypeError):
-        files.write_json(path, {"x": object()})
-    assert [p.name for p in path.parent.iterdir()] == ["metrics.json"]
-
-
-def test_a_block_that_writes_nothing_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"x\.bin"), files.replace(tmp_path / "x.bin"):
-        pass
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_temporary_file_keeps_suffix_and_folder(tmp_path):
-    with files.replace(tmp_path / "figure.png") as temp:
-        assert temp.parent == tmp_path and temp.suffix == ".png" and temp.name.startswith(".")
-        temp.write_bytes(b"x")
-    assert (tmp_path / "figure.png").read_bytes() == b"x"
-
-
-def test_what_a_killed_writer_left_is_removed(tmp_path):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    dead = tmp_path / f".best.{gone.pid}-0123abcd.part.pth"
-    live = tmp_path / f".best.{os.getpid()}-0123abcd.part.pth"
-    other = tmp_path / f".last.{gone.pid}-0123abcd.part.pth"
-    for path in (dead, live, other):
-        path.touch()
-    files.write_bytes(tmp_path / "best.pth", b"weights")
-    assert sorted(tmp_path.iterdir()) == sorted([live, other, tmp_path / "best.pth"])
-
-
-def test_an_unwritable_place_is_named_with_its_remedy(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"cannot write .*x\.json.*OUTPUT_DIR"):
-        files.write_json(tmp_path / "file" / "x.json", {})
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"cannot write .*folder.*rename it.*OUTPUT_DIR"):
-        files.write_text(tmp_path / "folder", "x")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
-
-
-def test_an_error_about_another_file_is_not_relabelled(tmp_path):
-    with pytest.raises(FileNotFoundError) as caught, files.replace(tmp_path / "copy.txt") as temp:
-        temp.write_text((tmp_path / "source.txt").read_text())
-    assert caught.value.filename == str(tmp_path / "source.txt")
-
-
-def test_json_knows_numpy_and_has_no_nan(tmp_path):
-    content = {
-        "a": np.float32(0.5),
-        "b": [np.int64(3), float("nan")],
-        "c": np.array([1, 2]),
-        "é": tmp_path / "x",
-        1: True,
-    }
-    text = files.write_json(tmp_path / "x.json", content).read_text(encoding="utf-8")
-    assert json.loads(text) == {"a": 0.5, "b": [3, None], "c": [1, 2], "é": (tmp_path / "x").as_posix(), "1": True}
-    assert text.endswith("}\n")
-
-
-def test_csv_has_unix_line_ends_and_no_index(tmp_path):
-    path = files.write_csv(pd.DataFrame({"path": ["é.png"], "n": [1]}), tmp_path / "t.csv")
-    assert path.read_bytes() == "path,n\né.png,1\n".encode()
 
 
 def test_metrics_json_says_how_each_figure_came_about(tmp_path, predictions):

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, flushed to the disk, then moved onto it."""
+"""Files and folders that are whole or not there: written beside their path, then moved onto it."""
 
 import errno
 import json
@@ -7,13 +7,14 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 REMEDY = {
     errno.ENOSPC: "The disk is full: free some space",
@@ -38,7 +39,7 @@ def replace(path: str | Path) -> Iterator[Path]:
         OSError: of the subclass that fits (`PermissionError`, ...), naming `path` and the remedy.
     """
     path = Path(path)
-    temp = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    temp = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -53,6 +54,68 @@ def replace(path: str | Path) -> Iterator[Path]:
     finally:
         if temp.exists():  # asked first: below a file that stands for a folder, unlink itself would fail
             temp.unlink()
+
+
+@contextmanager
+def new_folder(
+    path: str | Path, marker: str = "", stamp: Mapping[str, Any] | None = None, *, replace: bool = False
+) -> Iterator[Path | None]:
+    """A temporary folder that becomes `path` when the block ends well; None where `path` is there already.
+
+    `path` counts as there when it holds the file `marker`; with a `stamp`, which is then written as that file, only
+    when the file says the same. Else it is made anew. Of several processes one makes the folder, the others wait.
+
+    Args:
+        marker: name of the file by which a whole folder is known; empty: it is always made.
+        stamp: what the folder was made from. Without one the block writes the marker itself.
+        replace: whether a folder that holds anything else, or a part of this, gives way.
+
+    Raises:
+        FileExistsError: `path` holds something else.
+        OSError: of the subclass that fits (`PermissionError`, ...), naming `path` and the remedy.
+    """
+    path = Path(path)
+    if _whole(path, marker, stamp):
+        yield None
+        return
+    if not replace and path.is_dir() and any(path.iterdir()) and not (marker and (path / marker).exists()):
+        kind = f" that is not a data set made by code (no {marker})" if marker else " already"
+        raise FileExistsError(f"{path} holds something{kind}: name another folder")
+    temp, lock = _temporary(path), path.with_name(f".{path.name}.lock")
+    try:
+        if path.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        temp.mkdir(parents=True)
+        with FileLock(lock), _removed(lock):
+            if _whole(path, marker, stamp):  # another process was quicker
+                yield None
+                return
+            _sweep(path)
+            yield temp
+            if stamp is not None:
+                write_text(temp / marker, json.dumps(stamp, indent=1) + "\n")
+            _swap(temp, path)
+    except OSError as error:
+        if problem := _explain(error, path, temp):
+            raise problem from error
+        raise
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+
+
+def reserve(path: Path, size: int) -> None:
+    """Gives a file `size` bytes with all of their blocks, new ones zero; it is removed where the disk has no room.
+
+    A sparse file that is mapped to memory and meets a full disk later ends the process (SIGBUS).
+    """
+    try:
+        with path.open("ab") as file:
+            file.truncate(size)
+            if hasattr(os, "posix_fallocate"):  # not on a Mac
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
@@ -95,13 +158,49 @@ def _plain(value: Any) -> Any:
     return value.as_posix() if isinstance(value, Path) else value
 
 
+def _temporary(path: Path) -> Path:
+    """A new name beside `path`, with its suffix, by which `_sweep` knows the process that writes there."""
+    return path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+
+
 def _sweep(path: Path) -> None:
-    """Removes what a killed writer of `path` left behind; a live writer's file is not touched."""
-    ours = re.compile(re.escape(f".{path.stem}.") + r"(\d+)-[0-9a-f]{8}\.part" + re.escape(path.suffix))
+    """Removes what a killed writer of `path` left behind; a live writer's file or folder is not touched."""
+    pattern = re.compile(re.escape(f".{path.stem}.") + r"(\d+)-[0-9a-f]{8}\.part" + re.escape(path.suffix))
     for entry in os.scandir(path.parent):
-        found = ours.fullmatch(entry.name)
-        if found and not _alive(int(found[1])):
+        match = pattern.fullmatch(entry.name)
+        if match is None or _alive(int(match[1])):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
             Path(entry.path).unlink(missing_ok=True)
+
+
+def _whole(folder: Path, marker: str, stamp: Mapping[str, Any] | None) -> bool:
+    """Whether a folder is there with its marker, which says the same as `stamp`, if there is one."""
+    file = folder / marker
+    if not marker or not file.is_file():
+        return False
+    return stamp is None or json.loads(file.read_text(encoding="utf-8")) == stamp
+
+
+@contextmanager
+def _removed(lock: Path) -> Iterator[None]:
+    """Removes a lock's file when the block ends; who waits for it finds the folder there, or makes it."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            lock.unlink()
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Moves the folder `new` to `path`; what was there is removed."""
+    old = _temporary(path)
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _alive(process: int) -> bool:
@@ -125,8 +224,9 @@ def _explain(error: Exception, path: Path, temp: Path) -> OSError | None:
     if number is None:
         return None
     named = getattr(error, "filename", None)
-    own = {str(temp), str(path), *(str(p) for p in path.parents)}
-    if named is not None and str(named) not in own:
-        return None  # the block failed on another file
+    if named is not None:
+        file = Path(str(named))
+        if file not in (path, *path.parents) and temp not in (file, *file.parents):
+            return None  # the block failed on another file
     reason = REMEDY.get(number, os.strerror(number))
     return OSError(number, f"cannot write {path}. {reason}, or name another place ({ELSEWHERE})")

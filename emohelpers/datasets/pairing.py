@@ -3,9 +3,7 @@
 import hashlib
 import itertools
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -15,7 +13,7 @@ import pandas as pd
 from emohelpers.config import files, paths
 from emohelpers.datasets import audit, pairs, splits
 from emohelpers.datasets import pixels as store
-from emohelpers.datasets.drawn import defects, once, photos
+from emohelpers.datasets.drawn import defects, photos
 from emohelpers.datasets.locate import is_picture
 from emohelpers.datasets.pairs import PARTS, SIDES, PairError, Pairs
 
@@ -40,7 +38,9 @@ def find(cfg) -> Pairs:
     drawn = photos.write_photos(home / f"demo_photos_{cfg.drawn_scenes}", scenes=cfg.drawn_scenes)
     stamp = {"drawing": photos.DRAWING_VERSION, "scenes": cfg.drawn_scenes, "min_gap": cfg.min_gap}
     table, place = pd.read_csv(drawn / "photos.csv"), home / f"demo_pairs_{cfg.drawn_scenes}_gap{cfg.min_gap:g}"
-    once.made(place, "pairs.json", stamp, lambda new: from_scores(drawn, table, new, min_gap=cfg.min_gap))
+    with files.new_folder(place, "pairs.json", stamp) as new:
+        if new:
+            from_scores(drawn, table, new, min_gap=cfg.min_gap)
     return pairs.read(place, demo="drawn scenes")
 
 
@@ -55,7 +55,8 @@ def from_scores(
         out: a new folder: one folder a pair, splits.json by scene, scores.csv.
 
     Raises:
-        PairError: no pair is that far apart, or `out` holds something already.
+        PairError: no pair is that far apart.
+        FileExistsError: `out` holds something already.
     """
     made = []
     for scene, rows in scored.sort_values("path").groupby("scene"):
@@ -68,7 +69,7 @@ def from_scores(
     scenes = sorted({scene for _, scene, *_ in made}, key=lambda s: hashlib.sha256(f"{seed}:{s}".encode()).digest())
     ends = np.cumsum([shares[part] for part in PARTS]) * len(scenes)
     part_of = {scene: PARTS[min(int(np.searchsorted(ends, i + 0.5)), 2)] for i, scene in enumerate(scenes)}
-    with _new_folder(Path(out)) as home:
+    with files.new_folder(out) as home:
         for folder, _, *both in made:
             for side, picture in zip(SIDES, both, strict=True):
                 target = home / folder / side / Path(picture.path).name
@@ -96,7 +97,7 @@ def spoiled(
     if not source:
         raise PairError(f"no photographs in {photographs}. {paths.listing(Path(photographs))}")
     rows = []
-    with _new_folder(Path(out)) as home:
+    with files.new_folder(out) as home:
         for index, path in enumerate(source):
             picture = store.decode(path.read_bytes())
             drawn = np.random.default_rng([seed, index]).permutation(list(defects.KINDS))[:kinds]
@@ -129,18 +130,3 @@ def draw_splits(data: Pairs, pixels: store.Pixels, likeness: float, *, seed: int
         lacks = {part: SHARES[part] - len(made[part]) / folders for part in PARTS}
         made[max(PARTS, key=lambda part: lacks[part])] += sorted(set(members[name]))
     return made
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder that appears as `out` when the block ends well."""
-    if out.exists() and any(out.iterdir()):
-        raise PairError(f"{out} holds something already: name a new folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temp = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        yield temp
-        temp.chmod(0o755)  # mkdtemp makes it private
-        temp.replace(out)
-    finally:
-        shutil.rmtree(temp, ignore_errors=True)

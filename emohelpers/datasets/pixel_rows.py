@@ -1,7 +1,6 @@
 """Pixel CSVs (FER2013, CK+, with FER+'s votes beside them): each row's numbers become a PNG file once, then a row."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -39,33 +38,34 @@ def _materialise(spec: Pixels, source: Path) -> Path:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(repr((spec.pixels, spec.label, spec.split, spec.side)).encode())
     folder = paths.cache_folder() / "pixel_csv" / digest.hexdigest()[:16]
-    if (folder / "rows.csv").is_file():
-        return folder
-    table = read_csv(source)
-    names = [column(table, [getattr(spec, key)], f"layout.{key}", source) for key in ("pixels", "label")]
-    split = named_column(table, [spec.split])
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part:
-            made = Path(part) / "made"
-            rows = []
-            for i, text in enumerate(tqdm(table[names[0]], desc=f"{source.name} -> PNG", unit="img")):
-                picture, reason = _picture(text, spec.side)
-                path = f"{i // 1000:03d}/row{i:06d}.png"
-                if i % 1000 == 0:
-                    (made / path).parent.mkdir(parents=True)
-                if picture is not None:
-                    Image.fromarray(picture).save(made / path, compress_level=1)
-                rows.append((path, table[names[1]].iat[i], table[split].iat[i] if split else "", reason))
-            files.write_csv(pd.DataFrame(rows, columns=["path", "label", "split", "reason"]), made / "rows.csv")
-            made.rename(folder)
+        with files.new_folder(folder, "rows.csv", replace=True) as new:
+            if new:
+                _write(new, spec, source)
     except OSError as error:
-        if not (folder / "rows.csv").is_file():  # otherwise another process was faster, with the same content
-            raise ManifestError(
-                f"the pictures of {source} cannot be written to {folder.parent} ({error.strerror}). "
-                "Free some space, or let EMOHELPERS_CACHE name a folder that can be written"
-            ) from error
+        raise ManifestError(
+            f"the pictures of {source} cannot be written to {folder.parent}: {error.strerror}; "
+            "EMOHELPERS_CACHE may name another folder"
+        ) from error
     return folder
+
+
+def _write(folder: Path, spec: Pixels, source: Path) -> None:
+    """Writes a PNG file for each row of a CSV that can be read, and rows.csv with path, label, split and reason."""
+    table = read_csv(source)
+    pixels = column(table, [spec.pixels], "layout.pixels", source)
+    label = column(table, [spec.label], "layout.label", source)
+    split = named_column(table, [spec.split])
+    rows = []
+    for i, text in enumerate(tqdm(table[pixels], desc=f"{source.name} -> PNG", unit="img")):
+        picture, reason = _picture(text, spec.side)
+        path = f"{i // 1000:03d}/row{i:06d}.png"
+        if i % 1000 == 0:
+            (folder / path).parent.mkdir()
+        if picture is not None:
+            Image.fromarray(picture).save(folder / path, compress_level=1)
+        rows.append((path, table[label].iat[i], table[split].iat[i] if split else "", reason))
+    files.write_csv(pd.DataFrame(rows, columns=["path", "label", "split", "reason"]), folder / "rows.csv")
 
 
 def _picture(text: str, side: int) -> tuple[np.ndarray | None, str]:

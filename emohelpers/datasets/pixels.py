@@ -266,19 +266,13 @@ def _stamps(root: Path, paths: list[str]) -> list[str]:
 
 
 def _reserve(home: Path, shape: tuple[int, ...]) -> None:
-    """Makes pixels.npy with all of its blocks: a sparse map that meets a full disk later ends the process (SIGBUS)."""
+    """Makes pixels.npy with all of its blocks, see `files.reserve`."""
     file, size = home / "pixels.npy", math.prod(shape)
     with _told(home, size):
         if (free := shutil.disk_usage(home).free) < size * 1.05:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
-        try:
-            array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-            if hasattr(os, "posix_fallocate"):  # not on a Mac
-                with file.open("rb+") as blocks:
-                    os.posix_fallocate(blocks.fileno(), 0, array.offset + size)
-        except OSError:
-            file.unlink(missing_ok=True)
-            raise
+        array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+        files.reserve(file, array.offset + size)
 
 
 def _writable(home: Path, size: int) -> None:

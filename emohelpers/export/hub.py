@@ -7,7 +7,6 @@ reads a folder or a repository. Without a token, or by choice, the folder is all
 import copy
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,9 +56,7 @@ def bundle(
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
     model = models.load(checkpoint)
     model.spec["temperature"] = measured.get("temperature", 1.0)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as folder:
-        new = Path(folder) / "new"
+    with files.new_folder(out, replace=True) as new:
         in_timms_form(model, new)
         models.save(new / "best_model.pth", model, **model.facts)
         shutil.copyfile(onnx, new / "model.onnx")
@@ -73,9 +70,6 @@ def bundle(
         shutil.copyfile(run / "metrics.json", new / "metrics.json")
         shutil.copyfile(run / "config.json", new / "training.json")
         files.write_text(new / "README.md", card.text(model, measured, settings, new, repo=repo, data=data or {}))
-        if out.exists():
-            out.rename(Path(folder) / "old")
-        new.rename(out)
     return out
 
 
@@ -88,7 +82,7 @@ def in_timms_form(model: nn.Module, folder: Path) -> None:
     plain, name = copy.deepcopy(model).cpu().eval(), model.pretrained_cfg["classifier"]
     head = plain.get_submodule(name)
     facts: dict[str, Any] = {"emohelpers": {k: v for k, v in model.spec.items() if k != "preprocess"}}
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if type(head) is nn.Linear:
         facts["label_names"] = list(model.spec["classes"])
     else:

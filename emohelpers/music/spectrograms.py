@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
@@ -82,10 +81,9 @@ def build(
     stamps = [_stamp(songs.root / path) for path in paths]
     key = config.digest(_VERSION, descriptors.VERSION, asdict(spectrum), describe, str(songs.root), paths, stamps)
     home = Path(folder) / f"{songs.name}-{key}"
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "lock"):  # a second process waits, then finds it done
-        if not (home / "index.json").is_file():
-            _make(songs.root, paths, spectrum, home, describe, workers or os.cpu_count() or 1)
+    with files.new_folder(home, "index.json", replace=True) as new:
+        if new:
+            _make(songs.root, paths, spectrum, new, describe, workers or os.cpu_count() or 1)
     index = json.loads((home / "index.json").read_text(encoding="utf-8"))
     heard = pd.DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
     described = pd.read_csv(home / "descriptors.csv") if describe else pd.DataFrame(index=range(len(paths)))
@@ -104,13 +102,13 @@ class _Heard:
 
 
 def _make(root: Path, paths: list[str], spectrum: Spectrum, home: Path, describe: bool, workers: int) -> None:
-    """Fills a store; `index.json` is written last, so what a kill left behind is no store."""
-    with files.replace(home / "spectrograms.npy") as temp:
-        array = np.lib.format.open_memmap(temp, "w+", np.float32, (len(paths), *spectrum.shape))
-        one = functools.partial(_hear, str(temp), spectrum, describe)
-        jobs = list(enumerate(root / path for path in paths))
-        found = list(_each(one, jobs, workers, many=len(paths) * spectrum.seconds >= MUCH))
-        array.flush()
+    """Fills a store: spectrograms.npy, descriptors.csv and index.json."""
+    file = home / "spectrograms.npy"
+    array = np.lib.format.open_memmap(file, "w+", np.float32, (len(paths), *spectrum.shape))
+    one = functools.partial(_hear, str(file), spectrum, describe)
+    jobs = list(enumerate(root / path for path in paths))
+    found = list(_each(one, jobs, workers, many=len(paths) * spectrum.seconds >= MUCH))
+    array.flush()
     if describe:
         files.write_csv(pd.DataFrame([song.described for song in found]), home / "descriptors.csv")
     reasons = {path: song.reason for path, song in zip(paths, found, strict=True) if song.reason}

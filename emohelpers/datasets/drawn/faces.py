@@ -11,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emohelpers.datasets.drawn import action_units, once, paint
+from emohelpers.config import files
+from emohelpers.datasets.drawn import action_units, paint
 from emohelpers.datasets.drawn.people import person, shot
 from emohelpers.datasets.labels import EMOTIONS
 
@@ -77,17 +78,21 @@ def write_faces(
     if n < 80 or not 0 <= wrong_labels < 1 or seed < 0:
         given = f"n={n}, seed={seed}, wrong_labels={wrong_labels}"
         raise ValueError(f"cannot draw {given}: n is at least 80, seed at least 0, wrong_labels in 0..1")
+    folder = Path(folder).expanduser().resolve()
+    with files.new_folder(folder, "faces.json", stamp) as new:
+        if new:
+            _write(new, _plan(n, seed, wrong_labels), workers if n >= FEW else 1)
+    return folder
 
-    def make(home: Path) -> None:
-        rows = _plan(n, seed, wrong_labels)
-        for emotion in EMOTIONS:
-            (home / emotion).mkdir()
-        shares = _draw_all(home, rows, workers if n >= FEW else 1)
-        _write_csv(home / "faces.csv", KNOWN, [[row[k] for k in KNOWN] for row in rows])
-        table = [[i, row["pth"], row["label"], f"{shares[i]:.6f}"] for i, row in enumerate(rows)]
-        _write_csv(home / "labels.csv", ("", "pth", "label", "relFCs"), table)
 
-    return once.made(folder, "faces.json", stamp, make)
+def _write(folder: Path, rows: list[dict], workers: int) -> None:
+    """Draws the pictures of all rows and writes both tables."""
+    for emotion in EMOTIONS:
+        (folder / emotion).mkdir()
+    shares = _draw_all(folder, rows, workers)
+    _write_csv(folder / "faces.csv", KNOWN, [[row[k] for k in KNOWN] for row in rows])
+    table = [[i, row["pth"], row["label"], f"{shares[i]:.6f}"] for i, row in enumerate(rows)]
+    _write_csv(folder / "labels.csv", ("", "pth", "label", "relFCs"), table)
 
 
 def _units(row: Mapping) -> dict[str, float]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emohelpers.datasets.drawn import defects, once
+from emohelpers.config import files
+from emohelpers.datasets.drawn import defects
 from emohelpers.datasets.drawn.canvas import curve, mix
 
 DRAWING_VERSION = 1  # raise it whenever a picture or a score would change
@@ -96,20 +97,25 @@ def write_photos(folder: str | Path, *, scenes: int = 180, seed: int = 2024) -> 
     The same arguments give the same pictures. It appears whole or not at all.
     """
     stamp = {"drawing": DRAWING_VERSION, "scenes": scenes, "seed": seed}
+    folder = Path(folder).expanduser().resolve()
+    with files.new_folder(folder, "photos.json", stamp) as new:
+        if new:
+            _write(new, scenes, seed)
+    return folder
 
-    def make(home: Path) -> None:
-        lines = ["path,scene,score,wrong"]
-        for scene in range(scenes):
-            world, subject = draw_scene(seed * 10_000 + scene)
-            for shot in shots(scene, seed):
-                rng = np.random.default_rng([seed, scene, shot.number, 23])
-                name = f"{shot.scene}_{shot.number}.png"
-                cv2.imwrite(str(home / name), take(world, subject, shot.wrong, rng)[..., ::-1])
-                told = " + ".join(f"{kind} {strength:.2f}" for kind, strength in shot.wrong.items())
-                lines.append(f"{name},{shot.scene},{shot.score},{told}")
-        (home / "photos.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    return once.made(folder, "photos.json", stamp, make)
+def _write(folder: Path, scenes: int, seed: int) -> None:
+    """Takes every shot of the scenes and writes their table."""
+    lines = ["path,scene,score,wrong"]
+    for scene in range(scenes):
+        world, subject = draw_scene(seed * 10_000 + scene)
+        for shot in shots(scene, seed):
+            rng = np.random.default_rng([seed, scene, shot.number, 23])
+            name = f"{shot.scene}_{shot.number}.png"
+            cv2.imwrite(str(folder / name), take(world, subject, shot.wrong, rng)[..., ::-1])
+            defects_of_shot = " + ".join(f"{kind} {strength:.2f}" for kind, strength in shot.wrong.items())
+            lines.append(f"{name},{shot.scene},{shot.score},{defects_of_shot}")
+    (folder / "photos.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _at(point) -> tuple[int, int]:

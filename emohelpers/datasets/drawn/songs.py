@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emohelpers.datasets.drawn import once
+from emohelpers.config import files
 
 PLAYING_VERSION = 1  # raise it whenever a sample or a rating would change
 RATE = 22050  # Hz
@@ -40,14 +40,14 @@ def write_songs(folder: str | Path, *, n: int = 360, seed: int = 2024, seconds: 
     stamp = {"playing": PLAYING_VERSION, "n": n, "seed": seed, "seconds": seconds}
     if n < 10 or seconds < 2:
         raise ValueError(f"cannot play n={n}, seconds={seconds}: n is at least 10, seconds at least 2")
-
-    def make(home: Path) -> None:
-        rows = plan(n, seed, seconds)
-        (home / AUDIO).mkdir(parents=True)
-        _play_all(home / AUDIO, rows)
-        _write_tables(home, rows)
-
-    return once.made(folder, "songs.json", stamp, make)
+    folder = Path(folder).expanduser().resolve()
+    with files.new_folder(folder, "songs.json", stamp) as new:
+        if new:
+            rows = plan(n, seed, seconds)
+            (new / AUDIO).mkdir(parents=True)
+            _play_all(new / AUDIO, rows)
+            _write_tables(new, rows)
+    return folder
 
 
 def plan(n: int, seed: int, seconds: float) -> list[dict]:

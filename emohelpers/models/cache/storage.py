@@ -16,6 +16,8 @@ import psutil
 import torch
 from filelock import FileLock
 
+from emohelpers.config import files
+
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}  # of a number; int8 adds a float32 scale for each token
 MARGIN = 0.95  # of the free disk may be taken
 QUICK = 0.7  # of the free memory: a mapped file of that size stays in the system's page cache
@@ -99,8 +101,8 @@ class Shelf:
         with FileLock(file.with_suffix(".lock")):  # another process of the same run waits, then finds it
             if not sums.is_file() or sums.stat().st_size != rows * 8 or file.stat().st_size != rows * size:
                 sums.unlink(missing_ok=True)
-                _reserve(file, rows * size)
-                _reserve(sums, rows * 8)
+                files.reserve(file, rows * size)
+                files.reserve(sums, rows * 8)
         self.rows = torch.from_file(str(file), shared=True, size=rows * size, dtype=torch.uint8).view(rows, size)
         self.sums = np.memmap(sums, np.int64, "r+")  # CRC-32 of each row + 1, or 0
 
@@ -127,15 +129,3 @@ class Shelf:
             return None
         self.known[numbers] = True
         return rows
-
-
-def _reserve(file: Path, size: int) -> None:
-    """A file of zeros with all of its blocks: a sparse map that meets a full disk later ends the process (SIGBUS)."""
-    try:
-        with file.open("wb") as out:
-            out.truncate(size)
-            if hasattr(os, "posix_fallocate"):  # not on a Mac
-                os.posix_fallocate(out.fileno(), 0, size)
-    except OSError:
-        file.unlink(missing_ok=True)
-        raise
