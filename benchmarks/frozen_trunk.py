@@ -21,9 +21,7 @@ from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
-from emohelpers.models import devices
-from emohelpers.models.cache import frozen
-from emohelpers.models.cache.memory import activations
+from emohelpers.models import cache, devices
 from emohelpers.train import objectives
 
 
@@ -34,10 +32,10 @@ def pictures(n: int, side: int) -> Pixels:
     return Pixels(names, array, names, np.zeros((n, 256), np.float32))
 
 
-def contender(args, cache: str, class_token: bool, folder: Path) -> tuple[train._Run, frozen.Plan | None]:
+def contender(args, mode: str, class_token: bool, folder: Path) -> tuple[train._Run, cache.Plan | None]:
     """A run of `train.fit` that stands at the beginning of its first epoch."""
     cfg = config.make(
-        config.Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=cache,
+        config.Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=mode,
         cache_views=1, trainable=args.trainable,
     )  # fmt: skip
     free = cfg.model_copy(update={"weights": "random", "trainable": "all"})  # `build` refuses to freeze a random trunk
@@ -52,8 +50,8 @@ def contender(args, cache: str, class_token: bool, folder: Path) -> tuple[train.
         "val": batches.Batches(store, rows[:2], labels[:2], prepared, **options),
     }
     plan = None
-    if cache == "on" or class_token:
-        parts, plan = frozen.prepare(model, parts, cfg, folder / "cache", room=activations.Room(0, 8 << 30, 8 << 30))
+    if mode == "on" or class_token:
+        parts, plan = cache.prepare(model, parts, cfg, folder / "cache")
     if not class_token:
         block = model.blocks[-1] if hasattr(model, "blocks") else model
         vars(block).pop("forward", None) if block is not model else None
@@ -71,9 +69,9 @@ def main(args) -> None:
         "recompute": ("off", False), "recompute + class token": ("off", True), "cached": ("on", False),
         "cached + class token": ("on", True),
     }  # fmt: skip
-    for name, (cache, token) in kinds.items():
-        runs[name], plan = contender(args, cache, token, home / name.replace(" ", "_"))
-        if cache == "on":
+    for name, (mode, token) in kinds.items():
+        runs[name], plan = contender(args, mode, token, home / name.replace(" ", "_"))
+        if mode == "on":
             print(name, "-", plan)
 
     def passing(run: train._Run):

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from emohelpers.datasets.drawn import DRAWING_VERSION, action_units, anatomy, paint, people  # noqa: E402
-from emohelpers.models.factory import TRUNKS  # noqa: E402
+from emohelpers.models.weights import TRUNKS  # noqa: E402
 
 DEMO_SEEDS = range(2000, 2100)  # kept for data sets that are trained and tested on
 SIDES = [f"au{u}_{side}" for u in action_units.UNITS for side in ("left", "right")]

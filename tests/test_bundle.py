@@ -16,7 +16,7 @@ from tiny import write
 
 from emohelpers.datasets import pairing
 from emohelpers.datasets.drawn import photos, songs
-from emohelpers.models import factory
+from emohelpers.models.weights import TRUNKS
 from emohelpers.suite import notebooks, session, stamps
 from emohelpers.suite.bundle import build, supplies
 from emohelpers.suite.notebooks import NotebookError, tags
@@ -201,7 +201,7 @@ def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
 def test_weights_are_in_the_form_that_timm_reads(tmp_path: Path) -> None:
     import timm
 
-    (place,) = supplies.weights(tmp_path, [f"local-dir:{factory.TRUNKS / 'test_vit'}"])
+    (place,) = supplies.weights(tmp_path, [f"local-dir:{TRUNKS / 'test_vit'}"])
     assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.safetensors"]
     timm.create_model(f"local-dir:{place}", pretrained=True)
     line = supplies.described(tmp_path, "me", build.WEIGHTS)

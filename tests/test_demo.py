@@ -12,10 +12,9 @@ import pytest
 from emohelpers.datasets import drawn as demo
 from emohelpers.datasets.drawn import action_units, faces, paint, people
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.models import factory
+from emohelpers.models.weights import TRUNKS
 
 N = 400
-TRUNKS = sorted(factory.TRUNKS.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +172,7 @@ def test_wrong_arguments_are_named(tmp_path):
         demo.write_faces(tmp_path / "x", wrong_labels=1.5)
 
 
-@pytest.mark.parametrize("trunk", TRUNKS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("trunk", sorted(TRUNKS.iterdir()), ids=lambda folder: folder.name)
 def test_trunk_is_small_and_loads_strictly(trunk):
     timm = pytest.importorskip("timm")
     from safetensors.torch import load_file
@@ -191,7 +190,7 @@ def test_trunk_is_small_and_loads_strictly(trunk):
     assert list(data["mean"]) == [0.5, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("trunk", TRUNKS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("trunk", sorted(TRUNKS.iterdir()), ids=lambda folder: folder.name)
 def test_trunk_receipt_says_what_it_was_trained_on(trunk):
     receipt = json.loads((trunk / "receipt.json").read_text())
     assert receipt["drawing"] == demo.DRAWING_VERSION

@@ -2,6 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from emohelpers import config, models
+from emohelpers.config.registry import HEADS
+from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.models import heads
 
 
@@ -39,8 +42,24 @@ def test_a_linear_head_starts_with_small_logits():
 
 
 def test_an_unknown_head_names_the_known_ones():
-    with pytest.raises(ValueError, match="head='deep' is not one of linear, mlp, layernorm, batchnorm, cosine"):
+    with pytest.raises(
+        KeyError, match="'deep' is no head. There are 'mlp', 'linear', 'layernorm', 'batchnorm', 'cosine'"
+    ):
         heads.build("deep", 1, 1, 1, 0.0)
+    with pytest.raises(config.ConfigError, match="'mlpp' is no head. Did you mean 'mlp'"):
+        config.make(config.Baseline, "demo", head="mlpp")
+
+
+def test_one_from_outside_is_used_by_its_name(tmp_path):
+    @HEADS.register("doubled")
+    def doubled(features, classes, width, dropout):
+        return nn.Sequential(nn.Linear(features, classes), nn.Linear(classes, classes))
+
+    cfg = config.make(config.Baseline, "demo", head="doubled", backbone="test_vit", weights="demo", img_size=32)
+    model = models.build(cfg, EMOTIONS)
+    assert kinds(model.head) == ["Linear", "Linear"] and model(torch.zeros(1, 3, 32, 32)).shape == (1, 8)
+    again = models.load(models.save(tmp_path / "m.pth", model))
+    assert torch.equal(again.head[1].weight, model.head[1].weight)
 
 
 def test_dropout_is_off_in_eval_mode_and_batchnorm_too():

@@ -30,15 +30,14 @@ def counted(job: Job) -> dict[str, float]:
     model, pictures = net(job), torch.randn(2, 3, job.size, job.size)
     if job.trainable == "all":
         return {"live": _step(model, pictures)}
-    from emohelpers.models import class_token
-    from emohelpers.models.cache import memory
+    from emohelpers.models import class_token, cut
 
     told = {"recompute": _step(model, pictures)}
-    where = memory.cut(model, pictures)
+    where = cut.deepest(model, pictures)
     with torch.no_grad():
-        inner = memory.activations(model, where, pictures)
-        told["filling a view"] = _forward(lambda: memory.activations(model, where, pictures))
-    memory.enter(model, where)
+        inner = cut.activations(model, where, pictures)
+        told["filling a view"] = _forward(lambda: cut.activations(model, where, pictures))
+    cut.enter(model, where)
     told["cached"] = _step(model, inner.view(-1, *where.form))
     assert class_token.read_alone(model, pictures)
     where.tail = None

@@ -12,7 +12,7 @@ from emohelpers.datasets import pixels as store
 from emohelpers.images.augment import Augmentation
 from emohelpers.images.batches import Batches
 from emohelpers.images.preprocess import Preprocess
-from emohelpers.models.cache import frozen, memory
+from emohelpers.models import cache, cut
 from emohelpers.train import fit, objectives
 
 
@@ -64,12 +64,14 @@ def train(job: Job, variant: str, model: torch.nn.Module, clock: Clock) -> torch
     epochs = job.epochs + views if kept and timed else job.epochs
     cfg = settings(job, cache="on" if kept else "off", cache_views=views).model_copy(update={"epochs": epochs})
     if variant not in ("recompute", "live"):
-        parts, plan = frozen.prepare(model, parts, cfg, Path(tempfile.mkdtemp()))
+        parts, plan = cache.prepare(model, parts, cfg, Path(tempfile.mkdtemp()))
         assert plan.cached == kept and plan.class_token, str(plan)
     if variant == "cached":
         vars(model.blocks[-1]).pop("forward")
     parts["train"] = Ticking(parts["train"], clock, views if kept and timed else 0)
     objective = objectives.Classification([*"abcdefgh"])
     done = fit(model, parts["train"], parts["val"], objective, cfg, tempfile.mkdtemp(), quiet=True)
-    memory.restore(done.model)
+    cut.leave(done.model)
+    for module in done.model.modules():
+        vars(module).pop("forward", None)
     return done.model

@@ -22,7 +22,7 @@ from emohelpers.config import files
 from emohelpers.datasets import faces, splits
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
-from emohelpers.models.cache import frozen
+from emohelpers.models import cache
 from emohelpers.train import objectives
 
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ def one(dataset, pixels, table, cfg, folder: Path) -> dict[str, float]:
     prepared = models.preprocess(model, side=pixels.side, zoom=cfg.eval_zoom)
     models.freeze(model, cfg.trainable)
     parts = batches.by_split(table, pixels, prepared, dataset.classes, cfg)
-    parts, plan = frozen.prepare(model, parts, cfg, folder / "cache")
+    parts, plan = cache.prepare(model, parts, cfg, folder / "cache")
     print(plan, flush=True)
     labels = table.loc[table["split"] == "train", "label"]
     started = time.process_time()

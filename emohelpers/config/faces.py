@@ -3,10 +3,11 @@
 The defaults are the originals' recipes; `demo` is the same path at the scale of two CPU cores.
 """
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from emohelpers.config.registry import HEADS
 from emohelpers.config.settings import Count, Depth, Positive, Share
 from emohelpers.config.shared import Data, Model, Training
 
@@ -68,7 +69,7 @@ class Transfer(Training, Model, Data):
     checkpoint: str = "models/best_model.pth"  # seed 001
     eval_zoom: float = Field(1.14, ge=1, le=1.5)  # resize 1.14x, then centre crop; seed 001 section 5
     backbone: str = "resnet50"  # or convnext_base, tf_efficientnet_b3_ns, vit_base_patch16_224, any; seed 001 section 2
-    head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "layernorm"  # seed 001's for resnet50
+    head: Annotated[str, HEADS.choice] = "layernorm"  # seed 001's for resnet50
     trainable: Depth = 0  # stage 1: the head; seed 001 section 3
     unfreeze: dict[int, Depth] = {3: "all"}  # freeze_backbone_epochs; seed 001
     epochs: Count = 80  # at most; seed 001
@@ -122,7 +123,7 @@ class Enhanced(Transfer):
     """Notebook 05: five stages of unfreezing under one cycle of the learning rate (seed 002)."""
 
     checkpoint: str = "artifacts/enhanced_model_v3/best_model.pth"  # seed 002
-    head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "batchnorm"  # dropouts, Xavier; seed 002
+    head: Annotated[str, HEADS.choice] = "batchnorm"  # dropouts, Xavier; seed 002
     head_dropout: float = Field(0.5, ge=0, lt=1)  # dropout_rate, the second layer has half of it; seed 002
     batch_size: Count = 16  # seed 002
     lr_backbone: Positive | None = 1e-5  # seed 002

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from emohelpers.config.registry import AUGMENTATIONS
+from emohelpers.config.registry import AUGMENTATIONS, HEADS
 from emohelpers.config.settings import Count, Depth, Positive, Settings, Share
 
 
@@ -37,7 +37,7 @@ class Model(Settings):
 
     backbone: str = "vit_base_patch16_224"  # any timm name; seed 000
     weights: str = "hub"  # "hub" (timm's own), a local file or folder with its config, "demo", or "random"
-    head: Literal["mlp", "linear", "layernorm", "batchnorm", "cosine"] = "mlp"  # see heads.py; mlp: seed 000
+    head: Annotated[str, HEADS.choice] = "mlp"  # see models/heads.py; mlp: seed 000
     head_width: Count = 512
     head_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     trainable: Depth = 2  # seed 000
@@ -67,10 +67,9 @@ class Optimisation(Settings):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"  # auto: what the card computes natively, CPU: fp32
     channels_last: bool = True  # memory format of convolutional nets
     compile: bool = False  # torch.compile; the time it takes is told
-    cache: Literal["auto", "on", "off"] = "off"  # frozen layers' activations: kept, if that pays; see frozen.py
+    cache: Literal["auto", "on", "off"] = "off"  # frozen layers' activations: kept, if that pays; see models/cache.py
     cache_views: Count = 4  # augmented views of each training picture that are kept
     cache_fresh: Share = 0.0  # of the batches after those views is augmented and computed anew
-    cache_kind: Literal["auto", "fp32", "fp16", "int8"] = "auto"  # auto: fp16, int8 where that does not fit
     time_budget_h: Positive | None = None  # hours of this process, stops cleanly before; SESSION_HOURS when hosted
     trackers: tuple[str, ...] = ()  # "tensorboard", "wandb", ...: by accelerate
     project: str = ""  # under which trackers file the run; empty: the checkpoint's name

@@ -11,6 +11,7 @@ from torch import nn
 
 from emohelpers import models
 from emohelpers.images.preprocess import Preprocess
+from emohelpers.models import devices
 
 FINEST = 4  # pixels a cell: stages before it see edges and no class
 
@@ -97,7 +98,7 @@ def private(model: nn.Module) -> nn.Module:
     """A deep copy in eval mode, frozen, computing nothing in place, on the card if there is one."""
     own = copy.deepcopy(model).eval().requires_grad_(False)
     models.out_of_place(own)  # else a later layer would overwrite what was read from an earlier one
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = devices.device()
     return own.to(device, memory_format=torch.channels_last)  # convolutions are up to twice as fast in it
 
 

@@ -1,4 +1,4 @@
-"""The processor a run gets: whether it works, how exactly it computes, how much memory it took."""
+"""The processor a run gets: which it is, whether it works, how exactly it computes, how much memory it took."""
 
 import atexit
 import ctypes
@@ -12,12 +12,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # of glibc's mallopt
+
 
 class UnusableDevice(RuntimeError):
     """A card or precision that would fail or crawl, with the remedy."""
 
 
-def precision(wanted: str = "auto") -> str:
+def device() -> torch.device:
+    """The card if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def precision(setting: str = "auto") -> str:
     """accelerate's name of what the machine computes natively: T4 "fp16", Ampere and later "bf16", CPU "no" (fp32).
 
     A CPU that has bf16 (AVX512-BF16, better still AMX) trains with it only where it is asked for, so that by default
@@ -26,13 +33,8 @@ def precision(wanted: str = "auto") -> str:
     Raises:
         UnusableDevice: a card that this PyTorch has no kernels for (Kaggle's P100), or a precision it only emulates.
     """
-    if not torch.cuda.is_available():
-        if wanted in ("auto", "fp32"):
-            return "no"
-        if wanted == "bf16" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():  # no public name yet
-            return "bf16"
-        needs = {"bf16": "a GPU or a processor with AVX512-BF16; elsewhere it is emulated, slowly"}.get(wanted, "a GPU")
-        raise UnusableDevice(f"precision={wanted!r} needs {needs}. This machine has none. Use precision='auto'.")
+    if device().type == "cpu":
+        return _cpu_precision(setting)
     try:
         torch.ones(8, device="cuda").sum().item()  # is_available() is true on a P100 too; only an operation tells
     except RuntimeError as error:
@@ -41,9 +43,22 @@ def precision(wanted: str = "auto") -> str:
             "On Kaggle choose Settings -> Accelerator -> GPU T4 x2: the P100 is no longer supported there."
         ) from error
     native_bf16 = torch.cuda.get_device_capability() >= (8, 0)
-    if wanted == "bf16" and not native_bf16:
+    if setting == "bf16" and not native_bf16:
         raise UnusableDevice(f"{torch.cuda.get_device_name()} only emulates bf16, slowly. Use precision='auto' (fp16).")
-    return {"auto": "bf16" if native_bf16 else "fp16", "fp32": "no"}.get(wanted, wanted)
+    if setting == "auto":
+        return "bf16" if native_bf16 else "fp16"
+    return "no" if setting == "fp32" else setting
+
+
+def _cpu_precision(setting: str) -> str:
+    if setting in ("auto", "fp32"):
+        return "no"
+    if setting == "bf16" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)():  # no public name yet
+        return "bf16"
+    needs = "a GPU"
+    if setting == "bf16":
+        needs = "a GPU or a processor with AVX512-BF16; elsewhere it is emulated, slowly"
+    raise UnusableDevice(f"precision={setting!r} needs {needs}. This machine has none. Use precision='auto'.")
 
 
 def keep_memory() -> None:
@@ -54,22 +69,27 @@ def keep_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        mallopt(-4, 0)  # M_MMAP_MAX: no block of its own mapping
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: keep the top of the heap
+        mallopt(M_MMAP_MAX, 0)  # no block of its own mapping
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)  # keep the top of the heap
 
 
-def accelerator(wanted: str = "auto", *, trackers: Sequence[str] = (), folder: str | Path | None = None) -> Accelerator:
+def accelerator(
+    setting: str = "auto", *, trackers: Sequence[str] = (), folder: str | Path | None = None
+) -> Accelerator:
     """The processes, device and precision of a run; torchrun's environment is read, so a script needs nothing more."""
-    if not torch.cuda.is_available():
+    on_cpu = device().type == "cpu"
+    if on_cpu:
         keep_memory()
     AcceleratorState._reset_state()  # a notebook may train twice, in another precision
-    made = Accelerator(
-        mixed_precision=precision(wanted), log_with=list(trackers) or None, cpu=not torch.cuda.is_available(),
+    processes = Accelerator(
+        mixed_precision=precision(setting),
+        log_with=list(trackers) or None,
+        cpu=on_cpu,
         project_dir=None if folder is None else str(folder),
-    )  # fmt: skip
-    if made.num_processes > 1:
+    )
+    if processes.num_processes > 1:
         atexit.register(_leave)
-    return made
+    return processes
 
 
 def _leave() -> None:
@@ -96,7 +116,7 @@ def keep_local(trackers: Sequence[str], folder: str | Path) -> None:
 
 def peak_memory_gb() -> float:
     """Most memory taken so far: on the card if there is one, else by the process."""
-    if torch.cuda.is_available():
+    if device().type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / 1e9

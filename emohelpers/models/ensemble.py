@@ -21,9 +21,11 @@ class Mixture(nn.Module):
                 f"{len(members)} models cannot be mixed: they have {len(orders)} label orders and {len(inputs)} ways "
                 "to prepare a picture. Give models of the same classes, img_size and normalisation."
             )
-        self.members, self.mirrored, self.spec = nn.ModuleList(members), mirrored, members[0].spec
+        self.members = nn.ModuleList(members)
+        self.mirrored = mirrored
+        self.spec = members[0].spec
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        views = (inputs, inputs.flip(3)) if self.mirrored else (inputs,)
+        views = [inputs, inputs.flip(3)] if self.mirrored else [inputs]
         log_p = [member(view).float().log_softmax(1) for member in self.members for view in views]
         return torch.stack(log_p).logsumexp(0) - torch.tensor(float(len(log_p))).log()

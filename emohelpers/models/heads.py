@@ -1,10 +1,73 @@
-"""The last layers: from a trunk's features (B, features) to logits (B, classes)."""
+"""The last layers: from a trunk's features (B, features) to logits (B, classes).
+
+A head is one function, registered by its name: (features, classes, width, dropout) -> module. `width` is its hidden
+layer, `dropout` its (first) rate; `head="name"` in a config takes it.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from emohelpers.config.registry import HEADS
+
 COSINE_SCALE = 30.0  # logits of "cosine" are within +- this; Cao et al., arXiv 1906.07413
+
+
+def build(kind: str, features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """A head of a registered kind."""
+    return HEADS[kind](features, classes, width, dropout)
+
+
+@HEADS.register("mlp")
+def mlp(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """Seed 000's."""
+    return nn.Sequential(
+        nn.Linear(features, width),
+        nn.BatchNorm1d(width),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(width, classes),
+    )
+
+
+@HEADS.register("linear")
+def linear(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """One layer; some timm families start with logits of tens, which would undo the trunk: these start small."""
+    head = nn.Linear(features, classes)
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+@HEADS.register("layernorm")
+def layernorm(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """The deeper head that seed 001 gives ResNet-50."""
+    return nn.Sequential(
+        nn.Linear(features, width),
+        nn.ReLU(),
+        nn.LayerNorm(width),
+        nn.Dropout(dropout),
+        nn.Linear(width, classes),
+    )
+
+
+@HEADS.register("batchnorm")
+def batchnorm(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """Seed 002's classifier with several dropout rates and Xavier's start."""
+    head = nn.Sequential(
+        nn.BatchNorm1d(features),
+        nn.Dropout(dropout),
+        nn.Linear(features, width),
+        nn.ReLU(),
+        nn.BatchNorm1d(width),
+        nn.Dropout(dropout / 2),
+        nn.Linear(width, classes),
+    )
+    for layer in head:
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return head
 
 
 class Cosine(nn.Linear):
@@ -12,6 +75,12 @@ class Cosine(nn.Linear):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return COSINE_SCALE * F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+@HEADS.register("cosine")
+def cosine(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """Goes with the loss "ldam"."""
+    return Cosine(features, classes, bias=False)
 
 
 class Unit(nn.Module):
@@ -22,35 +91,12 @@ class Unit(nn.Module):
         return features * (features * features).sum(dim=1, keepdim=True).clamp(min=1e-12).rsqrt()
 
 
-def build(kind: str, features: int, classes: int, width: int, dropout: float) -> nn.Module:
-    """A head of a kind of `config.Model.head`; `width` is its hidden layer, `dropout` its (first) rate.
-
-    "mlp" is seed 000's, "layernorm" the deeper head that seed 001 gives ResNet-50, "batchnorm" seed 002's classifier
-    with several dropout rates and Xavier's start, "cosine" goes with the loss "ldam", "embedding" is seed 003's: a
-    layer whose rows have length 1.
-    """
-    if kind == "cosine":
-        return Cosine(features, classes, bias=False)
-    if kind == "linear":
-        made = nn.Linear(features, classes)  # some timm families start with logits of tens: that would undo the trunk
-        nn.init.normal_(made.weight, std=0.01)
-        nn.init.zeros_(made.bias)
-        return made
-    if kind == "mlp":
-        rest = [nn.BatchNorm1d(width), nn.GELU(), nn.Dropout(dropout)]
-        return nn.Sequential(nn.Linear(features, width), *rest, nn.Linear(width, classes))
-    if kind == "layernorm":
-        rest = [nn.ReLU(), nn.LayerNorm(width), nn.Dropout(dropout)]
-        return nn.Sequential(nn.Linear(features, width), *rest, nn.Linear(width, classes))
-    if kind == "batchnorm":
-        first = [nn.BatchNorm1d(features), nn.Dropout(dropout), nn.Linear(features, width), nn.ReLU()]
-        made = nn.Sequential(*first, nn.BatchNorm1d(width), nn.Dropout(dropout / 2), nn.Linear(width, classes))
-        for layer in made:
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        return made
-    if kind == "embedding":
-        rest = [nn.Linear(features, width), Unit(), nn.Linear(width, classes)]
-        return nn.Sequential(nn.Dropout(dropout), *rest)
-    raise ValueError(f"head={kind!r} is not one of linear, mlp, layernorm, batchnorm, cosine, embedding")
+@HEADS.register("embedding")
+def embedding(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+    """Seed 003's: a layer whose rows have length 1."""
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(features, width),
+        Unit(),
+        nn.Linear(width, classes),
+    )

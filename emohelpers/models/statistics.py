@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from emohelpers.config import files
-from emohelpers.models import factory
+from emohelpers.models.freeze import head_parameters
 
 FIGURES = ("mean", "std", "min", "max", "l2")
 
@@ -23,19 +23,28 @@ def statistics(model: nn.Module, only: str = "all") -> pd.DataFrame:
     Raises:
         ValueError: no parameter has such a name.
     """
-    head = factory.head_parameters(model)
+    parameters = dict(model.named_parameters())
+    names = _matching(list(parameters), only, head_parameters(model))
     rows = []
-    for name, parameter in model.named_parameters():
-        if only not in ("all", "") and not (name in head if only == "head" else re.search(only, name)):
-            continue
-        row = {"name": name, "n": parameter.numel(), "trained": parameter.requires_grad, **_describe(parameter)}
+    for name in names:
+        parameter = parameters[name]
+        row = {"name": name, "n": parameter.numel(), "trained": parameter.requires_grad}
+        row.update(_describe(parameter))
         if parameter.grad is not None:
-            row |= {f"gradient_{figure}": value for figure, value in _describe(parameter.grad).items()}
+            row.update(_describe(parameter.grad, "gradient_"))
         rows.append(row)
-    if not rows:
-        names = [name for name, _ in model.named_parameters()]
-        raise ValueError(f"statistics={only!r} matches no parameter; there are {names[0]} ... {names[-1]}")
     return pd.DataFrame(rows)
+
+
+def _matching(names: list[str], only: str, head: set[str]) -> list[str]:
+    if only in ("all", ""):
+        return names
+    if only == "head":
+        return [name for name in names if name in head]
+    matching = [name for name in names if re.search(only, name)]
+    if not matching:
+        raise ValueError(f"statistics={only!r} matches no parameter; there are {names[0]} ... {names[-1]}")
+    return matching
 
 
 def write(path: str | Path, model: nn.Module, only: str = "all") -> Path:
@@ -45,7 +54,7 @@ def write(path: str | Path, model: nn.Module, only: str = "all") -> Path:
     return files.write_text(path, table[columns].to_string(index=False, float_format="{:.6g}".format) + "\n")
 
 
-def _describe(tensor: torch.Tensor) -> dict[str, float]:
+def _describe(tensor: torch.Tensor, prefix: str = "") -> dict[str, float]:
     x = tensor.detach().float()
-    figures = (x.mean(), x.std(correction=0), x.min(), x.max(), x.norm())
-    return dict(zip(FIGURES, torch.stack(figures).tolist(), strict=True))
+    values = torch.stack([x.mean(), x.std(correction=0), x.min(), x.max(), x.norm()])
+    return {prefix + figure: value for figure, value in zip(FIGURES, values.tolist(), strict=True)}

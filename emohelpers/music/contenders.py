@@ -16,7 +16,7 @@ from torch import nn
 from emohelpers import config, models, train
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import regression
-from emohelpers.models.cache import frozen
+from emohelpers.models import cache
 from emohelpers.music import sound
 from emohelpers.music.gan import Composed
 from emohelpers.music.spectra import Augmentation, Scale, Spectra
@@ -143,7 +143,7 @@ def allowed(real: int, synthetic: int, cap: float) -> int:
 def trained(model: nn.Module, parts: dict[str, Spectra], cfg, folder: str | Path, name: str) -> train.Fit:
     """`train.fit` for valence and arousal; activations behind frozen layers are kept where that pays."""
     home = Path(folder) / Path(name).stem
-    ready, plan = frozen.prepare(model, parts, cfg, home / "activations")
+    ready, plan = cache.prepare(model, parts, cfg, home / "activations")
     print(plan)
     objective = Regression(cfg.ccc_share, cfg.sections)
     return train.fit(model, ready["train"], ready["val"], objective, cfg, home, name=f"../{name}")

@@ -70,9 +70,9 @@ class _Run:
     """State of one training between its epochs."""
 
     def __init__(self, pictures: np.ndarray, ratings: np.ndarray, cfg, folder: Path, quiet: bool):
-        if not torch.cuda.is_available():
+        if devices.device().type == "cpu":
             devices.keep_memory()
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = devices.device()
         self.cfg, self.folder = cfg, folder
         settings = {name: getattr(cfg, f"gan_{name}") for name in SETTINGS}
         settings["shape"] = list(settings["shape"])

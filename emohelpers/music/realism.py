@@ -11,6 +11,7 @@ from scipy import linalg
 from torch import nn
 
 from emohelpers.metrics import regression
+from emohelpers.models import devices
 from emohelpers.train.objectives import Regression
 
 FEATURES = 32  # of the reader, in which distances are taken: few, since songs are few
@@ -60,7 +61,7 @@ class Judge:
 
 def reader(pictures: np.ndarray, ratings: np.ndarray, *, seed: int = 0, epochs: int = EPOCHS) -> Judge:
     """Trains a reader on real training clips alone, shifted around in time; (n, h, w) in 0..1 and (n, 2)."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.device()
     torch.manual_seed(seed)
     net, objective = Reader().to(device), Regression(0.5)
     clips = torch.from_numpy(np.asarray(pictures, np.float32)).to(device)

@@ -20,6 +20,7 @@ from emohelpers.images import render
 from emohelpers.images.augment import Augmentation, Draws
 from emohelpers.images.batches import Batches, Job
 from emohelpers.images.preprocess import Preprocess
+from emohelpers.models import devices
 
 SCORE, OPINION = "score", "opinion"  # outputs of the net; the second is the auxiliary regression
 
@@ -202,7 +203,7 @@ def tempted(model: nn.Module, training: PairBatches, cfg, augmented: str) -> nn.
 
     There is no appeal to learn in them, so whatever it prefers after `cfg.shortcut_epochs` passes is the augmentation.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.device()
     twice, copied = copy.copy(training.on(device)), copy.deepcopy(model).to(device).train()
     twice.rows, twice.augmented, twice._resident = np.repeat(training.rows[0::2], 2), augmented, None
     twice.augmentation = original(cfg)

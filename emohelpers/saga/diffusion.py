@@ -8,6 +8,7 @@ from PIL import Image
 
 from emohelpers import config
 from emohelpers.config import paths
+from emohelpers.models import devices
 from emohelpers.saga.editors import Exhausted, Job, reencoded
 
 GUIDANCE = {"guidance_scale": 7.5, "image_guidance_scale": 1.5}  # the paper's
@@ -19,7 +20,7 @@ class Diffusion:
     workers, kept = 1, True
 
     def __init__(self, model: str, *, steps: int, side: int, seed: int):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = devices.device().type
         place = paths.located(model) if model else None
         kind = torch.float16 if device == "cuda" else torch.float32
         try:

@@ -91,7 +91,7 @@ def baseline(cfg, faces: Faces) -> Arm:
     told = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     here = settings(cfg, seed=cfg.seed, epochs=cfg.epochs).model_dump(mode="json")
-    decides = {"weights", "teacher", "flip_test", "cache", "cache_views", "cache_fresh", "cache_kind"}
+    decides = {"weights", "teacher", "flip_test", "cache", "cache_views", "cache_fresh"}
     skip = train.IRRELEVANT - decides | {"golden", "golden_cap", "twin_similarity"}  # the golden set's hash tells
     wrong = [
         f"{k}: {there[k]!r} there, {here[k]!r} here"

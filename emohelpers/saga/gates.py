@@ -16,6 +16,7 @@ from emohelpers.config import paths
 from emohelpers.datasets import pixels
 from emohelpers.images.preprocess import Preprocess
 from emohelpers.metrics import calibrate as calibration
+from emohelpers.models import devices
 from emohelpers.models.ensemble import Mixture
 
 NAMES = ("ssim", "clip", "classifier", "identity")
@@ -91,7 +92,7 @@ class Clip:
                 f"clip: {model!r} could not be loaded ({str(error)[:150]}). Turn Internet on, attach the model and "
                 'name its folder as clip_model, or switch the gate off: OVERRIDES = {"gates_off": ["clip"]}.'
             ) from error
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = devices.device()
         self.model.to(self.device)
         self.floor, self.words = floor, words
 
@@ -137,7 +138,7 @@ class Classifier:
         self.classes = list(classes)
         self.config = model.facts.get("config", {})  # of its training
         self.prepare = Preprocess.read(model.spec["preprocess"])
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = devices.device()
         self.model = Mixture([model], mirrored=True).to(self.device).eval()
         self.temperature, self.floors = 1.0, dict.fromkeys(self.classes, floor)
 

@@ -35,7 +35,7 @@ IRRELEVANT = {  # settings that do not decide the weights, or only through the d
     "preset", "output_dir", "time_budget_h", "trackers", "accumulation", "bootstrap", "dataset_root", "labels_csv",
     "testset_csv", "max_unreadable", "weights", "project", "teacher", "save_every", "statistics", "flip_test",
     "splits_json", "min_side", "int8_tries", "timing_rounds", "shortcut_epochs", "version",
-    "cache", "cache_views", "cache_fresh", "cache_kind", "combined_labels", "augmented_root", "compare_with", "audit",
+    "cache", "cache_views", "cache_fresh", "combined_labels", "augmented_root", "compare_with", "audit",
     "student", "student_weights", "ablations", "ablation", "photo", "publish", "repo", "int8_pictures",
     "match_variance", "checkpoint",
 }  # fmt: skip
@@ -96,7 +96,7 @@ def evaluate(
     With several processes each computes its share and all return the whole. A CPU computes in fp32 here also where it
     trains in bf16: any machine finds the same figures again.
     """
-    processes = processes or Accelerator(cpu=not torch.cuda.is_available())
+    processes = processes or Accelerator(cpu=devices.device().type == "cpu")
     precise = AutocastKwargs(enabled=processes.device.type != "cpu")
     batches = batches.on(processes.device, processes.process_index, processes.num_processes)
     plain = processes.unwrap_model(model).to(processes.device).eval()

@@ -13,6 +13,7 @@ from torch import nn
 
 from emohelpers import metrics, models
 from emohelpers.images.batches import Batches
+from emohelpers.models import devices
 
 PICTURES, EPOCHS, SMALL = 32, 5, 4  # of the overfit check: 40 steps, since BatchNorm's statistics need some
 RATE, TRUNK_RATE = 3e-3, 3e-4  # its learning rates: of what is new (a random trunk too), of a pretrained trunk
@@ -29,7 +30,7 @@ def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.Dat
     Raises:
         PreflightError: the output has not one finite logit a class.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = devices.device()
     batch, classes = parts["train"].on(device), len(objective.classes)
     trial = copy.deepcopy(model).to(device)
     rows = [_sanity(trial, batch, classes), _overfit(copy.deepcopy(trial), parts["train"], cfg)]

@@ -15,7 +15,7 @@ from emohelpers.datasets import pixels as store
 from emohelpers.images import batches as images
 from emohelpers.images import votes
 from emohelpers.images.batches import Batches
-from emohelpers.models.cache import frozen
+from emohelpers.models import cache
 from emohelpers.train import loop, objectives
 from emohelpers.train.distil import Distillation
 
@@ -86,7 +86,7 @@ def build(cfg, faces: Faces) -> tuple[nn.Module, dict[str, Batches]]:
 def keep_activations(model: nn.Module, parts: dict[str, Batches], cfg) -> tuple[dict[str, Batches], str]:
     """The batches with what the frozen layers make of them kept, where the config asks for it and it pays; and why."""
     folder = paths.cache_folder() / "activations" / paths.run_name(cfg.preset)
-    parts, plan = frozen.prepare(model, parts, cfg, folder)
+    parts, plan = cache.prepare(model, parts, cfg, folder)
     return parts, str(plan)
 
 

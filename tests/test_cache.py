@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pictures
+import psutil
 import pytest
 import timm
 import torch
@@ -17,12 +19,11 @@ from emohelpers import config, models, train
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
-from emohelpers.models import class_token
-from emohelpers.models.cache import frozen, memory, storage
+from emohelpers.models import cache, class_token, cut
+from emohelpers.models.views import Shelf
 from emohelpers.train import objectives
 
 GB = 10**9
-PLENTY = storage.Room(card=0, memory=8 * GB, disk=8 * GB)
 EASY = {
     "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 4, "batch_size": 16,
     "lr": 1e-3, "patience": 0, "cache": "on", "cache_views": 2,
@@ -52,10 +53,10 @@ def job(folder: Path, **values):
     return model, parts, objective, cfg
 
 
-def run(folder: Path, out: str = "out", room=PLENTY, **values):
+def run(folder: Path, out: str = "out", **values):
     """One training, and the plan it had."""
     model, parts, objective, cfg = job(folder, **values)
-    parts, plan = frozen.prepare(model, parts, cfg, folder / "cache", room=room)
+    parts, plan = cache.prepare(model, parts, cfg, folder / "cache")
     return train.fit(model, parts["train"], parts["val"], objective, cfg, folder / out, quiet=True), plan
 
 
@@ -87,10 +88,10 @@ def gradients(model, objective, inputs, targets):
 )  # fmt: skip
 def test_loss_and_gradients_are_those_of_the_whole_model(tmp_path, backbone, size, trainable, head):
     values = {"backbone": backbone, "weights": "random", "img_size": size, "trainable": trainable, "head": head}
-    model, parts, objective, cfg = job(tmp_path, **values, cache_kind="fp32", head_dropout=0.3)
+    model, parts, objective, cfg = job(tmp_path, **values, head_dropout=0.3)
     inputs, targets, _ = next(parts["train"].epoch(0))
     loss, expected = gradients(model, objective, inputs, targets)
-    made, plan = frozen.prepare(model, parts, cfg, tmp_path / "cache", room=PLENTY)
+    made, plan = cache.prepare(model, parts, cfg, tmp_path / "cache")
     assert plan.cached and plan.class_token == ("vit" in backbone)
     inner, *_ = next(made["train"].epoch(0))
     assert inner.shape[1:] != inputs.shape[1:]
@@ -109,7 +110,7 @@ def test_loss_and_gradients_are_those_of_the_whole_model(tmp_path, backbone, siz
 
 
 def test_the_first_passes_are_those_of_a_training_without_a_cache(tmp_path):
-    values = {"cache_views": 4, "cache_kind": "fp32", "mixup": 0.0}
+    values = {"cache_views": 4, "mixup": 0.0}
     model, parts, objective, cfg = job(tmp_path, **values)
     class_token.read_alone(model, next(parts["val"].epoch())[0])
     bare = train.fit(model, parts["train"], parts["val"], objective, cfg, tmp_path / "bare", quiet=True)
@@ -119,19 +120,19 @@ def test_the_first_passes_are_those_of_a_training_without_a_cache(tmp_path):
 
 def test_the_whole_model_comes_out_and_takes_pictures(tmp_path):
     done, plan = run(tmp_path, img_size=96, epochs=5, lr=3e-3)
-    assert plan.cached and plan.kind == "fp16" and plan.place == "disk"
+    assert plan.cached and "kept as float32" in str(plan)
     *_, parts, _, _ = job(tmp_path, img_size=96)
     outputs, _ = train.evaluate(done.model, parts["val"])
     fresh, _ = train.evaluate(models.load(done.checkpoint), parts["val"])
     assert np.allclose(outputs, fresh, atol=1e-4)
-    memory.restore(done.model)
+    cut.leave(done.model)
     assert np.allclose(train.evaluate(done.model, parts["val"])[0], fresh, atol=1e-5)
     assert np.abs(outputs.argmax(1) - fresh.argmax(1)).sum() == 0
 
 
 def test_a_trunk_is_computed_once_a_view_and_the_views_take_turns(tmp_path):
     model, parts, _, cfg = job(tmp_path, cache_views=3)
-    made, _ = frozen.prepare(model, parts, cfg, tmp_path / "cache", room=PLENTY)
+    made, _ = cache.prepare(model, parts, cfg, tmp_path / "cache")
     seen, calls = [], []
     model.patch_embed.register_forward_hook(lambda *_: calls.append(1))
     for epoch in range(9):
@@ -151,7 +152,7 @@ def test_a_trunk_is_computed_once_a_view_and_the_views_take_turns(tmp_path):
 
 def test_a_share_of_the_later_batches_is_augmented_anew(tmp_path):
     model, parts, _, cfg = job(tmp_path, cache_fresh=0.5, cache_views=1)
-    made, _ = frozen.prepare(model, parts, cfg, tmp_path / "cache", room=PLENTY)
+    made, _ = cache.prepare(model, parts, cfg, tmp_path / "cache")
     first = {int(i): row for inputs, _, at in made["train"].epoch(0) for i, row in zip(at, inputs, strict=True)}
     new = [
         not torch.equal(first[int(i)], row)
@@ -165,30 +166,40 @@ def test_a_share_of_the_later_batches_is_augmented_anew(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(5, 8), (6, 4, 4), (16,)])
-@pytest.mark.parametrize("kind, error", [("fp32", 0), ("fp16", 1e-3), ("int8", 2e-2)])
-def test_what_was_packed_comes_back(shape, kind, error):
+@pytest.mark.parametrize("dtype, error", [(torch.float32, 0), (torch.float16, 1e-3)])
+def test_what_was_put_comes_back(tmp_path, shape, dtype, error):
     values = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)) * 10
-    rows = storage.pack(values, kind)
-    assert rows.dtype == torch.uint8 and rows.shape == (3, storage.width(shape, kind))
-    back = storage.unpack(rows, shape, kind)
+    shelf = Shelf(tmp_path / "a.rows", 9, shape, dtype)
+    at = np.array([7, 0, 4])
+    assert not shelf.holds(at)
+    shelf.put(at, shelf.pack(values))
+    assert shelf.holds(at) and not shelf.holds(np.array([7, 1]))
+    again = Shelf(tmp_path / "a.rows", 9, shape, dtype)
+    back = again.unpack(again.take(at))
     assert back.shape == values.shape and (back - values).norm() <= error * values.norm()
     assert len(shape) < 3 or back.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_damaged_row_is_computed_again_and_a_lost_file_made_anew(tmp_path):
+def test_a_damaged_or_older_file_is_made_anew(tmp_path, monkeypatch):
     calm, _ = run(tmp_path, "calm")
-    rows, sums = next(tmp_path.glob("cache/*/train.rows")), next(tmp_path.glob("cache/*/train.sums"))
-    content, marks = rows.read_bytes(), sums.read_bytes()
-    damaged = bytearray(content)
-    for at in range(100, len(damaged), len(damaged) // 7):
-        damaged[at] ^= 255
-    rows.write_bytes(damaged)
-    again, _ = run(tmp_path, "again")
-    assert same(weights(calm.checkpoint), weights(again.checkpoint)) and rows.read_bytes() == content
+    rows, done = next(tmp_path.glob("cache/*/train.rows")), next(tmp_path.glob("cache/*/train.done"))
+    content, marks = rows.read_bytes(), done.read_bytes()
+    assert set(marks) == {1}
+
+    def trained_again(name):
+        again, _ = run(tmp_path, name)
+        assert same(weights(calm.checkpoint), weights(again.checkpoint))
+        assert rows.read_bytes() == content and done.read_bytes() == marks
+
     rows.write_bytes(content[: len(content) // 2])  # cut off
-    third, _ = run(tmp_path, "third")
-    assert same(weights(calm.checkpoint), weights(third.checkpoint))
-    assert rows.read_bytes() == content and sums.read_bytes() == marks
+    trained_again("cut")
+    done.write_bytes(marks[:-1])
+    rows.write_bytes(bytes(len(content)))  # what it says is done is not there
+    trained_again("marks")
+    rows.write_bytes(bytes(len(content)))
+    monkeypatch.setattr(psutil, "boot_time", lambda: time.time() - 0.5)  # the machine lost its power
+    os.utime(rows, (1, 1))
+    trained_again("power")
 
 
 def stopping(loss, steps):
@@ -208,7 +219,7 @@ def test_interrupted_while_it_fills_the_cache_it_ends_in_the_same_bits(tmp_path)
     shaky = tmp_path / "shaky"
     for steps in (1, 2, 5):
         model, parts, objective, cfg = job(shaky)
-        parts, _ = frozen.prepare(model, parts, cfg, shaky / "cache", room=PLENTY)
+        parts, _ = cache.prepare(model, parts, cfg, shaky / "cache")
 
         objective.loss = stopping(objective.loss, steps)
         with pytest.raises(KeyboardInterrupt):
@@ -235,10 +246,10 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(tmp_path):
     assert same(weights(calm.checkpoint), weights(shaky / "out" / "best_model.pth"))
 
 
-def plan(tmp_path, room=PLENTY, change=lambda model: None, **values):
+def plan(tmp_path, change=lambda model: None, **values):
     model, parts, _, cfg = job(tmp_path, **values)
     change(model)
-    made, told = frozen.prepare(model, parts, cfg, tmp_path / "cache", room=room)
+    made, told = cache.prepare(model, parts, cfg, tmp_path / "cache")
     return made, told, model
 
 
@@ -253,7 +264,7 @@ def test_the_key_changes_with_whatever_decides_an_activation(tmp_path):
     for name, values in {
         "same": {}, "again": {}, "head": {"change": head}, "weights": {"change": block}, "size": {"img_size": 48},
         "cut": {"trainable": 1}, "augmentation": {"rotation": 11.0}, "seed": {"seed": 43},
-        "kind": {"cache_kind": "int8"}, "views": {"cache_views": 3}, "lr": {"lr": 1e-2},
+        "views": {"cache_views": 3}, "lr": {"lr": 1e-2},
     }.items():  # fmt: skip
         made, _, _ = plan(tmp_path, **values)
         keys[name] = made["train"].key
@@ -267,28 +278,41 @@ def test_the_key_changes_with_whatever_decides_an_activation(tmp_path):
     assert plan(tmp_path)[0]["train"].key != keys["same"], "other pictures under the same names"
 
 
-def test_little_room_means_int8_then_fewer_views_then_no_cache_and_it_is_said(tmp_path):
+def free(monkeypatch, memory: float, disk: float) -> None:
+    monkeypatch.setattr(cache, "_free", lambda folder: (int(memory), int(disk)))
+
+
+def test_little_room_means_fewer_views_then_no_cache_and_it_is_said(tmp_path, monkeypatch):
     full = plan(tmp_path, cache_views=4)[1].gigabytes * GB
-    for share, kind, views in [(1.2, "fp16", 4), (0.8, "int8", 4), (0.45, "int8", 3), (0.15, "", 0)]:
-        made, told, _ = plan(tmp_path, room=storage.Room(0, 8 * GB, int(full * share)), cache_views=4)
-        got = made["train"].shelf.rows.numel() if told.cached else 0
-        if told.place == "disk":
-            assert (told.kind, told.views) == (kind, views) and f"{kind} in {views} augmented views" in str(told)
-            assert got < full * share
-    tight = storage.Room(0, int(full * 2.5), 0)
-    assert plan(tmp_path, room=tight, cache_views=4)[1].place == "memory"
-    slow = storage.Room(0, int(full * 0.1), 8 * GB)
-    assert plan(tmp_path, room=slow, cache_views=4)[1].place == "disk, slow"
-    made, told, model = plan(tmp_path, room=storage.Room(0, 1000, 1000))
-    assert not told.cached and "0.0 GB of disk" in str(told) and not hasattr(model, "cut")
-    assert made["train"].epoch is not None and next(made["train"].epoch())[0].shape[1:] == (3, 32, 32)
+    for memory, disk, views in [(9, 1.2, 4), (9, 0.85, 3), (9, 0.15, 0), (1.6, 9, 4), (0.8, 9, 2), (0.15, 9, 0)]:
+        free(monkeypatch, full * memory, full * disk)
+        made, plan_, model = plan(tmp_path, cache_views=4)
+        assert plan_.views == views and plan_.cached == (views > 0), (memory, disk)
+        if views:
+            wished = "" if views == 4 else " (wished: 4)"
+            assert f"in {views} augmented views{wished}," in str(plan_)
+            assert made["train"].shelf.rows.nbytes + made["val"].shelf.rows.nbytes < full * min(0.7 * memory, disk)
+    free(monkeypatch, 1000, 1000)
+    made, plan_, model = plan(tmp_path)
+    assert not plan_.cached and "0.0 GB of disk" in str(plan_) and not hasattr(model, "cut")
+    assert next(made["train"].epoch())[0].shape[1:] == (3, 32, 32)
 
 
-def test_a_disk_that_refuses_is_told_and_the_next_best_place_taken(tmp_path):
+def test_half_precision_is_kept_as_such_where_the_numbers_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache.devices, "precision", lambda setting: "bf16")
+    assert "kept as float16" in str(plan(tmp_path)[1])
+
+    def loud(model):
+        model.blocks[0].mlp.fc2.bias.data += 1e4
+
+    assert "kept as float32" in str(plan(tmp_path, change=loud)[1])
+
+
+def test_a_disk_that_refuses_is_told_and_the_whole_model_computed(tmp_path):
     (tmp_path / "cache").write_text("a file is in the way of the folder")
-    made, told, _ = plan(tmp_path)
-    assert told.place == "memory" and "No room" in str(told)
-    assert next(made["train"].epoch())[0].ndim == 4
+    made, told, model = plan(tmp_path)
+    assert not told.cached and "there is no room for" in str(told) and not hasattr(model, "cut")
+    assert next(made["train"].epoch())[0].shape[1:] == (3, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +372,7 @@ def test_qk_norm_layer_scale_and_register_tokens_give_the_same_outputs():
 def test_compiled_it_trains_alike(tmp_path, capsys):
     calm, _ = run(tmp_path / "calm", head_dropout=0.0)  # compiled dropout draws other numbers
     model, parts, objective, cfg = job(tmp_path / "fast", compile=True, head_dropout=0.0)
-    parts, _ = frozen.prepare(model, parts, cfg, tmp_path / "fast" / "cache", room=PLENTY)
+    parts, _ = cache.prepare(model, parts, cfg, tmp_path / "fast" / "cache")
     done = train.fit(model, parts["train"], parts["val"], objective, cfg, tmp_path / "fast" / "out")
     assert "Compiled, with the first step: " in capsys.readouterr().out
     assert np.allclose(done.history["train_loss"], calm.history["train_loss"], rtol=2e-2)
@@ -360,7 +384,7 @@ def test_every_model_that_cannot_be_entered_stays_whole():
     model = timm.create_model("eva02_tiny_patch14_224", num_classes=8, img_size=56)
     models.freeze(model, 2)
     state = [module.training for module in model.modules()]
-    assert memory.cut(model, x[..., :56, :56]) is None
+    assert cut.deepest(model, x[..., :56, :56]) is None
     assert [module.training for module in model.modules()] == state and not hasattr(model, "cut")
 
 
@@ -368,7 +392,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     home = Path(sys.argv[1])
     net, prepared_parts, goal, settings = job(home, epochs=6)
-    prepared_parts, _ = frozen.prepare(net, prepared_parts, settings, home / "cache", room=PLENTY)
+    prepared_parts, _ = cache.prepare(net, prepared_parts, settings, home / "cache")
     print("start", flush=True)
     ended = train.fit(net, prepared_parts["train"], prepared_parts["val"], goal, settings, home / "out", quiet=True)
     print("done", ended.status, len(ended.history), json.dumps(ended.best["epoch"]), flush=True)

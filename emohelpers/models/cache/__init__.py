@@ -1,1 +1,0 @@
-"""Activations of frozen layers that are kept."""

@@ -1,0 +1,180 @@
+"""Augmented views of pictures as a trunk's activations: computed once each, kept in a mapped file, and shown again.
+
+A view is one drawn augmentation: view k is what pass k of the training would show. So the first passes are those of a
+training without a cache, bit for bit where the model computes in fp32, and fill the file as they go; later passes show
+each picture's views again, in an order of its own. A share of their batches may be augmented and computed anew.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from filelock import FileLock
+from torch import nn
+
+from emohelpers import config
+from emohelpers.config import files
+from emohelpers.images.augment import Draws
+from emohelpers.images.batches import Batch, Batches, Job, prefetch
+from emohelpers.models import cut
+
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what a model computes in, by accelerate's names
+
+
+class Shelf:
+    """Rows of activations by number, in one mapped file, and an array of those that are done."""
+
+    def __init__(self, file: Path, rows: int, shape: tuple[int, ...], dtype: torch.dtype):
+        """Takes up the file, or makes it anew where its size is another or the machine was started since.
+
+        Raises:
+            OSError: the disk has no room for it.
+        """
+        self.maps = len(shape) == 3
+        if self.maps:  # channels-last, as convolutions leave them
+            shape = (*shape[1:], shape[0])
+        numbers = rows * prod(shape)
+        done = file.with_suffix(".done")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):  # another process of the same run waits, then finds it
+            if not _whole(file, numbers * dtype.itemsize) or not _whole(done, rows):
+                for path, size in ((done, rows), (file, numbers * dtype.itemsize)):
+                    path.unlink(missing_ok=True)
+                    files.reserve(path, size)
+        self.rows = torch.from_file(str(file), shared=True, size=numbers, dtype=dtype).view(rows, *shape)
+        self.done = np.memmap(done, bool, "r+")
+
+    def holds(self, numbers: np.ndarray) -> bool:
+        """Whether all these rows are done."""
+        return bool(self.done[numbers].all())
+
+    def put(self, numbers: np.ndarray, rows: torch.Tensor) -> None:
+        """Keeps rows of `pack` under their numbers; a kill before the last line costs these rows alone."""
+        self.rows.index_copy_(0, torch.from_numpy(numbers), rows.cpu())
+        self.done[numbers] = True
+
+    def take(self, numbers: np.ndarray) -> torch.Tensor:
+        """The rows of these numbers, for `unpack`."""
+        return self.rows.index_select(0, torch.from_numpy(numbers))
+
+    def pack(self, inner: torch.Tensor) -> torch.Tensor:
+        """Activations (n, *shape) -> rows (n, ...) as they are kept."""
+        inner = inner.movedim(1, -1) if self.maps else inner
+        return inner.to(self.rows.dtype).contiguous()
+
+    def unpack(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows of `pack` -> activations (n, *shape) float32."""
+        return (rows.movedim(-1, 1) if self.maps else rows).float()
+
+
+def _whole(file: Path, size: int) -> bool:
+    """Whether a file of that size is there from since the machine was started: a power cut may leave rows unwritten."""
+    return file.is_file() and file.stat().st_size == size and file.stat().st_mtime >= psutil.boot_time()
+
+
+class Views(Batches):
+    """Batches whose inputs are a trunk's activations (n, *cut.form): computed when first needed, and kept."""
+
+    def __init__(self, source: Batches, model: nn.Module, shelf: Shelf, views: int, key: str, precision: str, cfg):
+        vars(self).update(vars(source))
+        self.source = source  # pictures or spectrograms: it alone knows how its batches are made
+        self.model = model
+        self.shelf = shelf
+        self.views = views
+        self.key = key
+        self.half = HALF.get(precision)
+        self.fresh = cfg.cache_fresh if source.augmentation else 0.0  # share of the later batches
+
+    def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Views":
+        """See `Batches`."""
+        placed = super().on(device, rank, world)
+        placed.source = self.source.on(device, rank, world)
+        return placed
+
+    def digest(self) -> str:
+        """Names the content, and how it is kept."""
+        return config.digest(self.source.digest(), self.key, self.fresh)
+
+    def load(self, plan: list[Job]) -> Iterator[Batch]:
+        """The batches of a plan, of pictures."""
+        return self.source.load(plan)
+
+    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
+        """One pass; a batch of which one picture is not yet kept is computed whole, as an undisturbed run does it."""
+        view = self.view(epoch)
+        plan = self.plan(epoch)
+        anew = self._anew(epoch, len(plan))
+        slots = [self._slots(view, job.positions) for job in plan]
+        held = [not new and self.shelf.holds(numbers) for new, numbers in zip(anew, slots, strict=True)]
+
+        # The first passes augment as they would without a cache, later ones as the picture's view was.
+        if epoch >= self.views and not all(new or there for new, there in zip(anew, held, strict=True)):
+            draws = self._draws_of(view)
+            for i, job in enumerate(plan):
+                if not anew[i] and draws is not None:
+                    plan[i] = Job(job.positions, draws[job.positions])
+        pictures = self.load([job for job, there in zip(plan, held, strict=True) if not there])
+        kept_rows = prefetch(self.shelf.take, [numbers for numbers, there in zip(slots, held, strict=True) if there])
+
+        for job, numbers, there, new in zip(plan, slots, held, anew, strict=True):
+            if there:
+                rows = next(kept_rows)
+            else:
+                rows = self._compute(next(pictures)[0])
+                if not new:
+                    self.shelf.put(numbers, rows)
+            inner = self.shelf.unpack(rows.to(self.device, non_blocking=True))
+            inputs = inner.view(-1, *self.model.cut.form)
+            targets = self.targets[job.positions].to(self.device, non_blocking=True)
+            yield inputs, targets, job.positions
+        if epoch < self.views and self.rank == 0:
+            self._keep_leftovers(epoch)
+
+    def view(self, epoch: int) -> np.ndarray:
+        """(n,) which of its views a pass shows of each picture: every cycle of passes shows each view once."""
+        n = len(self.rows)
+        cycle, step = divmod(epoch, self.views)
+        if cycle == 0 or self.views == 1:
+            return np.full(n, step)
+        rng = np.random.default_rng([self.seed, cycle, n])
+        return rng.permuted(np.tile(np.arange(self.views), (n, 1)), axis=1)[:, step]
+
+    def _slots(self, view: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        return view[positions] * len(self.rows) + positions
+
+    def _anew(self, epoch: int, batches: int) -> np.ndarray:
+        """(batches,) which batches of a pass are augmented and computed anew."""
+        rng = np.random.default_rng([self.seed, epoch, len(self.rows)])
+        return rng.random(batches) < (self.fresh if epoch >= self.views else 0)
+
+    def _keep_leftovers(self, epoch: int) -> None:
+        """Keeps what the incomplete last batch of a pass would have held: a later pass shows it."""
+        order, draws = self.draw(epoch)
+        positions = order[len(self) * self.batch_size :]
+        slots = epoch * len(self.rows) + positions
+        if len(positions) and not self.shelf.holds(slots):
+            job = Job(positions, None if draws is None else draws[positions])
+            pictures, *_ = next(self.load([job]))
+            self.shelf.put(slots, self._compute(pictures))
+
+    def _draws_of(self, view: np.ndarray) -> Draws | None:
+        """The random numbers behind the views of all pictures."""
+        passes = [self.draw(k)[1] for k in range(self.views)]
+        if passes[0] is None:
+            return None
+        kind = type(passes[0])  # pictures and spectrograms draw different numbers
+        pictures = np.arange(len(view))
+        columns = []
+        for name in vars(passes[0]):
+            values = np.stack([getattr(draws, name) for draws in passes])
+            columns.append(values[view, pictures])
+        return kind(*columns)
+
+    def _compute(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Rows as they are kept: so a picture looks the same from its first time on."""
+        with torch.no_grad(), torch.autocast(self.device.type, self.half, enabled=self.half is not None):
+            inner = cut.activations(self.model, self.model.cut, pictures)
+        return self.shelf.pack(inner)
