@@ -353,10 +353,10 @@ def test_models_that_read_other_tokens_or_have_other_blocks_keep_their_last_bloc
         assert not {module for module in model.modules() if "forward" in vars(module)} or taken
 
 
-def test_qk_norm_layer_scale_and_register_tokens_give_the_same_outputs():
+def test_layer_scale_and_register_tokens_give_the_same_outputs():
     torch.manual_seed(0)
     x = torch.randn(3, 3, 32, 32)
-    for options in ({"qk_norm": True, "init_values": 0.5}, {"reg_tokens": 4}, {"qkv_bias": False}):
+    for options in ({"init_values": 0.5}, {"reg_tokens": 4}, {"qkv_bias": False}):
         model = timm.create_model("vit_tiny_patch16_224", num_classes=8, img_size=32, drop_path_rate=0.3, **options)
         model.train()
         torch.manual_seed(1)

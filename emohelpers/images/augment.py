@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 
 from emohelpers.config.registry import AUGMENTATIONS
 
@@ -25,9 +27,9 @@ SMALLEST_CROP = 0.05  # share of the area, however strong
 class Draws:
     """Random numbers of n pictures, in units of the picture's side, from its centre (box: from its corner)."""
 
-    warp: np.ndarray  # (n, 2, 3) output position -> source position, x before y, both in -0.5 .. 0.5
-    colour: np.ndarray  # (n, 3) brightness, contrast and saturation factors
-    box: np.ndarray  # (n, 4) erased left, top, right, bottom in 0 .. 1; empty where left == right
+    warp: ndarray  # (n, 2, 3) output position -> source position, x before y, both in -0.5 .. 0.5
+    colour: ndarray  # (n, 3) brightness, contrast and saturation factors
+    box: ndarray  # (n, 4) erased left, top, right, bottom in 0 .. 1; empty where left == right
 
     @classmethod
     def still(cls, n: int) -> "Draws":
@@ -38,7 +40,7 @@ class Draws:
         """The same in float32."""
         return Draws(*(values.astype(np.float32) for values in vars(self).values()))
 
-    def __getitem__(self, rows: np.ndarray) -> "Draws":
+    def __getitem__(self, rows: ndarray) -> "Draws":
         return Draws(self.warp[rows], self.colour[rows], self.box[rows])
 
     def __len__(self) -> int:
@@ -85,7 +87,7 @@ class Augmentation:
             strength={},
         )
 
-    def draw(self, n: int, rng: np.random.Generator) -> Draws:
+    def draw(self, n: int, rng: Generator) -> Draws:
         """The random numbers of `n` pictures; fixed order of draws, whatever is switched off."""
         draws = Draws.still(n)
         crop(draws, rng, self.crop_scale, self.crop_ratio)
@@ -96,17 +98,15 @@ class Augmentation:
         return draws.rounded()
 
 
-def crop(draws: Draws, rng: np.random.Generator, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
+def crop(draws: Draws, rng: Generator, scale: tuple[float, float], ratio: tuple[float, float]) -> None:
     """Shows a part anywhere in the picture: `scale` of its area (low, high), width / height within `ratio`."""
-    n = len(draws)
-    area = rng.uniform(*scale, n)
-    sides = _sides(area, np.exp(rng.uniform(*np.log(ratio), n)))
+    sides = _rectangles(len(draws), rng, scale, ratio)
     draws.warp[:, :, :2] *= sides[:, None]
-    draws.warp[:, :, 2] = (1 - sides) * rng.uniform(-0.5, 0.5, (n, 2))
+    draws.warp[:, :, 2] = (1 - sides) * rng.uniform(-0.5, 0.5, sides.shape)
 
 
 @AUGMENTATIONS.register("rotation")
-def rotation(draws: Draws, rng: np.random.Generator, degrees: float) -> None:
+def rotation(draws: Draws, rng: Generator, degrees: float) -> None:
     """Turns by up to `degrees` to either side."""
     angle = np.deg2rad(rng.uniform(-degrees, degrees, len(draws)))
     cos, sin = np.cos(angle), np.sin(angle)
@@ -115,46 +115,46 @@ def rotation(draws: Draws, rng: np.random.Generator, degrees: float) -> None:
 
 
 @AUGMENTATIONS.register("flip")
-def flip(draws: Draws, rng: np.random.Generator, probability: float) -> None:
+def flip(draws: Draws, rng: Generator, probability: float) -> None:
     """Mirrors left and right."""
     mirrored = rng.random(len(draws)) < probability
     draws.warp[mirrored, :, 0] *= -1
 
 
 @AUGMENTATIONS.register("brightness")
-def brightness(draws: Draws, rng: np.random.Generator, strength: float) -> None:
+def brightness(draws: Draws, rng: Generator, strength: float) -> None:
     """Multiplies all pixels by 1 +- `strength`."""
     draws.colour[:, BRIGHTNESS] *= _factors(draws, rng, strength)
 
 
 @AUGMENTATIONS.register("contrast")
-def contrast(draws: Draws, rng: np.random.Generator, strength: float) -> None:
+def contrast(draws: Draws, rng: Generator, strength: float) -> None:
     """Multiplies the distance from the mean grey by 1 +- `strength`."""
     draws.colour[:, CONTRAST] *= _factors(draws, rng, strength)
 
 
 @AUGMENTATIONS.register("saturation")
-def saturation(draws: Draws, rng: np.random.Generator, strength: float) -> None:
+def saturation(draws: Draws, rng: Generator, strength: float) -> None:
     """Multiplies the distance from grey by 1 +- `strength`."""
     draws.colour[:, SATURATION] *= _factors(draws, rng, strength)
 
 
 @AUGMENTATIONS.register("erasing")
-def erasing(draws: Draws, rng: np.random.Generator, probability: float) -> None:
+def erasing(draws: Draws, rng: Generator, probability: float) -> None:
     """Blanks one rectangle."""
-    n = len(draws)
-    area = rng.uniform(*ERASED_AREA, n)
-    sides = _sides(area, np.exp(rng.uniform(*np.log(ERASED_RATIO), n)))
-    corner = rng.random((n, 2)) * (1 - sides)
-    sides[rng.random(n) >= probability] = 0
+    sides = _rectangles(len(draws), rng, ERASED_AREA, ERASED_RATIO)
+    corner = rng.random(sides.shape) * (1 - sides)
+    sides[rng.random(len(draws)) >= probability] = 0
     draws.box[:] = np.concatenate([corner, corner + sides], 1)
 
 
-def _factors(draws: Draws, rng: np.random.Generator, strength: float) -> np.ndarray:
+def _factors(draws: Draws, rng: Generator, strength: float) -> ndarray:
     return 1 + rng.uniform(-strength, strength, len(draws))
 
 
-def _sides(area: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """(n, 2) width and height, 1 at most, of rectangles of such areas and ratios."""
-    sides = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], 1)
-    return np.minimum(sides, 1)
+def _rectangles(n: int, rng: Generator, areas: tuple[float, float], ratios: tuple[float, float]) -> ndarray:
+    """(n, 2) width and height, 1 at most, of rectangles within such areas and ratios of width to height."""
+    area = rng.uniform(*areas, n)
+    ratio = np.exp(rng.uniform(*np.log(ratios), n))
+    sides = np.stack([area * ratio, area / ratio], 1)
+    return np.minimum(np.sqrt(sides), 1)

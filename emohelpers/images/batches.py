@@ -8,11 +8,14 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy import ndarray
+from torch import Tensor
 
 from emohelpers import config
 from emohelpers.datasets.pixels import Pixels
@@ -23,16 +26,17 @@ from emohelpers.images.preprocess import Preprocess
 AHEAD = 3  # batches that are prepared while one is computed on
 RESIDENT = 1 / 4  # of the card's free memory may hold the training pictures
 
-Batch = tuple[torch.Tensor, torch.Tensor, np.ndarray]  # inputs, targets, positions
+Batch = tuple[Tensor, Tensor, ndarray]  # inputs, targets, positions
 
 
 class Job(NamedTuple):
     """What one batch will show."""
 
-    positions: np.ndarray  # (n,) into the rows of the batches
+    positions: ndarray  # (n,) into the rows of the batches
     draws: Draws | None  # random numbers of these n pictures; None: as they are
 
 
+@dataclass(eq=False, repr=False)
 class Batches:
     """Passes over some rows of a store as (inputs, targets, positions) on one device.
 
@@ -42,30 +46,24 @@ class Batches:
     chances of each picture to be the next, a pass is drawn with replacement.
     """
 
-    def __init__(
-        self,
-        pixels: Pixels,
-        rows: np.ndarray,
-        targets: np.ndarray,
-        preprocess: Preprocess,
-        *,
-        batch_size: int,
-        augmentation: Augmentation | None = None,
-        seed: int = 0,
-        odds: np.ndarray | None = None,
-    ):
-        self.pixels = pixels
-        self.rows = np.asarray(rows)
-        self.targets = torch.tensor(np.asarray(targets))
-        self.preprocess = preprocess
-        self.batch_size = min(batch_size, len(self.rows))
-        self.augmentation = augmentation
-        self.seed = seed
-        self.odds = odds
-        self.device = torch.device("cpu")
-        self.rank = 0
-        self.world = 1
-        self._resident: torch.Tensor | None = None  # the pictures, where they stay on the card
+    pixels: Pixels
+    rows: ndarray  # (n,) of the store
+    targets: Tensor  # (n, ...)
+    preprocess: Preprocess
+    _: KW_ONLY
+    batch_size: int
+    augmentation: Augmentation | None = None
+    seed: int = 0
+    odds: ndarray | None = None  # (n,), together 1
+    device: torch.device = torch.device("cpu")
+    rank: int = 0
+    world: int = 1
+    _resident: Tensor | None = None  # the pictures, where they stay on the card
+
+    def __post_init__(self):
+        self.rows = np.asarray(self.rows)
+        self.targets = torch.tensor(np.asarray(self.targets))
+        self.batch_size = min(self.batch_size, len(self.rows))
 
     def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Batches":
         """The same passes on a device, as one process of several sees them."""
@@ -102,7 +100,7 @@ class Batches:
                 jobs.append(Job(order[share], draws[share]))
         return jobs
 
-    def draw(self, epoch: int) -> tuple[np.ndarray, Draws | None]:
+    def draw(self, epoch: int) -> tuple[ndarray, Draws | None]:
         """Order (n,) of a pass, and the random numbers of its n pictures (with `odds`: of its n drawings)."""
         n = len(self.rows)
         if not self.augmentation:
@@ -125,29 +123,29 @@ class Batches:
             augmented = job.draws is None or self.device.type == "cpu"
             yield self._batch(job.positions, pixels, None if augmented else job.draws)
 
-    def preview(self, n: int, epoch: int = 0) -> np.ndarray:
+    def preview(self, n: int, epoch: int = 0) -> ndarray:
         """The first pictures of a pass as the model gets them: (n, img_size, img_size, 3) uint8."""
         size = (self.preprocess.img_size, self.preprocess.img_size)
-        pictures: list[np.ndarray] = []
+        pictures: list[ndarray] = []
         for positions, draws in self.plan(epoch):
             pictures += [cv2.resize(picture, size) for picture in self._prepare(positions, draws)]
             if len(pictures) >= n:
                 break
         return np.stack(pictures[:n])
 
-    def _gather(self, job: Job) -> tuple[Job, np.ndarray]:
+    def _gather(self, job: Job) -> tuple[Job, ndarray]:
         """What the thread does for a batch: (n, h, w, 3) uint8, augmented unless the card does that."""
         if job.draws is not None and self.device.type == "cuda":
             return job, self.pixels.take(self.rows[job.positions])
         return job, self._prepare(job.positions, job.draws)
 
-    def _prepare(self, positions: np.ndarray, draws: Draws | None) -> np.ndarray:
+    def _prepare(self, positions: ndarray, draws: Draws | None) -> ndarray:
         squares = self.pixels.take(self.rows[positions])
         if draws is None:
             return self.preprocess.evaluate(squares)
         return render.on_cpu(squares, draws, self.preprocess)
 
-    def _batch(self, positions: np.ndarray, pixels: torch.Tensor, draws: Draws | None) -> Batch:
+    def _batch(self, positions: ndarray, pixels: Tensor, draws: Draws | None) -> Batch:
         if draws is None:
             inputs = self.preprocess.enlarge(self.preprocess.normalise(pixels))
         else:

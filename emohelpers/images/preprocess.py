@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy import ndarray
+from torch import Tensor
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as OpenCV and torchvision
 
@@ -33,7 +35,7 @@ class Preprocess:
         """Numbers, texts and lists by name, for a file."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
-    def evaluate(self, squares: np.ndarray) -> np.ndarray:
+    def evaluate(self, squares: ndarray) -> ndarray:
         """(n, side, side, 3) -> (n, img_size, img_size, 3) uint8: the one resize of evaluation, export, prediction."""
         if self.grey:
             luma = (squares @ LUMA).round().astype(np.uint8)
@@ -57,7 +59,7 @@ class Preprocess:
             picture[:] = resized[centre, centre]
         return pictures
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalise(self, pixels: Tensor) -> Tensor:
         """(n, h, w, 3) uint8 or float in 0..255 -> (n, 3, h, w) float32, channels-last in memory."""
         n, height, width, channels = pixels.shape
         # Whole rows of pixels at once: three channels alone would be too short a row to be fast.
@@ -71,7 +73,7 @@ class Preprocess:
         """Pixels of the square that augmentation warps to: a third more than decoded holds what there is to see."""
         return min(self.img_size, round(self.side * 4 / 3))
 
-    def enlarge(self, inputs: torch.Tensor) -> torch.Tensor:
+    def enlarge(self, inputs: Tensor) -> Tensor:
         """(n, 3, warped, warped), channels-last in memory -> (n, 3, img_size, img_size), bilinear."""
         size = (self.img_size, self.img_size)
         if inputs.shape[2:] == size:
@@ -85,7 +87,7 @@ class Preprocess:
             cv2.resize(source, size, dst=target, interpolation=cv2.INTER_LINEAR)
         return large.permute(0, 3, 1, 2)
 
-    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+    def affine(self) -> tuple[ndarray, ndarray]:
         """(3,) scale and shift that take 0..255 to the model's input."""
         mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return 1 / (255 * std), -mean / std

@@ -4,12 +4,14 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy import ndarray
+from torch import Tensor
 
 from emohelpers.images.augment import Draws
 from emohelpers.images.preprocess import LUMA, Preprocess
 
 
-def on_cpu(squares: np.ndarray, draws: Draws, preprocess: Preprocess) -> np.ndarray:
+def on_cpu(squares: ndarray, draws: Draws, preprocess: Preprocess) -> ndarray:
     """(n, s, s, 3) -> (n, warped, warped, 3) uint8 by OpenCV, the CPU's fastest way.
 
     Erased rectangles get the model's mean, which is zero after normalisation. Where the model wants more pixels,
@@ -38,7 +40,7 @@ def on_cpu(squares: np.ndarray, draws: Draws, preprocess: Preprocess) -> np.ndar
     return pictures
 
 
-def _pixel_warps(warp: np.ndarray, side: int, out: int) -> np.ndarray:
+def _pixel_warps(warp: ndarray, side: int, out: int) -> ndarray:
     """(n, 2, 3) from pixels of the output to pixels of the square.
 
     Pixel centres lie at +0.5: p_source = L (p_out + 0.5 - out/2) + shift*side + side/2 - 0.5.
@@ -48,7 +50,7 @@ def _pixel_warps(warp: np.ndarray, side: int, out: int) -> np.ndarray:
     return np.concatenate([linear, moved], 2)
 
 
-def _colour_matrices(colour: np.ndarray, grey: bool) -> tuple[np.ndarray, np.ndarray]:
+def _colour_matrices(colour: ndarray, grey: bool) -> tuple[ndarray, ndarray]:
     """(n, 3, 4) matrices whose last column is still to be filled with (n,) offsets times a picture's mean grey."""
     gain, contrast, saturation = colour.T[:, :, None, None]
     saturation = saturation * (not grey)
@@ -58,11 +60,11 @@ def _colour_matrices(colour: np.ndarray, grey: bool) -> tuple[np.ndarray, np.nda
     return matrices, (gain * (1 - contrast)).ravel()
 
 
-def on_device(squares: torch.Tensor, draws: Draws, preprocess: Preprocess) -> torch.Tensor:
+def on_device(squares: Tensor, draws: Draws, preprocess: Preprocess) -> Tensor:
     """(n, s, s, 3) uint8 -> (n, 3, img_size, img_size): the same pictures as `on_cpu`, a whole batch at once."""
     device, n, out = squares.device, len(squares), preprocess.warped
 
-    def placed(values: np.ndarray) -> torch.Tensor:
+    def placed(values: ndarray) -> Tensor:
         return torch.from_numpy(values).to(device, non_blocking=True)
 
     # Colour: brightness and contrast around the mean grey, saturation around each pixel's grey.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 
 RAKES = 20  # passes; the class totals then agree within a thousandth
 
@@ -12,12 +13,12 @@ class NoVotes(ValueError):
     """Soft labels were asked for, and the table has no votes."""
 
 
-def hard(rows: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+def hard(rows: pd.DataFrame, classes: Sequence[str]) -> ndarray:
     """(n,) positions of the labels in `classes`."""
     return rows["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
 
 
-def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> np.ndarray:
+def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> ndarray:
     """(n, classes) float32 shares of the raters' votes, columns `votes_<emotion>` (as FER+'s, arXiv 1608.01041).
 
     Votes for anything else do not count; a row without a vote for any class keeps its label whole. Raters in doubt say
@@ -40,7 +41,7 @@ def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> np.
     return (share * shares + (1 - share) * label).astype(np.float32)
 
 
-def odds(targets: np.ndarray, power: float) -> np.ndarray:
+def odds(targets: ndarray, power: float) -> ndarray:
     """(n,) chance of each picture to be drawn next, ~ (1 / pictures of its class) ** power, together 1."""
     raw = (1 / np.bincount(targets)[targets]) ** power
     return raw / raw.sum()

@@ -12,18 +12,21 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
-from torch import nn
+from torch import Tensor, nn
 
 from emohelpers.models.trial import examined, near
 
 
-def read_alone(model: nn.Module, example: torch.Tensor) -> bool:
+def read_alone(model: nn.Module, example: Tensor) -> bool:
     """Lets the last block compute the class token alone, if the model reads no other; says whether it does.
 
     Outputs and gradients stay the same but for rounding, which is tried on `example` (n, 3, h, w).
     """
     last = getattr(model, "blocks", [None])[-1]
-    if type(last) is not Block or type(last.attn) is not Attention or type(last.attn.qkv) is not nn.Linear:
+    if type(last) is not Block or type(last.attn) is not Attention:
+        return False
+    plain = type(last.attn.qkv) is nn.Linear and type(last.attn.k_norm) is nn.Identity  # a norm of keys needs the keys
+    if not plain:
         return False
     with examined(model):
         expected = type(model).forward(model, example)
@@ -37,26 +40,22 @@ def read_alone(model: nn.Module, example: torch.Tensor) -> bool:
     return same
 
 
-def _block(block: Block, tokens: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+def _block(block: Block, tokens: Tensor, *_: Any, **__: Any) -> Tensor:
     """timm's Block for its first token: (n, tokens, width) -> (n, 1, width)."""
     first = tokens[:, :1] + block.drop_path1(block.ls1(_attention(block.attn, block.norm1(tokens))))
     return first + block.drop_path2(block.ls2(block.mlp(block.norm2(first))))
 
 
-def _attention(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+def _attention(attention: Attention, tokens: Tensor) -> Tensor:
     """timm's Attention with the first token's query: (n, tokens, width) -> (n, 1, width)."""
-    if type(attention.k_norm) is nn.Identity:
-        values = _weighted_tokens(attention, tokens)
-    else:  # a norm of the keys needs the keys
-        values = _with_keys(attention, tokens)
-    values = values.reshape(len(tokens), 1, -1)
+    values = _weighted_tokens(attention, tokens).reshape(len(tokens), 1, -1)
     values = getattr(attention, "norm", nn.Identity())(values)  # timm 1.0.19 has neither norm nor gate
     if getattr(attention, "gate", None) is not None:
         values = values * attention.gate(tokens[:, :1]).sigmoid()
     return attention.proj_drop(attention.proj(values))
 
 
-def _weighted_tokens(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
+def _weighted_tokens(attention: Attention, tokens: Tensor) -> Tensor:
     """What each head sees, (n, heads, width of a head), see above; in float32: a long product in half would drift."""
     heads = (attention.num_heads, -1)
     with torch.autocast(tokens.device.type, enabled=False):
@@ -72,17 +71,3 @@ def _weighted_tokens(attention: Attention, tokens: torch.Tensor) -> torch.Tensor
         p = attention.attn_drop((query @ tokens.mT).softmax(-1))  # (n, heads, tokens)
         values = torch.einsum("nhc,hdc->nhd", p @ tokens, w_value.unflatten(0, heads))
         return values + p.sum(-1, keepdim=True) * b_value.unflatten(0, heads)
-
-
-def _with_keys(attention: Attention, tokens: torch.Tensor) -> torch.Tensor:
-    """The same with the keys and values of all tokens, by SDPA."""
-    heads = (attention.num_heads, -1)
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    sizes = [len(weight) // 3, 2 * len(weight) // 3]
-    w_query, w_rest = weight.split(sizes)
-    b_query, b_rest = (None, None) if bias is None else bias.split(sizes)
-    query = F.linear(tokens[:, :1], w_query, b_query).unflatten(2, heads).transpose(1, 2)
-    both = F.linear(tokens, w_rest, b_rest)
-    key, value = (part.unflatten(2, heads).transpose(1, 2) for part in both.chunk(2, dim=2))
-    dropout = attention.attn_drop.p if attention.training else 0.0
-    return F.scaled_dot_product_attention(attention.q_norm(query), attention.k_norm(key), value, dropout_p=dropout)

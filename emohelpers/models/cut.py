@@ -11,7 +11,7 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emohelpers.models.trial import examined, near
 
@@ -30,7 +30,7 @@ class Cut:
         return (1,) * (3 - len(self.shape)) + self.shape
 
 
-def deepest(model: nn.Module, example: torch.Tensor) -> Cut | None:
+def deepest(model: nn.Module, example: Tensor) -> Cut | None:
     """The deepest place behind frozen layers at which `model` can be entered, or None where there is none.
 
     `example` are some pictures (n, 3, h, w). Run `models.freeze` first: it decides what is frozen.
@@ -69,7 +69,7 @@ def leave(model: nn.Module) -> None:
     vars(model).pop("cut", None)
 
 
-def activations(model: nn.Module, cut: Cut, pictures: torch.Tensor) -> torch.Tensor:
+def activations(model: nn.Module, cut: Cut, pictures: Tensor) -> Tensor:
     """What comes out of the trunk: (n, 3, h, w) -> (n, *cut.shape); layers behind it are not computed."""
     trunk = [model.get_submodule(name) for name in cut.links]
     for module in trunk:
@@ -87,11 +87,11 @@ def activations(model: nn.Module, cut: Cut, pictures: torch.Tensor) -> torch.Ten
 class _Reached(Exception):
     """Ends a forward pass where the trunk ends."""
 
-    def __init__(self, activations: torch.Tensor):
+    def __init__(self, activations: Tensor):
         self.activations = activations
 
 
-def _stop(_module, _inputs, output: torch.Tensor) -> None:
+def _stop(_module, _inputs, output: Tensor) -> None:
     raise _Reached(output)
 
 
@@ -104,7 +104,7 @@ def _links(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, child
 
 
-def _order_of_run(model: nn.Module, modules: dict[str, nn.Module], example: torch.Tensor):
+def _order_of_run(model: nn.Module, modules: dict[str, nn.Module], example: Tensor):
     """Names of the modules as they run, and the model's outputs."""
     order: list[str] = []
     hooks = []
@@ -141,11 +141,11 @@ def _copied(module: nn.Module) -> nn.Module:
     return copied
 
 
-def _same(tokens: torch.Tensor) -> torch.Tensor:
+def _same(tokens: Tensor) -> Tensor:
     return tokens
 
 
-def _entered(model: nn.Module, inputs: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+def _entered(model: nn.Module, inputs: Tensor, *arguments: Any, **options: Any) -> Tensor:
     """The forward of a model that was cut."""
     cut = model.cut
     if tuple(inputs.shape[1:]) != cut.form:

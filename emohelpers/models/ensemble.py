@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Mixture(nn.Module):
@@ -25,7 +25,7 @@ class Mixture(nn.Module):
         self.mirrored = mirrored
         self.spec = members[0].spec
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         views = [inputs, inputs.flip(3)] if self.mirrored else [inputs]
         log_p = [member(view).float().log_softmax(1) for member in self.members for view in views]
         return torch.stack(log_p).logsumexp(0) - torch.tensor(float(len(log_p))).log()

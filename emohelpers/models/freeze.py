@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from timm.models import group_parameters
-from torch import nn
+from torch import Tensor, nn
 
 
 def freeze(model: nn.Module, trainable: str | int | float) -> str:
@@ -66,9 +65,9 @@ def training_mode(model: nn.Module) -> None:
         training_mode(module)
 
 
-def moving(model: nn.Module) -> dict[str, torch.Tensor]:
+def moving(model: nn.Module) -> dict[str, Tensor]:
     """The live tensors by name that training changes: trainable parameters, and the buffers beside them."""
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for prefix, module in model.named_modules():
         trained = {name: p for name, p in module.named_parameters(prefix, recurse=False) if p.requires_grad}
         if trained:

@@ -4,9 +4,8 @@ A head is one function, registered by its name: (features, classes, width, dropo
 layer, `dropout` its (first) rate; `head="name"` in a config takes it.
 """
 
-import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from emohelpers.config.registry import HEADS
 
@@ -73,7 +72,7 @@ def batchnorm(features: int, classes: int, width: int, dropout: float) -> nn.Mod
 class Cosine(nn.Linear):
     """Logits that depend on the angle between features and class alone, as the margins of LDAM ask for."""
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         return COSINE_SCALE * F.linear(F.normalize(features), F.normalize(self.weight))
 
 
@@ -86,7 +85,7 @@ def cosine(features: int, classes: int, width: int, dropout: float) -> nn.Module
 class Unit(nn.Module):
     """Each row at length 1 (L2)."""
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         # Not F.normalize or norm: onnxruntime's quantiser knows the shapes of neither Expand nor ReduceL2.
         return features * (features * features).sum(dim=1, keepdim=True).clamp(min=1e-12).rsqrt()
 

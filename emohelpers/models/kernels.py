@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from types import MethodType
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def out_of_place(model: nn.Module) -> None:
@@ -37,6 +37,6 @@ def _slow_in_bf16(convolution: nn.Conv2d) -> bool:
     return depthwise and (max(convolution.stride) > 1 or max(convolution.kernel_size) > 3)
 
 
-def _in_fp32(module: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+def _in_fp32(module: nn.Module, inputs: Tensor) -> Tensor:
     with torch.autocast(inputs.device.type, enabled=False):
         return type(module).forward(module, inputs.float()).to(inputs.dtype)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 EXACT = 1e-5  # relative distance of outputs that are the same but for rounding
 
@@ -22,6 +22,6 @@ def examined(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def near(outputs: torch.Tensor, expected: torch.Tensor) -> bool:
+def near(outputs: Tensor, expected: Tensor) -> bool:
     """Whether two tensors are the same but for rounding."""
     return outputs.shape == expected.shape and bool((outputs - expected).norm() <= EXACT * expected.norm())

@@ -8,12 +8,14 @@ each picture's views again, in an order of its own. A share of their batches may
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import psutil
 import torch
 from filelock import FileLock
-from torch import nn
+from numpy import ndarray
+from torch import Tensor, nn
 
 from emohelpers import config
 from emohelpers.config import files
@@ -47,25 +49,25 @@ class Shelf:
         self.rows = torch.from_file(str(file), shared=True, size=numbers, dtype=dtype).view(rows, *shape)
         self.done = np.memmap(done, bool, "r+")
 
-    def holds(self, numbers: np.ndarray) -> bool:
+    def holds(self, numbers: ndarray) -> bool:
         """Whether all these rows are done."""
         return bool(self.done[numbers].all())
 
-    def put(self, numbers: np.ndarray, rows: torch.Tensor) -> None:
+    def put(self, numbers: ndarray, rows: Tensor) -> None:
         """Keeps rows of `pack` under their numbers; a kill before the last line costs these rows alone."""
         self.rows.index_copy_(0, torch.from_numpy(numbers), rows.cpu())
         self.done[numbers] = True
 
-    def take(self, numbers: np.ndarray) -> torch.Tensor:
+    def take(self, numbers: ndarray) -> Tensor:
         """The rows of these numbers, for `unpack`."""
         return self.rows.index_select(0, torch.from_numpy(numbers))
 
-    def pack(self, inner: torch.Tensor) -> torch.Tensor:
+    def pack(self, inner: Tensor) -> Tensor:
         """Activations (n, *shape) -> rows (n, ...) as they are kept."""
         inner = inner.movedim(1, -1) if self.maps else inner
         return inner.to(self.rows.dtype).contiguous()
 
-    def unpack(self, rows: torch.Tensor) -> torch.Tensor:
+    def unpack(self, rows: Tensor) -> Tensor:
         """Rows of `pack` -> activations (n, *shape) float32."""
         return (rows.movedim(-1, 1) if self.maps else rows).float()
 
@@ -73,6 +75,14 @@ class Shelf:
 def _whole(file: Path, size: int) -> bool:
     """Whether a file of that size is there from since the machine was started: a power cut may leave rows unwritten."""
     return file.is_file() and file.stat().st_size == size and file.stat().st_mtime >= psutil.boot_time()
+
+
+class Showing(NamedTuple):
+    """What a batch shows, and where it is kept."""
+
+    job: Job
+    slots: ndarray | None  # (n,) numbers of its rows; None: it is augmented anew and not kept
+    held: bool  # all of its rows are done
 
 
 class Views(Batches):
@@ -104,36 +114,44 @@ class Views(Batches):
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
         """One pass; a batch of which one picture is not yet kept is computed whole, as an undisturbed run does it."""
-        view = self.view(epoch)
-        plan = self.plan(epoch)
-        anew = self._anew(epoch, len(plan))
-        slots = [self._slots(view, job.positions) for job in plan]
-        held = [not new and self.shelf.holds(numbers) for new, numbers in zip(anew, slots, strict=True)]
-
-        # The first passes augment as they would without a cache, later ones as the picture's view was.
-        if epoch >= self.views and not all(new or there for new, there in zip(anew, held, strict=True)):
-            draws = self._draws_of(view)
-            for i, job in enumerate(plan):
-                if not anew[i] and draws is not None:
-                    plan[i] = Job(job.positions, draws[job.positions])
-        pictures = self.load([job for job, there in zip(plan, held, strict=True) if not there])
-        kept_rows = prefetch(self.shelf.take, [numbers for numbers, there in zip(slots, held, strict=True) if there])
-
-        for job, numbers, there, new in zip(plan, slots, held, anew, strict=True):
-            if there:
+        showings = self._showings(epoch)
+        pictures = self.load([showing.job for showing in showings if not showing.held])
+        kept_rows = prefetch(self.shelf.take, [showing.slots for showing in showings if showing.held])
+        for (positions, _), slots, held in showings:
+            if held:
                 rows = next(kept_rows)
             else:
                 rows = self._compute(next(pictures)[0])
-                if not new:
-                    self.shelf.put(numbers, rows)
+                if slots is not None:
+                    self.shelf.put(slots, rows)
             inner = self.shelf.unpack(rows.to(self.device, non_blocking=True))
             inputs = inner.view(-1, *self.model.cut.form)
-            targets = self.targets[job.positions].to(self.device, non_blocking=True)
-            yield inputs, targets, job.positions
+            yield inputs, self.targets[positions].to(self.device, non_blocking=True), positions
         if epoch < self.views and self.rank == 0:
             self._keep_leftovers(epoch)
 
-    def view(self, epoch: int) -> np.ndarray:
+    def _showings(self, epoch: int) -> list[Showing]:
+        """What the batches of a pass show."""
+        plan, view = self.plan(epoch), self.view(epoch)
+        later = epoch >= self.views
+        rng = np.random.default_rng([self.seed, epoch, len(self.rows)])
+        anew = rng.random(len(plan)) < (self.fresh if later else 0)
+        # The first passes augment as they would without a cache; what a later one misses is drawn as its view was.
+        lost = later and not self.shelf.done.all()
+        draws = self._draws_of(view) if lost else None
+        showings = []
+        for job, fresh in zip(plan, anew, strict=True):
+            if fresh:
+                showings.append(Showing(job, None, False))
+                continue
+            slots = view[job.positions] * len(self.rows) + job.positions
+            held = self.shelf.holds(slots)
+            if draws is not None and not held:
+                job = Job(job.positions, draws[job.positions])
+            showings.append(Showing(job, slots, held))
+        return showings
+
+    def view(self, epoch: int) -> ndarray:
         """(n,) which of its views a pass shows of each picture: every cycle of passes shows each view once."""
         n = len(self.rows)
         cycle, step = divmod(epoch, self.views)
@@ -141,14 +159,6 @@ class Views(Batches):
             return np.full(n, step)
         rng = np.random.default_rng([self.seed, cycle, n])
         return rng.permuted(np.tile(np.arange(self.views), (n, 1)), axis=1)[:, step]
-
-    def _slots(self, view: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        return view[positions] * len(self.rows) + positions
-
-    def _anew(self, epoch: int, batches: int) -> np.ndarray:
-        """(batches,) which batches of a pass are augmented and computed anew."""
-        rng = np.random.default_rng([self.seed, epoch, len(self.rows)])
-        return rng.random(batches) < (self.fresh if epoch >= self.views else 0)
 
     def _keep_leftovers(self, epoch: int) -> None:
         """Keeps what the incomplete last batch of a pass would have held: a later pass shows it."""
@@ -160,7 +170,7 @@ class Views(Batches):
             pictures, *_ = next(self.load([job]))
             self.shelf.put(slots, self._compute(pictures))
 
-    def _draws_of(self, view: np.ndarray) -> Draws | None:
+    def _draws_of(self, view: ndarray) -> Draws | None:
         """The random numbers behind the views of all pictures."""
         passes = [self.draw(k)[1] for k in range(self.views)]
         if passes[0] is None:
@@ -173,7 +183,7 @@ class Views(Batches):
             columns.append(values[view, pictures])
         return kind(*columns)
 
-    def _compute(self, pictures: torch.Tensor) -> torch.Tensor:
+    def _compute(self, pictures: Tensor) -> Tensor:
         """Rows as they are kept: so a picture looks the same from its first time on."""
         with torch.no_grad(), torch.autocast(self.device.type, self.half, enabled=self.half is not None):
             inner = cut.activations(self.model, self.model.cut, pictures)
