@@ -166,3 +166,38 @@ def test_changed_settings_are_checked_like_new_ones_and_another_family_takes_wha
     assert type(baseline) is config.Baseline and (baseline.seed, baseline.backbone) == (7, "test_vit")
     with pytest.raises(config.ConfigError, match="2 wrong"):
         config.with_settings(cfg, epochs=0, lrr=1)
+
+
+@pytest.mark.parametrize(
+    "kind, preset, name",
+    [
+        (Baseline, "full", "0a1ff80ddc6e"),
+        (Baseline, "demo", "1d5b2319278b"),
+        (config.Transfer, "full", "22191b40ada1"),
+        (config.Transfer, "demo", "62fd101c08fe"),
+        (config.Enhanced, "full", "d6227f9cc72b"),
+        (config.Enhanced, "demo", "831413c88ff8"),
+        (config.Music, "full", "0ff31edaa7b4"),
+        (config.Music, "demo", "f5d6a3877060"),
+        (config.Ranking, "full", "5486ca466389"),
+        (config.Ranking, "demo", "bb6077d83a65"),
+    ],
+)
+def test_a_training_of_an_earlier_version_is_found_by_the_same_name(kind, preset, name):
+    """Digests of the first version; a setting that comes is `Added` or an `Aside`, one that goes stays in `former`."""
+    assert config.digest(config.decisive(make(kind, preset))) == name
+
+
+def test_asides_are_marked_once_and_decide_no_weights():
+    asides = config.marked(config.Enhanced, config.Aside)
+    assert {"preset", "dataset_root", "time_budget_h", "save_every", "repo"} <= asides
+    assert not {"seed", "epochs", "lr", "loss", "img_size", "head"} & asides
+    plain, moved = make(Baseline, "demo"), make(Baseline, "demo", save_every=3, output_dir="elsewhere")
+    assert config.decisive(plain) == config.decisive(moved) != config.decisive(make(Baseline, "demo", lr=1.0))
+
+
+def test_a_config_that_an_earlier_version_stored_is_read():
+    for kind in (config.Music, config.Ranking):
+        cfg = make(kind, "demo")
+        stored = cfg.model_dump(mode="json") | {"teacher": "", "flip_test": False, "label_smoothing": 0.0}
+        assert config.restored(kind, stored) == cfg

@@ -1,13 +1,15 @@
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config.registry import SCHEDULES
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.train import objectives, optim
+from emohelpers.train import losses, objectives, optim
 
 
 def settings(**values):
@@ -41,6 +43,20 @@ def test_schedules_warm_up_and_end_when_training_ends(model, kind):
         assert turns == 0, "the original's rate rose again in the second half"
     if kind == "restarts":
         assert turns == 2
+
+
+def test_a_schedule_from_outside_is_chosen_by_its_name_like_any_other(model, monkeypatch):
+    monkeypatch.setattr(SCHEDULES, "_entries", dict(SCHEDULES._entries))
+
+    @SCHEDULES.register("steep")
+    def steep(optimizer, cfg, steps):
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
+
+    cfg = settings(schedule="steep")
+    optimizer = optim.optimizer(model, cfg)
+    assert [row[0] for row in rates(optimizer, optim.schedule(optimizer, cfg, 3), 3)] == [0.01, 0.005, 0.0025]
+    with pytest.raises(config.ConfigError, match="'steeper' is no schedule"):
+        settings(schedule="steeper")
 
 
 def test_decay_spares_biases_and_norms_and_every_parameter_has_one_group(model):
@@ -93,7 +109,7 @@ def test_class_weights_keep_one_scale_for_hard_and_soft_targets():
     torch.manual_seed(0)
     logits, y = torch.randn(64, 8) * 3, torch.randint(8, (64,))
     weights = torch.rand(8) * 2
-    objective = objectives.Classification(EMOTIONS, weights=weights.numpy(), smoothing=0.1)
+    objective = objectives.Classification(EMOTIONS, weights=weights.numpy(), each=partial(losses.plain, smoothing=0.1))
     hard = objective.loss(logits, y)
     soft = objective.loss(logits, nn.functional.one_hot(y, 8).float())
     assert torch.allclose(hard, soft)

@@ -13,7 +13,7 @@ from emohelpers import config, models, train
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
-from emohelpers.train import objectives
+from emohelpers.train import losses, objectives
 
 HARD = {  # everything that has state: averages, momentum, schedule, dropout, mixing, stages
     "weights": "random", "backbone": "test_vit", "trainable": "all", "img_size": 32, "epochs": 6, "batch_size": 16,
@@ -39,7 +39,7 @@ def job(folder: Path, **values):
     )
     validation = batches.Batches(pixels, rows[held], labels[held], prepared, **options)
     objective = objectives.Classification(
-        data.classes, smoothing=cfg.label_smoothing, mixup=cfg.mixup, cutmix=cfg.cutmix,
+        data.classes, each=losses.cross_entropy(cfg, np.ones(8)), mixup=cfg.mixup, cutmix=cfg.cutmix,
         mix_probability=cfg.mix_probability,
     )  # fmt: skip
     return model, training, validation, objective, cfg

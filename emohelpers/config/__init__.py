@@ -5,10 +5,23 @@ from emohelpers.config.faces import Augmented, Baseline, Enhanced, Transfer
 from emohelpers.config.music import Music
 from emohelpers.config.ranking import Ranking
 from emohelpers.config.saga import Saga
-from emohelpers.config.settings import ConfigError, assignments, chosen, digest, make, value, with_settings
+from emohelpers.config.settings import (
+    Aside,
+    ConfigError,
+    assignments,
+    chosen,
+    decisive,
+    digest,
+    make,
+    marked,
+    restored,
+    value,
+    with_settings,
+)
 from emohelpers.config.shared import Data
 
 __all__ = [
+    "Aside",
     "Augmented",
     "Baseline",
     "ConfigError",
@@ -21,8 +34,11 @@ __all__ = [
     "Transfer",
     "assignments",
     "chosen",
+    "decisive",
     "digest",
     "make",
+    "marked",
+    "restored",
     "value",
     "with_settings",
 ]

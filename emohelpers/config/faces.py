@@ -3,12 +3,12 @@
 The defaults are the originals' recipes; `demo` is the same path at the scale of two CPU cores.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from emohelpers.config.registry import HEADS
-from emohelpers.config.settings import Count, Depth, Positive, Share
+from emohelpers.config.registry import HEADS, SCHEDULES
+from emohelpers.config.settings import Aside, Count, Depth, Positive, Share
 from emohelpers.config.shared import Data, Model, Training
 
 
@@ -82,19 +82,19 @@ class Transfer(Training, Model, Data):
     class_weight_power: Share = 0.6  # seed 001 section 5
     crop_scale: tuple[Share, Share] = (0.75, 1.0)  # seed 001 section 5
     rotation: float = Field(15.0, ge=0, le=180)  # degrees; seed 001 section 5
-    compare_with: str = "01_baseline_training"  # notebook whose predictions are compared, picture by picture; "": none
-    audit: tuple[str, ...] = ("skin_group", "age_group")  # columns by which fairness is looked at, where they exist
+    compare_with: Aside[str] = "01_baseline_training"  # notebook whose predictions are compared; "": none
+    audit: Aside[tuple[str, ...]] = ("skin_group", "age_group")  # columns of the fairness table, where they exist
     statistics: str = "head"  # parameters described every epoch: "all", "head" or a pattern; seed 001 section 7
-    student: str = "mobilenetv3_small_100"  # backbone of the small student that a variant of the ablation teaches
-    student_weights: str = "hub"
-    ablations: tuple[str, ...] = ()  # variants that the notebook trains; all of them: make ablation
-    ablation: dict[str, Any] = {"epochs": 20}  # settings of every row of an ablation
-    int8_pictures: Count = 256  # training pictures that int8 ranges come from, validation pictures that choose a recipe
-    int8_tries: Count = 9  # ways of quantising, see quantise.RECIPES
-    timing_rounds: Count = 40  # measurements behind a speed
-    repo: str = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent; seed 001
-    publish: bool = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`; seed 001
-    photo: str = ""  # a picture or folder of yours; "camera": take one; empty: some golden faces
+    student: Aside[str] = "mobilenetv3_small_100"  # backbone of the small student that an ablation teaches
+    student_weights: Aside[str] = "hub"
+    ablations: Aside[tuple[str, ...]] = ()  # variants that the notebook trains; all of them: make ablation
+    ablation: Aside[dict[str, Any]] = {"epochs": 20}  # settings of every row of an ablation
+    int8_pictures: Aside[Count] = 256  # training pictures for int8 ranges, validation pictures that choose a recipe
+    int8_tries: Aside[Count] = 9  # ways of quantising, see quantise.RECIPES
+    timing_rounds: Aside[Count] = 40  # measurements behind a speed
+    repo: Aside[str] = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent; seed 001
+    publish: Aside[bool] = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`; seed 001
+    photo: Aside[str] = ""  # a picture or folder of yours; "camera": take one; empty: some golden faces
 
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_faces",
@@ -127,7 +127,7 @@ class Enhanced(Transfer):
     head_dropout: float = Field(0.5, ge=0, lt=1)  # dropout_rate, the second layer has half of it; seed 002
     batch_size: Count = 16  # seed 002
     lr_backbone: Positive | None = 1e-5  # seed 002
-    schedule: Literal["cosine", "onecycle", "restarts", "constant"] = "onecycle"  # over the whole run; seed 002
+    schedule: Annotated[str, SCHEDULES.choice] = "onecycle"  # over the whole run; seed 002
     unfreeze: dict[int, Depth] = {10: 0.25, 20: 0.5, 30: 0.75, 40: "all"}  # + layer4, + layer3, + layer2, all; seed 002
     patience: int = Field(15, ge=0)  # seed 002
     label_smoothing: float = Field(0.1, ge=0, lt=1)  # seed 002

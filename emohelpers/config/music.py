@@ -4,19 +4,19 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emohelpers.config.settings import Count, Depth, Positive, Share
-from emohelpers.config.shared import Model, Optimisation
+from emohelpers.config.settings import Aside, Count, Depth, Positive, Share
+from emohelpers.config.shared import FORMERLY_OF_CLASSES, Model, Optimisation
 
 
 class Music(Optimisation, Model):
     """Notebook 07: valence and arousal of songs, a conditional GAN and a vision transformer (seed 004)."""
 
-    preset: Literal["demo", "full"]
+    preset: Aside[Literal["demo", "full"]]
     manifest: str = "deam"  # a name in data_manifests/songs/ or the path of a YAML
-    dataset_root: str = ""  # a folder, or a Kaggle handle; empty: the data set's own
-    labels_csv: str = ""  # one CSV of ratings or the folder that holds them; empty: found below dataset_root
-    output_dir: str = ""  # empty: outputs/<run>/<stem>, on Kaggle /kaggle/working/vit_augmented
-    max_unreadable: Share = 0.01  # of the songs may be left out (and are listed)
+    dataset_root: Aside[str] = ""  # a folder, or a Kaggle handle; empty: the data set's own
+    labels_csv: Aside[str] = ""  # one CSV of ratings or the folder that holds them; empty: found below dataset_root
+    output_dir: Aside[str] = ""  # empty: outputs/<run>/<stem>, on Kaggle /kaggle/working/vit_augmented
+    max_unreadable: Aside[Share] = 0.01  # of the songs may be left out (and are listed)
     folds: int = Field(5, ge=2)  # one of so many parts is the test; the seed's test was 64 % synthetic
     fold: int = Field(0, ge=0)  # which of them: for a cross-validation run 0 .. folds-1
     val_share: float = Field(0.15, gt=0, le=0.5)  # of the other songs
@@ -62,12 +62,25 @@ class Music(Optimisation, Model):
     ema: float = Field(0.99, ge=0, lt=1)
     cache: Literal["auto", "on", "off"] = "auto"
     ccc_share: Share = 0.5  # of the loss; the rest is the squared error
-    match_variance: bool = False  # predictions are stretched by what the validation songs show
+    match_variance: Aside[bool] = False  # predictions are stretched by what the validation songs show
     time_shift: bool = True  # a clip begins anywhere and goes on from its start; of several sections one is shown
     gain_db: float = Field(3.0, ge=0)  # louder or softer by up to
     mel_mask: Share = 0.15  # of the bands blanked at most
     time_mask: Share = 0.15  # of the frames blanked at most
 
+    retired: ClassVar[tuple[str, ...]] = ("cache_kind", "teacher", "flip_test")
+    former: ClassVar[dict[str, Any]] = FORMERLY_OF_CLASSES | {
+        "loss": "cross_entropy",
+        "crop_scale": (0.8, 1.0),
+        "crop_ratio": (0.9, 1.11),
+        "flip": 0.5,
+        "rotation": 10.0,
+        "brightness": 0.2,
+        "contrast": 0.2,
+        "saturation": 0.2,
+        "erasing": 0.25,
+        "strength": {},
+    }
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_songs",
         "seconds": 8.0,

@@ -4,20 +4,20 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emohelpers.config.settings import Count, Depth, Positive, Share
-from emohelpers.config.shared import Augmentation, Model, Optimisation
+from emohelpers.config.settings import Aside, Count, Depth, Positive, Share
+from emohelpers.config.shared import FORMERLY_OF_CLASSES, Augmentation, Model, Optimisation
 
 
 class Ranking(Augmentation, Optimisation, Model):
     """Notebook 08: which of two photographs of a scene people prefer (seed 003)."""
 
-    preset: Literal["demo", "full"]
-    dataset_root: str = ""  # a folder, or a Kaggle handle, with training_files/<folder>/{good,bad}
-    splits_json: str = ""  # empty: splits.json beside the folders
-    output_dir: str = ""  # empty: outputs/<run>/<stem>
+    preset: Aside[Literal["demo", "full"]]
+    dataset_root: Aside[str] = ""  # a folder, or a Kaggle handle, with training_files/<folder>/{good,bad}
+    splits_json: Aside[str] = ""  # empty: splits.json beside the folders
+    output_dir: Aside[str] = ""  # empty: outputs/<run>/<stem>
     drawn_scenes: int = Field(0, ge=0)  # drawn by code where no dataset_root is given; 0: none
     min_gap: Positive = 0.8  # of 5; opinions of drawn scenes that far apart make a pair
-    min_side: Count = 224  # pixels of the shorter side; seed 003
+    min_side: Aside[Count] = 224  # pixels of the shorter side; seed 003
     twin_similarity: Share = 0.96  # cosine of 16x16 grey thumbnails from which two pictures count as one
     img_size: int = Field(224, ge=16)  # pixels; seed 003
     eval_zoom: float = Field(256 / 224, ge=1, le=1.5)  # resized to 256, centre 224; seed 003
@@ -43,15 +43,17 @@ class Ranking(Augmentation, Optimisation, Model):
     contrast: Share = 0.1  # seed 003
     saturation: Share = 0.0
     erasing: Share = 0.0
-    int8_tries: Count = 5  # ways of quantising, see release.RECIPES
-    timing_rounds: Count = 40  # measurements behind a speed
-    shortcut_epochs: Count = 5  # of the experiment that augments the good side only
+    int8_tries: Aside[Count] = 5  # ways of quantising, see release.RECIPES
+    timing_rounds: Aside[Count] = 40  # measurements behind a speed
+    shortcut_epochs: Aside[Count] = 5  # of the experiment that augments the good side only
     project: str = "emo-aen"  # of the trackers; seed 003
     checkpoint: str = "best.pt"  # seed 003
-    version: str = "1.0.0"  # of the model, in its files and in the model changelog
-    repo: str = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent
-    publish: bool = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`
+    version: Aside[str] = "1.0.0"  # of the model, in its files and in the model changelog
+    repo: Aside[str] = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent
+    publish: Aside[bool] = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`
 
+    retired: ClassVar[tuple[str, ...]] = ("cache_kind", "teacher", "flip_test")
+    former: ClassVar[dict[str, Any]] = FORMERLY_OF_CLASSES | {"loss": "hinge"}
     demo: ClassVar[dict[str, Any]] = {
         "drawn_scenes": 180,
         "min_side": 112,

@@ -18,6 +18,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]
+S = TypeVar("S")
+Aside = Annotated[S, "decides no weights"]  # or only through the data, the initial weights or the objective
+Added = Annotated[S, "added later"]  # its default leaves everything as it was before there was such a setting
 Depth = Literal["all"] | Annotated[int, Field(ge=0)] | Part  # last blocks or stages beside the head, or a share of them
 
 
@@ -26,10 +29,15 @@ class ConfigError(ValueError):
 
 
 class Settings(BaseModel):
-    """What all configs are: frozen, checked, and printed one setting a line."""
+    """What all configs are: frozen, checked, and printed one setting a line.
+
+    A setting `x: Aside[int] = 3` can be changed in the middle of a training: the training goes on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     demo: ClassVar[dict[str, Any]] = {}  # what the preset "demo" sets otherwise: sizes alone
+    former: ClassVar[dict[str, Any]] = {}  # settings of earlier versions; the names of their trainings hold them
+    retired: ClassVar[tuple[str, ...]] = ()  # such settings as well, but they decided no weights
     writes: ClassVar[tuple[str, ...]] = ()  # files that the notebook promises; its receipt proves them
 
     def __str__(self) -> str:
@@ -112,6 +120,28 @@ def with_settings(cfg: T, kind: type[T] | None = None, /, **changes: Any) -> T:
     settings = {name: setting for name, setting in cfg if name in kind.model_fields}
     preset = settings.pop("preset")
     return make(kind, preset, **{**settings, **changes})
+
+
+def marked(kind: type[Settings], mark: Any) -> set[str]:
+    """Names of the settings declared as `mark[...]`; a family that declares one of them anew need not mark it anew."""
+    text = mark[Any].__metadata__[0]
+    families = [family for family in kind.__mro__ if issubclass(family, Settings)]
+    return {name for family in families for name, field in family.model_fields.items() if text in field.metadata}
+
+
+def decisive(cfg: Settings) -> dict[str, Any]:
+    """The settings that decide the weights of a training: what it is named by, the same in every version."""
+    kind = type(cfg)
+    skipped = marked(kind, Aside)
+    skipped |= {name for name in marked(kind, Added) if getattr(cfg, name) == kind.model_fields[name].default}
+    return kind.former | {name: setting for name, setting in cfg if name not in skipped}
+
+
+def restored(kind: type[T], values: Mapping[str, Any]) -> T:
+    """The config that a file of this version or an earlier one holds."""
+    settings = {name: setting for name, setting in values.items() if name not in {*kind.former, *kind.retired}}
+    preset = settings.pop("preset")
+    return make(kind, preset, **settings)
 
 
 def value(text: str, what: str) -> Any:

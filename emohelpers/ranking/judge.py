@@ -175,8 +175,7 @@ def _quantise(options: argparse.Namespace) -> int:
 def _opened(options: argparse.Namespace) -> tuple[nn.Module, Any, Path, Pairs, Pixels]:
     """A checkpoint, the config of its training, its folder, and its pairs (or those of --root), decoded alike."""
     model = models.load(options.checkpoint)
-    values = dict(model.facts["config"])
-    cfg = config.make(config.Ranking, values.pop("preset"), **values)
+    cfg = config.restored(config.Ranking, model.facts["config"])
     if options.root:
         cfg = config.with_settings(cfg, dataset_root=options.root, splits_json="")
     data, pixels, found = prepare(cfg)

@@ -92,7 +92,8 @@ def baseline(cfg, faces: Faces) -> Arm:
     there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     here = settings(cfg, seed=cfg.seed, epochs=cfg.epochs).model_dump(mode="json")
     decides = {"weights", "teacher", "flip_test", "cache", "cache_views", "cache_fresh"}
-    skip = train.IRRELEVANT - decides | {"golden", "golden_cap", "twin_similarity"}  # the golden set's hash tells
+    by_hash = {"golden", "golden_cap", "twin_similarity"}  # the golden set's hash tells
+    skip = config.marked(config.Baseline, config.Aside) - decides | by_hash
     wrong = [
         f"{k}: {there[k]!r} there, {here[k]!r} here"
         for k in here

@@ -152,8 +152,7 @@ def trained_by(facts: Mapping[str, Any]):
     named = {kind.__name__: kind for kind in RECIPES.values()}
     if facts.get("recipe") not in named:
         raise config.ConfigError(f"the checkpoint names no known recipe ({facts.get('recipe')}): {', '.join(named)}")
-    values = dict(facts["config"])
-    return config.make(named[facts["recipe"]], values.pop("preset"), **values)
+    return config.restored(named[facts["recipe"]], facts["config"])
 
 
 def _abroad(model, cfg, options: argparse.Namespace) -> tuple[pd.DataFrame, manifests.Dataset, str]:

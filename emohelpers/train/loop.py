@@ -31,14 +31,6 @@ from emohelpers.train.record import Record
 from emohelpers.train.step import Step
 
 BORN = time.monotonic()  # the time budget counts from here: what a session limit counts from
-IRRELEVANT = {  # settings that do not decide the weights, or only through the data or the initial weights
-    "preset", "output_dir", "time_budget_h", "trackers", "accumulation", "bootstrap", "dataset_root", "labels_csv",
-    "testset_csv", "max_unreadable", "weights", "project", "teacher", "save_every", "statistics", "flip_test",
-    "splits_json", "min_side", "int8_tries", "timing_rounds", "shortcut_epochs", "version",
-    "cache", "cache_views", "cache_fresh", "combined_labels", "augmented_root", "compare_with", "audit",
-    "student", "student_weights", "ablations", "ablation", "photo", "publish", "repo", "int8_pictures",
-    "match_variance", "checkpoint",
-}  # fmt: skip
 CHECK_EVERY = 50  # steps between looks at the loss: reading it stalls a GPU
 PROBE_STEPS = 10  # after these the expected duration is told
 DETAIL = re.compile("_gradient$|_weighted_f1$|_f1_")  # in the history, but not in an epoch's line
@@ -363,7 +355,7 @@ def _key(model: nn.Module, training: Batches, validation: Batches, cfg, fingerpr
     weights = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         weights.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    settings = {name: value for name, value in cfg if name not in IRRELEVANT}
+    settings = config.decisive(cfg)
     return config.digest(settings, weights.hexdigest(), training.digest(), validation.digest(), model.spec, fingerprint)
 
 

@@ -25,10 +25,16 @@ class Classification:
     figures = ("loss", "accuracy", "macro_f1", "weighted_f1")  # `monitor` is "val_" and one of these
 
     def __init__(
-        self, classes: Sequence[str], *, weights: np.ndarray | None = None, smoothing: float = 0.0,
-        mixup: float = 0.0, cutmix: float = 0.0, mix_probability: float = 1.0, each: losses.Loss | None = None,
-    ):  # fmt: skip
-        self.classes, self.each = list(classes), each or losses.cross_entropy(smoothing)
+        self,
+        classes: Sequence[str],
+        *,
+        each: losses.Loss = losses.plain,
+        weights: np.ndarray | None = None,
+        mixup: float = 0.0,
+        cutmix: float = 0.0,
+        mix_probability: float = 1.0,
+    ):
+        self.classes, self.each = list(classes), each
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
         n = len(self.classes)
         self.mixers = [kind(alpha=a, num_classes=n) for kind, a in ((v2.MixUp, mixup), (v2.CutMix, cutmix)) if a]

@@ -1,13 +1,15 @@
 """Optimizer, learning-rate schedule and weight averaging of one training."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from emohelpers import models
+from emohelpers.config.registry import SCHEDULES
 
 GROUPS = ("backbone", "backbone, no decay", "head", "head, no decay")
 
@@ -16,42 +18,76 @@ def optimizer(model: nn.Module, cfg) -> torch.optim.Optimizer:
     """All parameters in the four `GROUPS`, frozen ones too: those without a gradient are passed over, and what is
     unfrozen later finds its group, so that no optimizer or schedule is ever replaced."""
     head = models.head_parameters(model)
-    members: dict[str, list[nn.Parameter]] = {group: [] for group in GROUPS}
+    members: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
     for name, parameter in model.named_parameters():
-        group = "head" if name in head else "backbone"
-        members[group + (", no decay" if parameter.ndim <= 1 else "")].append(parameter)
-    rates = {"backbone": cfg.lr_backbone or cfg.lr, "head": cfg.lr}
-    groups = [
-        {
-            "params": members[name], "name": name, "lr": rates[name.split(",")[0]],
-            "weight_decay": 0.0 if name.endswith("no decay") else cfg.weight_decay,
-        }
-        for name in GROUPS
-    ]  # fmt: skip
+        part = "head" if name in head else "backbone"
+        # biases and norms do not decay
+        members[part if parameter.ndim > 1 else f"{part}, no decay"].append(parameter)
+    groups = []
+    for name in GROUPS:
+        rate = cfg.lr if name.startswith("head") else cfg.lr_backbone or cfg.lr
+        decay = 0.0 if name.endswith("no decay") else cfg.weight_decay
+        groups.append({"params": members[name], "name": name, "lr": rate, "weight_decay": decay})
     if cfg.optimizer == "sgd":
         # not fused: torch's fused SGD fails where some have a momentum already and others were unfrozen just now
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True, foreach=True)
     return torch.optim.AdamW(groups, fused=True)
 
 
-def schedule(optimizer: torch.optim.Optimizer, cfg, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """Factor of the rates for each of `steps` steps; it ends when training ends."""
-    if cfg.schedule == "onecycle":
-        rates = [group["lr"] for group in optimizer.param_groups]
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps)
+def rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """Learning rates of the next step, of backbone and head."""
+    by_group = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    return {"lr_backbone": by_group["backbone"], "lr_head": by_group["head"]}
+
+
+def schedule(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
+    """The schedule that a config names, for each of `steps` steps; it ends when training ends."""
+    return SCHEDULES[cfg.schedule](optimizer, cfg, steps)
+
+
+@SCHEDULES.register("cosine")
+def cosine(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
+    """From the full rate to nothing, along half a cosine."""
+    return _warmed_up(optimizer, cfg, steps, _half_cosine)
+
+
+@SCHEDULES.register("onecycle")
+def one_cycle(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
+    """torch's own: up and down once, and the momentum the other way round; it warms up by itself."""
+    highest = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(optimizer, highest, total_steps=steps)
+
+
+@SCHEDULES.register("restarts")
+def restarts(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
+    """`cfg.restarts` cosines, one after the other."""
+
+    def factor(progress: float) -> float:
+        return _half_cosine(progress * cfg.restarts % 1 if progress < 1 else progress)
+
+    return _warmed_up(optimizer, cfg, steps, factor)
+
+
+@SCHEDULES.register("constant")
+def constant(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
+    """The full rate, after the warm-up."""
+    return _warmed_up(optimizer, cfg, steps, lambda progress: 1.0)
+
+
+def _warmed_up(optimizer: torch.optim.Optimizer, cfg, steps: int, factor: Callable[[float], float]) -> LRScheduler:
+    """Linear for `cfg.warmup_epochs`, then the `factor` of a progress from 0 to 1."""
     warm = min(round(cfg.warmup_epochs * steps / cfg.epochs), steps - 1)
 
-    def factor(step: int) -> float:
+    def of_step(step: int) -> float:
         if step < warm:
             return (step + 1) / (warm + 1)
-        done = (step - warm) / max(steps - warm, 1)
-        if cfg.schedule == "constant":
-            return 1.0
-        if cfg.schedule == "restarts" and done < 1:
-            done = done * cfg.restarts % 1
-        return 0.5 * (1 + math.cos(math.pi * done))
+        return factor((step - warm) / max(steps - warm, 1))
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, of_step)
+
+
+def _half_cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Ema:
@@ -62,32 +98,33 @@ class Ema:
     """
 
     def __init__(self, decay: float):
-        self.decay, self.steps, self.average = decay, 0, {}
+        self.decay, self.steps = decay, 0
+        self.average: dict[str, torch.Tensor] = {}
 
     @torch.no_grad()
     def update(self, moving: dict[str, torch.Tensor]) -> None:
         """After an optimizer step, with the live tensors by name."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        old, new = [], []
+        averages, news = [], []
         for name, tensor in moving.items():
-            if name not in self.average or not tensor.is_floating_point():
+            if name in self.average and tensor.is_floating_point():
+                averages.append(self.average[name])
+                news.append(tensor.detach())
+            else:  # new, or a counter
                 self.average[name] = tensor.detach().clone()
-            else:
-                old.append(self.average[name])
-                new.append(tensor.detach())
-        if old:
-            torch._foreach_lerp_(old, new, 1 - decay)
+        if averages:
+            torch._foreach_lerp_(averages, news, 1 - decay)
 
     @contextmanager
     @torch.no_grad()
     def applied(self, moving: dict[str, torch.Tensor]) -> Iterator[None]:
         """The averages stand in the model inside the block; the trained weights are back after it."""
-        kept = {name: moving[name].detach().clone() for name in self.average}
+        trained = {name: moving[name].detach().clone() for name in self.average}
         try:
             for name, tensor in self.average.items():
                 moving[name].copy_(tensor)
             yield
         finally:
-            for name, tensor in kept.items():
+            for name, tensor in trained.items():
                 moving[name].copy_(tensor)
