@@ -16,15 +16,16 @@ from rounds import HERE
 
 from emohelpers import config, models
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.export import int8 as quantise
-from emohelpers.export import onnx
+from emohelpers.export import onnx, quantiser
+from emohelpers.export.quantiser import Recipe
+from emohelpers.export.race import race
 from emohelpers.report import facts
 
 NETS = {  # backbone -> what is quantised
-    "resnet50": quantise.Recipe(),
-    "vit_base_patch16_224": quantise.Recipe(weighted=True),
-    "mobilenetv2_100": quantise.Recipe(stem=3, classifier=False),
-    "mobilenetv3_large_100": quantise.Recipe(stem=3, classifier=False, gates=False),
+    "resnet50": Recipe(),
+    "vit_base_patch16_224": Recipe(weighted=True),
+    "mobilenetv2_100": Recipe(stem=3, classifier=False),
+    "mobilenetv3_large_100": Recipe(stem=3, classifier=False, gates=False),
 }
 
 
@@ -36,9 +37,9 @@ def prepare(folder: Path) -> None:
         if not fp32.is_file():
             model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS)
             models.preprocess(model, side=224, zoom=1.0)
-            print(onnx.onnx(model, fp32, squares))
+            print(onnx.write(model, fp32, squares))
         if not int8.is_file():
-            quantise.static(fp32, int8, squares, recipe)
+            quantiser.static(fp32, int8, squares, recipe)
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def main() -> None:
             files = folder / f"{name}.onnx", folder / f"{name}_int8.onnx"
             found[name] = {"recipe": str(recipe), "megabytes": [round(f.stat().st_size / 1e6, 1) for f in files]}
             for threads in (1, 2):
-                r = quantise.race(*files, threads=threads, rounds=30)
+                r = race(*files, threads=threads, rounds=30)
                 found[name][f"{threads} threads"] = r
                 told = f"{r['ratio']:.2f} x [{r['low']:.2f}, {r['high']:.2f}], {r['milliseconds']:.1f} ms"
                 print(f"{name:<24} {threads} threads  {told}", flush=True)

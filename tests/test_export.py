@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,14 +17,14 @@ from emohelpers import config, models
 from emohelpers.config import files
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.export import hub, onnx
+from emohelpers.export import hub, onnx, runner
 from emohelpers.images.preprocess import Preprocess
 
 HERE = Path(__file__).parent
 
 
 def built(backbone="test_vit", img_size=96, head="mlp", zoom=1.0, side=32):
-    """A model with random weights that says all that `export.onnx` asks, in eval mode."""
+    """A model with random weights that says all that `onnx.write` asks, in eval mode."""
     own = {"backbone": backbone, "img_size": img_size, "head": head, "weights": "random", "trainable": "all"}
     model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS)
     models.preprocess(model, side=side, zoom=zoom)
@@ -38,10 +39,10 @@ def squares():
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, squares):
-    """(model, what `onnx` returned) of a net that enlarges and crops."""
+    """(model, what `write` returned) of a net that enlarges and crops."""
     model = built("test_efficientnet", head="linear", zoom=1.14)
     place = tmp_path_factory.mktemp("export") / "models" / "model_fixed.onnx"
-    return model, onnx.onnx(
+    return model, onnx.write(
         model, place, squares, labels=np.arange(40) % 8, temperature=1.7, data_sha256="abc", facts={"epoch": 3}
     )
 
@@ -49,8 +50,8 @@ def done(tmp_path_factory, squares):
 def test_one_file_with_all_that_a_client_needs(done):
     model, made = done
     assert [p.name for p in made.path.parent.iterdir()] == ["model_fixed.onnx"], "external data, or a left part"
-    assert made.opset == 18 and made.way == "dynamo, opset 18" and not made.failed
-    facts = onnx.Runner(made.path).facts
+    assert made.opset == 18 and made.exporter == "dynamo, opset 18" and not made.failures
+    facts = runner.Runner(made.path).facts
     assert facts["classes"] == list(EMOTIONS) and facts["temperature"] == 1.7 and facts["data_sha256"] == "abc"
     assert facts["preprocess"]["zoom"] == 1.14 and facts["preprocess"]["mean"] == model.spec["preprocess"]["mean"]
     assert facts["output"] == "classes" and facts["epoch"] == 3 and facts["trained"][:2] == "20"
@@ -63,7 +64,7 @@ def test_the_batch_is_dynamic_and_the_file_answers_as_the_model(done, squares, b
     x = ready.normalise(torch.from_numpy(ready.evaluate(squares[:batch])))
     with torch.inference_mode():
         theirs = model(x).numpy()
-    ours = onnx.Runner(made.path).logits(squares[:batch])
+    ours = runner.Runner(made.path).logits(squares[:batch])
     assert abs(ours - theirs).max() < 1e-4
     assert made.parity.agreement == 1 and made.parity.accuracy_onnx == made.parity.accuracy_torch
 
@@ -73,7 +74,7 @@ def test_the_model_is_left_as_it_was(squares, tmp_path):
     before = {key: value.clone() for key, value in model.state_dict().items()}
     seen = []
     model.register_forward_hook(lambda *_: seen.append(1))
-    onnx.onnx(model, tmp_path / "m.onnx", squares[:8])
+    onnx.write(model, tmp_path / "m.onnx", squares[:8])
     assert model.training and not seen, "the hook was run by the exporter"
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert len(model._forward_hooks) == 1 and all(p.requires_grad for p in model.parameters())
@@ -81,7 +82,7 @@ def test_the_model_is_left_as_it_was(squares, tmp_path):
 
 def test_in_place_operations_are_off_in_the_copy_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
-    assert not onnx.prepared(model)[1].inplace and model[1].inplace
+    assert not onnx.exportable(model).model[1].inplace and model[1].inplace
 
 
 class Branching(nn.Module):
@@ -91,13 +92,19 @@ class Branching(nn.Module):
         return x.mean((2, 3)) if float(x.sum()) > -1e9 else x.amax((2, 3))
 
 
-LOOK = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
+LOOK = dataclasses.asdict(Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3))
+
+
+def described(model, **spec):
+    """The model with the spec that `onnx.write` reads."""
+    model.spec = {"preprocess": LOOK, **spec}
+    return model
 
 
 def test_the_chain_falls_back_and_says_why(squares, tmp_path):
-    made = onnx.onnx(Branching(), tmp_path / "m.onnx", squares, preprocess=LOOK, classes="abc")
-    assert made.way == "tracer, opset 17" and made.opset == 17
-    assert len(made.failed) == 3 and all(made.failed.values()) and "failed:" in str(made)
+    made = onnx.write(described(Branching(), classes="abc"), tmp_path / "m.onnx", squares)
+    assert made.exporter == "tracer, opset 17" and made.opset == 17
+    assert len(made.failures) == 3 and all(made.failures.values()) and "failed:" in str(made)
 
 
 class Wrong(nn.Module):
@@ -110,8 +117,8 @@ class Wrong(nn.Module):
 
 def test_a_file_that_differs_is_refused_and_the_old_one_stays(squares, tmp_path):
     place = files.write_text(tmp_path / "m.onnx", "the old file")
-    with pytest.raises(onnx.ExportError, match="differs by 1.00e-02") as raised:
-        onnx.onnx(Wrong(), place, squares, preprocess=LOOK, classes="abc")
+    with pytest.raises(runner.ExportError, match="differs by 1.00e-02") as raised:
+        onnx.write(described(Wrong(), classes="abc"), place, squares)
     assert str(raised.value).count("\n  ") == 4, "each exporter is told"
     assert place.read_text() == "the old file" and len(list(tmp_path.iterdir())) == 1
 
@@ -129,24 +136,22 @@ class Score(nn.Module):
 
 
 @pytest.mark.parametrize("wide", [True, False])
-@pytest.mark.parametrize("clone", [True, False])
-def test_a_score_takes_the_same_way(squares, tmp_path, wide, clone):
-    made = onnx.onnx(
-        Score(wide), tmp_path / "m.onnx", squares, preprocess=LOOK, output="score", clone=clone, fold=False
-    )
-    runner = onnx.Runner(made.path)
-    assert runner.logits(squares).shape == (40,) and runner.session.get_outputs()[0].name == "score"
+@pytest.mark.parametrize("fold", [True, False])
+def test_a_score_takes_the_same_way(squares, tmp_path, wide, fold):
+    made = onnx.write(described(Score(wide)), tmp_path / "m.onnx", squares, output="score", fold=fold)
+    file = runner.Runner(made.path)
+    assert file.logits(squares).shape == (40,) and file.session.get_outputs()[0].name == "score"
     assert made.parity.agreement == 1 and made.parity.accuracy_torch is None
 
 
 def test_what_is_missing_is_said(squares, tmp_path):
-    with pytest.raises(onnx.ExportError, match="preprocess="):
-        onnx.onnx(Score(True), tmp_path / "m.onnx", squares)
-    with pytest.raises(onnx.ExportError, match="classes="):
-        onnx.onnx(Score(True), tmp_path / "m.onnx", squares, preprocess=LOOK)
+    with pytest.raises(runner.ExportError, match="models.preprocess"):
+        onnx.write(Score(True), tmp_path / "m.onnx", squares)
+    with pytest.raises(runner.ExportError, match="names of the classes"):
+        onnx.write(described(Score(True)), tmp_path / "m.onnx", squares)
     (tmp_path / "x.onnx").write_bytes(foreign())
-    with pytest.raises(onnx.ExportError, match="not written by"):
-        onnx.Runner(tmp_path / "x.onnx")
+    with pytest.raises(runner.ExportError, match="not written by"):
+        runner.Runner(tmp_path / "x.onnx")
 
 
 def foreign() -> bytes:
@@ -183,9 +188,9 @@ def test_clients_without_torch_give_the_same_class_and_probabilities(faces, tmp_
     place, seen = faces
     model = built("test_efficientnet", img_size=64, head="linear", zoom=zoom, side=48)
     nn.init.normal_(model.get_classifier().weight, std=2.0)  # answers that are not all alike
-    made = onnx.onnx(model, tmp_path / "m.onnx", seen, temperature=1.3)
+    made = onnx.write(model, tmp_path / "m.onnx", seen, temperature=1.3)
     with torch.inference_mode():
-        z = torch.cat([model(torch.from_numpy(onnx.inputs(seen, models.prepared(model, 48))))])
+        z = torch.cat([model(torch.from_numpy(runner.inputs(seen, models.prepared(model, 48))))])
     theirs = (z / 1.3).softmax(1).numpy()
     assert len(set(theirs.argmax(1))) > 2
     own = {**os.environ, "PYTHONPATH": ""}
@@ -214,14 +219,14 @@ def test_full_size_backbones_agree_for_every_batch(backbone, squares, tmp_path):
     for module in model.modules():  # statistics of BatchNorm that fit: else the signal of a random net dies on its way
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
-    x = torch.from_numpy(onnx.inputs(squares[:16], models.prepared(model, 32)))
+    x = torch.from_numpy(runner.inputs(squares[:16], models.prepared(model, 32)))
     with torch.inference_mode():
         model.train()(x)
         logits = model.eval()(x)
     assert logits.std(dim=0).min() > 1e-3, "pictures that get one answer show nothing"
-    made = onnx.onnx(model, tmp_path / "m.onnx", squares[:16])
+    made = onnx.write(model, tmp_path / "m.onnx", squares[:16])
     print(backbone, f"logits spread by {logits.std(dim=0).mean():.2g}:", made)
-    assert made.way == "dynamo, opset 18" and made.parity.max_difference < 1e-4 and made.parity.agreement == 1
+    assert made.exporter == "dynamo, opset 18" and made.parity.max_difference < 1e-4 and made.parity.agreement == 1
     session = onnxruntime.InferenceSession(made.path)
     for batch in onnx.BATCHES:
         assert session.run(None, {"input": np.zeros((batch, 3, 224, 224), np.float32)})[0].shape == (batch, 8)

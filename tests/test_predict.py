@@ -20,7 +20,7 @@ from emohelpers import config, models
 from emohelpers.config import paths
 from emohelpers.datasets import pixels
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.export import hub, onnx, predict
+from emohelpers.export import hub, onnx, predict, runner
 from emohelpers.suite import cli
 
 
@@ -35,7 +35,7 @@ def home(tmp_path_factory):
     models.save(place / "model.pth", model)
     rng = np.random.default_rng(0)
     drawn = np.stack([pictures.bar(i, rng, 48) for i in range(7)])
-    onnx.onnx(model, place / "model.onnx", drawn, temperature=2.0)
+    onnx.write(model, place / "model.onnx", drawn, temperature=2.0)
     (place / "faces" / "more").mkdir(parents=True)
     for i, picture in enumerate(drawn):
         Image.fromarray(picture).save(place / "faces" / ("more" if i > 3 else "") / f"{i}.png")
@@ -47,7 +47,7 @@ def home(tmp_path_factory):
 
 
 def expected(model, squares):
-    x = torch.from_numpy(onnx.inputs(squares, models.prepared(model, 48)))
+    x = torch.from_numpy(runner.inputs(squares, models.prepared(model, 48)))
     with torch.inference_mode():
         return model(x)
 

@@ -18,7 +18,7 @@ from emohelpers.datasets import pairing, pairs
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import photos
 from emohelpers.export import hub as publish
-from emohelpers.export import onnx, predict
+from emohelpers.export import predict, runner
 from emohelpers.images.augment import Augmentation
 from emohelpers.images.batches import Batches
 from emohelpers.metrics import pairs as concordance
@@ -174,7 +174,7 @@ def test_equal_contents_get_equal_scores_from_torch_and_onnx(made):
     assert by_content.groupby(by_content["path"].map(sha))["score"].nunique().max() == 1
     exported = release.onnx(done.model, home / "run", data, pixels, cfg)
     assert exported.parity.max_difference < 1e-4
-    other = release.scored(onnx.Runner(exported.path), data, pixels, "test")
+    other = release.scored(runner.Runner(exported.path), data, pixels, "test")
     same = concordance.agreement(found, other)
     assert same["correlation"] > 0.9999 and same["flips"] == 0
 

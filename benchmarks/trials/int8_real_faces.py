@@ -20,8 +20,7 @@ from emohelpers import config, models
 from emohelpers.config import files, paths
 from emohelpers.datasets import faces
 from emohelpers.datasets import pixels as store
-from emohelpers.export import int8 as quantise
-from emohelpers.export import onnx
+from emohelpers.export import int8, onnx
 from emohelpers.report import facts
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -42,22 +41,22 @@ def main(args) -> None:
     cfg = config.make(config.Baseline, known.pop("preset"), **known)
     model = models.load(next(run.glob("**/*best_model.pth")))
     answers = pd.Index(model.spec["classes"])
-    fp32, int8 = home / "model.onnx", home / "model_int8.onnx"
+    fp32, small = home / "model.onnx", home / "model_int8.onnx"
     if not fp32.is_file():
         seen, rows = part(run, cfg, "val")
         truth = answers.get_indexer(rows["label"])
-        print(onnx.onnx(model, fp32, seen, labels=truth))
+        print(onnx.write(model, fp32, seen, labels=truth))
         learned, _ = part(run, cfg, "train")
         at = np.random.default_rng(0).permutation(len(learned))[:CALIBRATION]
-        tried = quantise.sweep(fp32, int8, learned[at], seen, truth)
+        tried = int8.sweep(fp32, small, learned[at], seen, truth)
         print(tried[["recipe", "flips", "accuracy", "reason", "place"]].to_string())
     if args.prepare:
         return
-    made = int8 if int8.is_file() else home / "rejected" / int8.name
+    made = small if small.is_file() else home / "rejected" / small.name
     chosen = json.loads(made.with_suffix(".json").read_text())
     seen, rows = part(run, cfg, "golden")
     truth = answers.get_indexer(rows["label"])
-    found = quantise.judge(fp32, made, seen, truth, groups=rows["group"], resamples=2000, rounds=200)
+    found = int8.judge(fp32, made, seen, truth, groups=rows["group"], resamples=2000, rounds=200)
     kept = {"backbone": cfg.backbone, "img_size": cfg.img_size, "chosen": chosen["chosen"], "reason": chosen["reason"],
             "calibration": CALIBRATION, "validation": chosen["pictures"], "golden": found,
             "tried": [{key: row[key] for key in ("recipe", "flips", "reason")} for row in chosen["tried"]],

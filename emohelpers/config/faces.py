@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from emohelpers.config.registry import HEADS, SCHEDULES
+from emohelpers.config.registry import HEADS, INT8_RECIPES, SCHEDULES
 from emohelpers.config.settings import Aside, Count, Depth, Positive, Share
 from emohelpers.config.shared import Data, Model, Training
 
@@ -89,8 +89,10 @@ class Transfer(Training, Model, Data):
     student_weights: Aside[str] = "hub"
     ablations: Aside[tuple[str, ...]] = ()  # variants that the notebook trains; all of them: make ablation
     ablation: Aside[dict[str, Any]] = {"epochs": 20}  # settings of every row of an ablation
+    fold_constants: Aside[bool] = True  # while the ONNX file is written; seed 001
     int8_pictures: Aside[Count] = 256  # training pictures for int8 ranges, validation pictures that choose a recipe
-    int8_tries: Aside[Count] = 9  # ways of quantising, see quantise.RECIPES
+    int8_recipes: Aside[tuple[Annotated[str, INT8_RECIPES.choice], ...]] = ()  # in turn; empty: int8.OF_CLASSES
+    int8_tries: Aside[Count] = 9  # recipes that are tried, of those that fit the net
     timing_rounds: Aside[Count] = 40  # measurements behind a speed
     repo: Aside[str] = ""  # owner/name on the Hugging Face hub; empty: the folder is made and nothing is sent; seed 001
     publish: Aside[bool] = False  # send it; needs HF_TOKEN as a secret or in .env, or `hf auth login`; seed 001

@@ -1,9 +1,10 @@
 """Notebook 08: which of two photographs people prefer."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from emohelpers.config.registry import INT8_RECIPES
 from emohelpers.config.settings import Aside, Count, Depth, Positive, Share
 from emohelpers.config.shared import FORMERLY_OF_CLASSES, Augmentation, Model, Optimisation
 
@@ -43,7 +44,8 @@ class Ranking(Augmentation, Optimisation, Model):
     contrast: Share = 0.1  # seed 003
     saturation: Share = 0.0
     erasing: Share = 0.0
-    int8_tries: Aside[Count] = 5  # ways of quantising, see release.RECIPES
+    int8_recipes: Aside[tuple[Annotated[str, INT8_RECIPES.choice], ...]] = ()  # in turn; empty: int8.OF_SCORES
+    int8_tries: Aside[Count] = 5  # recipes that are tried, of those that fit the net
     timing_rounds: Aside[Count] = 40  # measurements behind a speed
     shortcut_epochs: Aside[Count] = 5  # of the experiment that augments the good side only
     project: str = "emo-aen"  # of the trackers; seed 003

@@ -4,65 +4,58 @@ Weights are int8 and activations uint8. What is worth it is a `Budget`; a file t
 goes to `rejected/` beside its place, with the reason.
 """
 
-import contextlib
-import logging
-import platform
-import statistics
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from onnx import ModelProto, load_model, save_model
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from scipy.special import softmax
 
 from emohelpers import metrics
 from emohelpers.config import files
+from emohelpers.config.registry import INT8_RECIPES
 from emohelpers.export import onnx
+from emohelpers.export.quantiser import Recipe, fitting, static
+from emohelpers.export.race import race
+from emohelpers.export.runner import Runner
 from emohelpers.metrics import compare
-from emohelpers.report import facts as report
+from emohelpers.report import facts
 
-PAUSE = 0.02  # seconds before each answer of a race: the other net's threads spin for a while before they rest
-METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
-WEIGHTED = ("Conv", "Gemm", "MatMul")
-HISTOGRAM = 32  # pictures at most for "percentile" and "entropy", which keep every activation: 5 GB for a ViT-B
-GATES = ("Sigmoid", "HardSigmoid", "HardSwish", "Softmax", "LayerNormalization", "Gelu", "Erf", "Mul")
+INT8_RECIPES.register("all", Recipe())
+INT8_RECIPES.register("head in float", Recipe(classifier=False))
+INT8_RECIPES.register("stem of 3 in float", Recipe(stem=3, classifier=False))
+INT8_RECIPES.register("stem of 9 in float", Recipe(stem=9, classifier=False))
+INT8_RECIPES.register("half in float", Recipe(stem=0.5, classifier=False))
+INT8_RECIPES.register("weighted layers", Recipe(weighted=True))
+INT8_RECIPES.register("stem of 3 and gates in float", Recipe(stem=3, classifier=False, gates=False))
+INT8_RECIPES.register("percentile, stem of 3 in float", Recipe("percentile", stem=3, classifier=False))
+INT8_RECIPES.register("entropy, half in float", Recipe("entropy", stem=0.5, classifier=False))
+INT8_RECIPES.register("half and gates in float", Recipe(stem=0.5, classifier=False, gates=False))
+INT8_RECIPES.register("entropy, half and gates in float", Recipe("entropy", stem=0.5, classifier=False, gates=False))
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is quantised, and how the ranges of activations are found."""
-
-    method: Literal["minmax", "percentile", "entropy"] = "minmax"
-    stem: float = 0  # so many convolutions at the start, below 1 a share of all, stay in float: errors grow behind them
-    classifier: bool = True  # whether the last layer is quantised; in float it costs nearly nothing
-    weighted: bool = False  # only layers with weights: leaves additions, gates and attention products in float
-    gates: bool = True  # whether products and activations (squeeze-and-excitation, h-swish) are quantised
-
-    def __str__(self) -> str:
-        share = f"{self.stem:.0%} of the convolutions" if self.stem < 1 else f"{self.stem:.0f} first convolutions"
-        left = [share] if self.stem else []
-        left += [] if self.classifier else ["classifier"]
-        left += ["all without weights"] if self.weighted else [] if self.gates else ["gates"]
-        return f"{self.method}; in float: {', '.join(left) or 'nothing'}"
-
-
-RECIPES = (
-    Recipe(),
-    Recipe(classifier=False),
-    Recipe(stem=3, classifier=False),
-    Recipe(stem=9, classifier=False),
-    Recipe(stem=0.5, classifier=False),
-    Recipe(weighted=True),
-    Recipe(stem=3, classifier=False, gates=False),
-    Recipe("percentile", stem=3, classifier=False),
-    Recipe("entropy", stem=0.5, classifier=False),
+# In the order in which they are tried, unless the setting int8_recipes names others.
+OF_CLASSES = (
+    "all",
+    "head in float",
+    "stem of 3 in float",
+    "stem of 9 in float",
+    "half in float",
+    "weighted layers",
+    "stem of 3 and gates in float",
+    "percentile, stem of 3 in float",
+    "entropy, half in float",
+)
+# In MobileNetV3 gates (squeeze-and-excitation, h-swish) cost more in int8 than they save: left in float first.
+# A score is finer than a class: half of the convolutions in float keep the order where a stem of three does not.
+OF_SCORES = (
+    "stem of 3 and gates in float",
+    "half and gates in float",
+    "head in float",
+    "weighted layers",
+    "entropy, half and gates in float",
 )
 
 
@@ -73,185 +66,118 @@ class Budget:
     speed: float = 1.3  # times the fp32 file's, one picture, one thread
     flips: float = 0.015  # share of answers that may change
 
-
-class _Pictures(CalibrationDataReader):
-    """Calibration pictures in batches, as onnxruntime asks for them."""
-
-    def __init__(self, pictures: np.ndarray, batch: int = 32):
-        self.parts = iter([pictures[i : i + batch] for i in range(0, len(pictures), batch)])
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        part = next(self.parts, None)
-        return None if part is None else {"input": part}
-
-
-def saturates() -> bool:
-    """Whether this processor adds int8 products in 16 bits, so that weights must keep to 7 bits: x86 without VNNI."""
-    info = Path("/proc/cpuinfo")
-    known = info.read_text(errors="replace") if info.is_file() else ""
-    return platform.machine() in ("x86_64", "AMD64") and not ("avx512_vnni" in known or "avx_vnni" in known)
+    def refusal(self, trial: dict[str, Any]) -> str:
+        """What a `judge`d file lacks, "" if nothing."""
+        reasons = []
+        speed, flips = trial["speed_1"]["ratio"], trial["flips"]
+        if speed < self.speed:
+            reasons.append(f"{speed:.2f} times fp32's speed, {self.speed:g} asked")
+        if flips > self.flips:
+            reasons.append(f"{flips:.2%} of the answers change, {self.flips:.2%} allowed")
+        return "; ".join(reasons)
 
 
-def static(
-    source: str | Path, path: str | Path, squares: np.ndarray, recipe: Recipe = Recipe(), *, reduce: bool | None = None
-) -> Path:  # fmt: skip
-    """Writes the int8 form of an ONNX file of this suite, with the same metadata and the recipe.
+def sweep(
+    source: str | Path,
+    path: str | Path,
+    calibration: np.ndarray,
+    squares: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    recipes: Sequence[str] = OF_CLASSES,
+    most: int | None = None,
+    budget: Budget = Budget(),
+    rounds: int = 40,
+) -> pd.DataFrame:
+    """Tries the first `most` recipes that fit and promotes what changes fewest answers and is fast enough; a row each.
+
+    What is promoted lies at `path`, else the nearest lies in `rejected/` with the reason in a JSON file of its name.
 
     Args:
-        squares: training pictures (n, side, side, 3) uint8 that ranges are measured on; never golden ones.
-        reduce: weights of 7 bits; by default where this processor saturates, see `saturates`.
+        source: the fp32 file.
+        calibration: training pictures (n, side, side, 3) uint8 that ranges are measured on.
+        squares: validation pictures that choose, with their `labels`; `judge` then tells of the golden set.
+        recipes: names of `INT8_RECIPES`.
+        rounds: measurements behind a speed.
     """
-    reduce = saturates() if reduce is None else reduce
-    runner = onnx.Runner(source)
-    squares = squares if recipe.method == "minmax" else squares[:HISTOGRAM]
-    quiet = contextlib.redirect_stdout(None)  # it prints each step of a calibration
-    with tempfile.TemporaryDirectory() as folder, files.replace(path) as temp, quiet:
-        ready = Path(folder) / "ready.onnx"
-        quant_pre_process(str(source), str(ready))  # the dynamo exporter's shapes are refused without it
-        proto = named(load_model(ready))
-        told = logging.getLogger().level
-        logging.getLogger().setLevel(logging.ERROR)  # it logs one line a node
-        try:
-            quantize_static(
-                proto, str(temp), _Pictures(onnx.inputs(squares, runner.preprocess)), quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=list(WEIGHTED) if recipe.weighted else None, per_channel=True,
-                reduce_range=reduce, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                nodes_to_exclude=left_out(proto, recipe), calibrate_method=CalibrationMethod[METHODS[recipe.method]],
-                extra_options={"MatMulConstBOnly": recipe.weighted, "QDQKeepRemovableActivations": not recipe.gates},
-            )  # fmt: skip
-        finally:
-            logging.getLogger().setLevel(told)
-        made = load_model(temp)
-        onnx.annotate(made, runner.facts | {"int8": asdict(recipe) | {"pictures": len(squares), "reduced": reduce}})
-        save_model(made, temp)
-    return Path(path)
+    path = Path(path)
+    fp32 = Runner(source).logits(squares)
+    trials = []
+    with tempfile.TemporaryDirectory() as folder:
+        for recipe in fitting(source, [INT8_RECIPES[name] for name in recipes])[:most]:
+            candidate = static(source, Path(folder) / f"{len(trials)}.onnx", calibration, recipe)
+            trial = judge(source, candidate, squares, labels, fp32=fp32, rounds=rounds, resamples=200)
+            trials.append({"recipe": str(recipe), **trial, "reason": budget.refusal(trial)})
+        table = pd.DataFrame(trials)
+        best = table.assign(refused=table["reason"] != "").sort_values(["refused", "flips"], kind="stable").index[0]
+        content = (Path(folder) / f"{best}.onnx").read_bytes()
+    verdict = {"chosen": trials[best]["recipe"], "reason": trials[best]["reason"]}
+    evidence = {"budget": asdict(budget), "pictures": len(squares), "device": facts.device_name(), "tried": trials}
+    place = settle(path, content, verdict | evidence)
+    table["place"] = np.where(table.index == best, str(place), "")
+    return table
 
 
-def named(proto: ModelProto) -> ModelProto:
-    """The same graph with a name for each node: onnxruntime takes HardSwish apart and leaves the parts without one."""
-    for number, node in enumerate(proto.graph.node):
-        node.name = node.name or f"{node.op_type}_unnamed_{number}"
-    return proto
-
-
-def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
-    """Names of the nodes that a recipe leaves in float.
-
-    The stem is left out whole, from the input on: a node in float behind a quantised convolution would be fed without
-    the ReLU between them, which the quantiser takes away (onnxruntime 1.31; hence also `QDQKeepRemovableActivations`).
-    """
-    nodes = list(proto.graph.node)
-    out = [] if recipe.gates else [node.name for node in nodes if node.op_type in GATES]
-    convolutions = [i for i, node in enumerate(nodes) if node.op_type == "Conv"]
-    if stem := round(recipe.stem if recipe.stem >= 1 else recipe.stem * len(convolutions)):
-        end = convolutions[stem] if stem < len(convolutions) else len(nodes)
-        out += [node.name for node in nodes[:end]]
-    if not recipe.classifier:
-        last = max((i for i, node in enumerate(nodes) if node.op_type in WEIGHTED), default=len(nodes))
-        out += [node.name for node in nodes[last:]]
-    return list(dict.fromkeys(out))
-
-
-def fitting(source: str | Path, recipes: Sequence[Recipe]) -> list[Recipe]:
-    """The recipes that quantise something in this net, each choice once: a transformer has but one convolution."""
-    proto, found = named(load_model(source)), {}
-    layers = {node.name for node in proto.graph.node if node.op_type in WEIGHTED}
-    for recipe in recipes:
-        out = frozenset(left_out(proto, recipe))
-        if layers - out:
-            found.setdefault((recipe.method, recipe.weighted, out), recipe)
-    return list(found.values())
-
-
-def race(
-    source: str | Path, candidate: str | Path, *, threads: int, batch: int = 1, rounds: int = 40
-) -> dict[str, float]:
-    """How many times faster `candidate` answers: both in turn, in changing order; median over rounds, 95 % interval."""
-    runners = [onnx.Runner(path, threads=threads) for path in (source, candidate)]
-    side = runners[0].preprocess.img_size
-    rng = np.random.default_rng(0)
-    pictures = rng.standard_normal((batch, 3, side, side), dtype=np.float32)
-    taken = np.zeros((rounds + 3, 2))
-    for row in taken:
-        for which in rng.permutation(2):
-            time.sleep(PAUSE)
-            started = time.perf_counter()
-            runners[which].raw(pictures)
-            row[which] = time.perf_counter() - started
-    each = taken[3:, 0] / taken[3:, 1]  # the first three are warm-up
-    drawn = np.median(rng.choice(each, (1000, rounds)), axis=1)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    milliseconds = 1e3 * statistics.median(taken[3:, 1])
-    return {"ratio": float(np.median(each)), "low": float(low), "high": float(high), "milliseconds": milliseconds}
+def settle(path: Path, content: bytes, verdict: dict[str, Any]) -> Path:
+    """Puts a file and its verdict to `path`, or into `rejected/` beside it where there is a reason; the only two."""
+    rejected = path.parent / "rejected" / path.name
+    target, earlier = (rejected, path) if verdict["reason"] else (path, rejected)
+    files.write_bytes(target, content)
+    files.write_json(target.with_suffix(".json"), verdict)
+    for old in (earlier, earlier.with_suffix(".json")):  # of an earlier run, when the verdict was another
+        old.unlink(missing_ok=True)
+    return target
 
 
 def judge(
-    source: str | Path, candidate: str | Path, squares: np.ndarray, labels: np.ndarray | None = None, *,
-    fp32: np.ndarray | None = None, groups: Sequence[str] | None = None, resamples: int = 1000, rounds: int = 40,
-) -> dict[str, Any]:  # fmt: skip
+    source: str | Path,
+    candidate: str | Path,
+    squares: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    fp32: np.ndarray | None = None,
+    groups: Sequence[str] | None = None,
+    resamples: int = 1000,
+    rounds: int = 40,
+) -> dict[str, Any]:
     """An int8 file beside its fp32 file on the same pictures: size, speed, changed answers, accuracy, calibration.
 
     `flips` is the share of pictures that get another class; of pairs in another order where the output is a score.
     `difference` is the accuracy of int8 minus that of fp32, with its paired interval. `fp32` are the logits of the
     first file, where they are known.
     """
-    before, after = onnx.Runner(source), onnx.Runner(candidate)
-    one, two = before.logits(squares) if fp32 is None else fp32, after.logits(squares)
-    size = [Path(p).stat().st_size / 1e6 for p in (source, candidate)]
-    found: dict[str, Any] = {"megabytes": size[1], "megabytes_fp32": size[0], "n": len(squares)}
-    found |= {f"speed_{t}": race(source, candidate, threads=t, rounds=rounds) for t in (1, 2)}
-    found |= {"flips": 1 - onnx.agreement(one, two), "max_difference": float(abs(one - two).max())}
-    if labels is None or one.ndim == 1:
-        return found
-    names = [f"{i:06d}" for i in range(len(squares))]
-    more = {} if groups is None else {"group": groups}
-    tables = [
-        metrics.predictions(names, labels, softmax(z / before.temperature, axis=1), before.classes, **more)
-        for z in (one, two)
-    ]
-    told = compare.compare(*tables, before.classes, resamples=resamples)
-    row = told[(told["class"] == "all") & (told["figure"] == "accuracy")].iloc[0]
-    found |= {"accuracy_fp32": row["a"], "accuracy": row["b"]}
-    found["difference"] = {name: row[column] for name, column in
-                           (("value", "difference"), ("low", "low"), ("high", "high"))}  # fmt: skip
-    for name, table in zip(("ece_fp32", "ece"), tables, strict=True):
-        found[name] = metrics.classification(table, before.classes, resamples=100)["ece"]["value"]
-    return found
+    runner = Runner(source)
+    fp32 = runner.logits(squares) if fp32 is None else fp32
+    int8 = Runner(candidate).logits(squares)
+    trial = {
+        "megabytes": Path(candidate).stat().st_size / 1e6,
+        "megabytes_fp32": Path(source).stat().st_size / 1e6,
+        "n": len(squares),
+        "speed_1": race(source, candidate, threads=1, rounds=rounds),
+        "speed_2": race(source, candidate, threads=2, rounds=rounds),
+        "flips": 1 - onnx.agreement(fp32, int8),
+        "max_difference": float(abs(fp32 - int8).max()),
+    }
+    if labels is None or fp32.ndim == 1:
+        return trial
+    names = [f"{number:06d}" for number in range(len(squares))]
+    columns = {} if groups is None else {"group": groups}
+
+    def predictions(logits: np.ndarray) -> pd.DataFrame:
+        shares = softmax(logits / runner.temperature, axis=1)
+        return metrics.predictions(names, labels, shares, runner.classes, **columns)
+
+    before, after = predictions(fp32), predictions(int8)
+    compared = compare.compare(before, after, runner.classes, resamples=resamples)
+    accuracy = compared.query('`class` == "all" and figure == "accuracy"').iloc[0]
+    return trial | {
+        "accuracy_fp32": accuracy["a"],
+        "accuracy": accuracy["b"],
+        "difference": {"value": accuracy["difference"], "low": accuracy["low"], "high": accuracy["high"]},
+        "ece_fp32": _ece(before, runner.classes),
+        "ece": _ece(after, runner.classes),
+    }
 
 
-def sweep(
-    source: str | Path, path: str | Path, calibration: np.ndarray, squares: np.ndarray,
-    labels: np.ndarray | None = None, *, recipes: Sequence[Recipe] = RECIPES, most: int | None = None,
-    budget: Budget = Budget(), reduce: bool | None = None, rounds: int = 40,
-) -> pd.DataFrame:  # fmt: skip
-    """Tries the first `most` recipes that fit and promotes what changes fewest answers and is fast enough; a row each.
-
-    The choice needs pictures of its own: `squares` are of the validation part. `judge` then tells of the golden set.
-    What is promoted lies at `path`, else the nearest lies in `rejected/` with the reason in a JSON file of its name.
-    """
-    rows, path, known = [], Path(path), onnx.Runner(source).logits(squares)
-    with tempfile.TemporaryDirectory() as folder:
-        for number, recipe in enumerate(fitting(source, recipes)[:most]):
-            made = static(source, Path(folder) / f"{number}.onnx", calibration, recipe, reduce=reduce)
-            found = judge(source, made, squares, labels, fp32=known, rounds=rounds, resamples=200)
-            reasons = []
-            if found["speed_1"]["ratio"] < budget.speed:
-                reasons.append(f"{found['speed_1']['ratio']:.2f} times fp32's speed, {budget.speed:g} asked")
-            if found["flips"] > budget.flips:
-                reasons.append(f"{found['flips']:.2%} of the answers change, {budget.flips:.2%} allowed")
-            rows.append({"recipe": str(recipe), **found, "reason": "; ".join(reasons)})
-        order = sorted(range(len(rows)), key=lambda i: (bool(rows[i]["reason"]), rows[i]["flips"]))
-        best = order[0]
-        aside = path.parent / "rejected" / path.name
-        place, other = (aside, path) if rows[best]["reason"] else (path, aside)
-        files.write_bytes(place, (Path(folder) / f"{best}.onnx").read_bytes())
-    for old in (other, other.with_suffix(".json")):  # of an earlier run, when the verdict was another
-        old.unlink(missing_ok=True)
-    table = pd.DataFrame(rows)
-    table["place"] = ""
-    table.loc[best, "place"] = str(place)
-    facts = {"budget": asdict(budget), "pictures": len(squares), "device": report.device_name(), "tried": rows}
-    files.write_json(
-        place.with_suffix(".json"), {"chosen": rows[best]["recipe"], "reason": rows[best]["reason"], **facts}
-    )
-    return table
+def _ece(predictions: pd.DataFrame, classes: Sequence[str]) -> float:
+    return metrics.classification(predictions, classes, resamples=100)["ece"]["value"]

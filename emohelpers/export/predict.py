@@ -22,13 +22,14 @@ from torch import nn
 from emohelpers import models
 from emohelpers.config import files, paths
 from emohelpers.datasets import locate, pixels
-from emohelpers.export import detector, hub, onnx
+from emohelpers.export import detector, hub
+from emohelpers.export.runner import Runner, inputs
 from emohelpers.report import figures, style
 
 SHOWN = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
 
-Model = nn.Module | onnx.Runner
+Model = nn.Module | Runner
 Source = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 
 
@@ -64,7 +65,7 @@ def opened(model: str | Path | Model) -> Model:
     if not isinstance(model, str | Path):
         return model
     if Path(model).suffix == ".onnx":
-        return onnx.Runner(paths.find_input(str(model)))
+        return Runner(paths.find_input(str(model)))
     if Path(model).suffix == ".pth":
         return models.load(paths.find_input(str(model))).eval()
     return hub.load(model)
@@ -129,9 +130,9 @@ def taken(picture: np.ndarray, *, find: bool, every: bool) -> list[tuple[str, tu
 
 def probabilities(model: Model, squares: np.ndarray, temperature: float | None = None) -> np.ndarray:
     """(n, side, side, 3) uint8 -> (n, K), by a checkpoint's model or an ONNX file."""
-    if isinstance(model, onnx.Runner):
+    if isinstance(model, Runner):
         return model.probabilities(squares)
-    ready = torch.from_numpy(onnx.inputs(squares, models.prepared(model, squares.shape[1])))
+    ready = torch.from_numpy(inputs(squares, models.prepared(model, squares.shape[1])))
     where = next(model.parameters()).device
     with torch.inference_mode():
         logits = torch.cat([model(part.to(where)).float().cpu() for part in ready.split(32)])
@@ -139,14 +140,14 @@ def probabilities(model: Model, squares: np.ndarray, temperature: float | None =
 
 
 def _facts(model: Model) -> tuple[list[str], int]:
-    if isinstance(model, onnx.Runner):
+    if isinstance(model, Runner):
         classes, side = model.classes, model.preprocess.side
     else:
         if model.training:
             raise PredictionInput("the model is in training mode: call model.eval() first")
         spec = getattr(model, "spec", {})
         classes, side = list(spec.get("classes", ())), spec.get("preprocess", {}).get("side", 0)
-    kind = model.facts.get("output") if isinstance(model, onnx.Runner) else spec.get("task")
+    kind = model.facts.get("output") if isinstance(model, Runner) else spec.get("task")
     if kind not in (None, "classes"):
         raise PredictionInput(f"the model gives a {kind}, not emotions: `appeal score` rates photographs by a score")
     if not classes or not side:

@@ -19,7 +19,7 @@ from emohelpers.datasets import pixels as store
 from emohelpers.datasets.locate import pictures
 from emohelpers.datasets.pairs import Pairs
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.export import onnx
+from emohelpers.export.runner import Runner
 from emohelpers.metrics import pairs as concordance
 from emohelpers.ranking import figures as albums
 from emohelpers.ranking import model as ranking
@@ -219,8 +219,8 @@ def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarr
     """
     root = paths.find_input(str(folder), remedy="give a folder with pictures.")
     found = pictures(root)
-    net: Any = onnx.Runner(model) if Path(model).suffix == ".onnx" else models.load(model)
-    side = net.preprocess.side if isinstance(net, onnx.Runner) else net.spec["preprocess"]["side"]
+    net: Any = Runner(model) if Path(model).suffix == ".onnx" else models.load(model)
+    side = net.preprocess.side if isinstance(net, Runner) else net.spec["preprocess"]["side"]
 
     def square(path: Path) -> np.ndarray | str:
         try:
@@ -235,7 +235,7 @@ def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarr
     if len(bad) == len(names):
         raise ValueError(f"none of the {len(names)} pictures in {root} can be read, first {names[0]}: {bad[names[0]]}")
     squares = np.stack([one for one in made if not isinstance(one, str)])
-    scores = net.logits(squares) if isinstance(net, onnx.Runner) else ranking.scores(net, squares)
+    scores = net.logits(squares) if isinstance(net, Runner) else ranking.scores(net, squares)
     kept = [name for name in names if name not in bad]
     return pd.DataFrame({"path": kept, "score": scores.astype(float)}), squares, bad
 

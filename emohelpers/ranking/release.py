@@ -21,7 +21,8 @@ from emohelpers.datasets.pairs import Pairs
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.export import int8 as quantise
 from emohelpers.export import onnx as export
-from emohelpers.export.int8 import Budget, Recipe
+from emohelpers.export.int8 import Budget
+from emohelpers.export.runner import Runner
 from emohelpers.metrics import pairs
 from emohelpers.ranking import model as ranking
 
@@ -30,12 +31,6 @@ PRECISION = {FP32: "fp32", INT8: "int8"}
 CALIBRATION = 256  # training pictures that ranges are measured on
 BUDGET = Budget(speed=1.0, flips=0.05)  # flips here are of any two pictures; of real pairs see WORTH
 WORTH = {"flips": 0.01, "tau": 0.98}  # of the validation pairs: at most, at least
-# In MobileNetV3 gates (squeeze-and-excitation, h-swish) cost more in int8 than they save: left in float first.
-# A score is finer than a class: half of the convolutions in float keep the order where a stem of three does not.
-RECIPES = (
-    Recipe(stem=3, classifier=False, gates=False), Recipe(stem=0.5, classifier=False, gates=False),
-    Recipe(classifier=False), Recipe(weighted=True), Recipe("entropy", stem=0.5, classifier=False, gates=False),
-)  # fmt: skip
 HEADER = "# Model changelog\n\nNewest first; written by notebook 08 and `python -m emohelpers appeal export`.\n"
 
 
@@ -51,7 +46,7 @@ def onnx(
 ) -> export.Exported:
     """Writes `FP32` below `folder` with a dynamic batch; it appears only if it agrees with the model on validation."""
     squares = _squares(data, pixels, "val")
-    return export.onnx(
+    return export.write(
         ranking.scorer(model), Path(folder) / FP32, squares, output="score", data_sha256=fingerprint(data, pixels),
         trained=trained, facts={"model_version": cfg.version},
     )  # fmt: skip
@@ -67,7 +62,7 @@ def int8(folder: str | Path, data: Pairs, pixels: Pixels, cfg) -> dict[str, Any]
     squares = _squares(data, pixels, "train", CALIBRATION)
     table = quantise.sweep(
         home / FP32, target, squares, _squares(data, pixels, "val", CALIBRATION),
-        recipes=RECIPES, most=cfg.int8_tries, budget=BUDGET, rounds=cfg.timing_rounds,
+        recipes=cfg.int8_recipes or quantise.OF_SCORES, most=cfg.int8_tries, budget=BUDGET, rounds=cfg.timing_rounds,
     )  # fmt: skip
     row = table[table["place"] != ""].iloc[0]
     reasons = [row["reason"]] if row["reason"] else []
@@ -94,10 +89,10 @@ def int8(folder: str | Path, data: Pairs, pixels: Pixels, cfg) -> dict[str, Any]
 
 def parity(one: str | Path, other: str | Path, data: Pairs, pixels: Pixels, part: str) -> dict[str, float]:
     """Two ONNX files on the pairs of a part: flips, tau and correlation of the scores, see `concordance.agreement`."""
-    return pairs.agreement(*(scored(export.Runner(path), data, pixels, part) for path in (one, other)))
+    return pairs.agreement(*(scored(Runner(path), data, pixels, part) for path in (one, other)))
 
 
-def scored(runner: export.Runner, data: Pairs, pixels: Pixels, part: str) -> pd.DataFrame:
+def scored(runner: Runner, data: Pairs, pixels: Pixels, part: str) -> pd.DataFrame:
     """The pairs of a part with an ONNX file's scores, as `ranking.scored` has PyTorch's."""
     rows = data.part(part)
     both = [runner.logits(pixels.take(pixels.rows(rows[side]))) for side in ("good", "bad")]
@@ -112,7 +107,7 @@ def latency(model: nn.Module, folder: str | Path, *, rounds: int = 30) -> dict[s
     runs: dict[str, Callable[[], Any]] = {"pytorch": lambda: plain(torch.from_numpy(picture))}
     for name, file in (("onnxruntime fp32", FP32), ("onnxruntime int8", INT8)):
         if (Path(folder) / file).is_file():
-            runs[name] = _run(export.Runner(Path(folder) / file, threads=1), picture)
+            runs[name] = _run(Runner(Path(folder) / file, threads=1), picture)
     threads, taken = torch.get_num_threads(), {name: [] for name in runs}
     torch.set_num_threads(1)
     try:
@@ -127,14 +122,14 @@ def latency(model: nn.Module, folder: str | Path, *, rounds: int = 30) -> dict[s
     return {name: statistics.median(times[3:]) for name, times in taken.items()}  # the first three are warm-up
 
 
-def _run(runner: export.Runner, picture: np.ndarray) -> Callable[[], Any]:
+def _run(runner: Runner, picture: np.ndarray) -> Callable[[], Any]:
     return lambda: runner.raw(picture)
 
 
 def bundle(folder: str | Path, data: Pairs, pixels: Pixels, cfg, figures: Mapping[str, Any], *, trained: str) -> Path:
     """`manifest.json` for a web client, and `emo_aen_bundle.zip` with it, the promoted models and both YAML files."""
     home = Path(folder)
-    runner = export.Runner(home / FP32)
+    runner = Runner(home / FP32)
     parts = [name for name in (FP32, INT8) if (home / name).is_file()]
     manifest = {
         "name": "emo_aen", "version": cfg.version, "trained": trained, "data": data.name, "demo": bool(data.demo),

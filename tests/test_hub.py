@@ -1,6 +1,6 @@
 import json
 
-import hub
+import hub_server
 import huggingface_hub.constants
 import numpy as np
 import pandas as pd
@@ -15,8 +15,7 @@ from torch import nn
 from emohelpers import config, metrics, models
 from emohelpers.config import files, paths
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.export import hub as publish
-from emohelpers.export import onnx, predict
+from emohelpers.export import hub, onnx, predict
 from emohelpers.models import heads
 from emohelpers.report import facts as report
 from emohelpers.report import figures
@@ -37,7 +36,7 @@ def run(tmp_path_factory):
     place, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     model, cfg = built()
     models.save(place / "best.pth", model, epoch=3)
-    onnx.onnx(model, place / "model_fixed.onnx", np.stack([pictures.bar(i, rng) for i in range(8)]))
+    onnx.write(model, place / "model_fixed.onnx", np.stack([pictures.bar(i, rng) for i in range(8)]))
     labels = np.arange(80) % 8
     table = metrics.predictions([str(i) for i in range(80)], labels, rng.dirichlet(np.ones(8), 80), EMOTIONS)
     result = metrics.classification(table, EMOTIONS, resamples=100)
@@ -53,7 +52,7 @@ DATA = {"title": "Bars", "licence": "Drawn by code, MIT.", "citation": "None", "
 
 
 def bundled(run, out, **more):
-    return publish.bundle(run, out, checkpoint=run / "best.pth", onnx=run / "model_fixed.onnx", data=DATA, **more)
+    return hub.bundle(run, out, checkpoint=run / "best.pth", onnx=run / "model_fixed.onnx", data=DATA, **more)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def folder(run, tmp_path_factory):
 def server(monkeypatch):
     # the real client, by its HTTP way: the other one needs the hub's own storage servers
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
-    made = hub.Hub()
+    made = hub_server.Hub()
     yield made
     made.shutdown()
     made.server_close()
@@ -75,8 +74,8 @@ def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def send(folder, server, repo="me/faces", token=hub.TOKEN, **more):
-    return publish.upload(folder, repo, token=token, endpoint=server.endpoint, wait=0.01, **more)
+def send(folder, server, repo="me/faces", token=hub_server.TOKEN, **more):
+    return hub.upload(folder, repo, token=token, endpoint=server.endpoint, wait=0.01, **more)
 
 
 def test_the_folder_is_what_is_promised(folder):
@@ -111,15 +110,15 @@ def test_making_it_again_leaves_nothing_of_the_old(run, tmp_path):
 
 
 def test_everything_that_is_missing_is_told_at_once(run, tmp_path):
-    with pytest.raises(publish.PublishError, match="a.pth.*b.onnx"):
-        publish.bundle(run, tmp_path / "hub", checkpoint="a.pth", onnx="b.onnx")
+    with pytest.raises(hub.PublishError, match="a.pth.*b.onnx"):
+        hub.bundle(run, tmp_path / "hub", checkpoint="a.pth", onnx="b.onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_loads_back_by_one_call_with_the_same_outputs(run, folder):
     x = torch.randn(4, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(publish.load(folder)(x), models.load(run / "best.pth").eval()(x))
+        assert torch.equal(hub.load(folder)(x), models.load(run / "best.pth").eval()(x))
 
 
 def test_what_was_published_is_as_sure_as_the_run_was(run, folder):
@@ -137,7 +136,7 @@ def test_what_was_published_is_as_sure_as_the_run_was(run, folder):
 def test_timm_alone_reads_it_with_the_same_outputs(backbone, head, tmp_path):
     """A linear head by timm itself; any other as timm's trunk and the head that lies beside it."""
     model, cfg = built(backbone, head, 96)
-    publish.in_timms_form(model, tmp_path / "hub")
+    hub.in_timms_form(model, tmp_path / "hub")
     theirs = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()
     assert list(theirs.pretrained_cfg["mean"]) == model.spec["preprocess"]["mean"]
     if head == "linear":
@@ -146,7 +145,7 @@ def test_timm_alone_reads_it_with_the_same_outputs(backbone, head, tmp_path):
         last = heads.build(head, theirs.num_features, 8, cfg.head_width, cfg.head_dropout).eval()
         if hasattr(theirs, "head_hidden_size") and theirs.head_hidden_size:
             last = heads.build(head, theirs.head_hidden_size, 8, cfg.head_width, cfg.head_dropout).eval()
-        last.load_state_dict(load_file(tmp_path / "hub" / publish.HEAD))
+        last.load_state_dict(load_file(tmp_path / "hub" / hub.HEAD))
         theirs = nn.Sequential(theirs, last)
     x = torch.randn(3, 3, 96, 96)
     with torch.inference_mode():
@@ -173,7 +172,7 @@ def test_an_update_keeps_what_others_put_there(folder, server, run, tmp_path):
 
 
 def test_an_expired_token_leaves_nothing_and_says_what_to_do(folder, server):
-    with pytest.raises(publish.PublishError, match="HTTP 401.*wrong or expired") as raised:
+    with pytest.raises(hub.PublishError, match="HTTP 401.*wrong or expired") as raised:
         send(folder, server, token="hf_old")
     assert not server.repos and not server.blobs and "hf_old" not in str(raised.value)
     send(folder, server)
@@ -190,11 +189,11 @@ def test_one_error_of_the_hub_is_tried_again(folder, server, where):
 
 
 def test_a_hub_that_keeps_failing_leaves_nothing_partial(folder, server):
-    server.failures += [("/api/repos/create", 503)] * publish.TRIES
-    with pytest.raises(publish.PublishError, match="HTTP 503.*keeps failing"):
+    server.failures += [("/api/repos/create", 503)] * hub.TRIES
+    with pytest.raises(hub.PublishError, match="HTTP 503.*keeps failing"):
         send(folder, server)
     server.failures.append(("/commit/", 403))
-    with pytest.raises(publish.PublishError, match="HTTP 403"):
+    with pytest.raises(hub.PublishError, match="HTTP 403"):
         send(folder, server)
     assert server.repos["model", "me/faces"]["files"] == {}, "files without their commit are not there"
     send(folder, server)
@@ -202,19 +201,19 @@ def test_a_hub_that_keeps_failing_leaves_nothing_partial(folder, server):
 
 
 def test_no_hub_is_said(folder):
-    with pytest.raises(publish.PublishError, match="was not published"):
-        publish.upload(folder, "me/faces", token="x", endpoint="http://127.0.0.1:9")
+    with pytest.raises(hub.PublishError, match="was not published"):
+        hub.upload(folder, "me/faces", token="x", endpoint="http://127.0.0.1:9")
 
 
 def test_a_repository_loads_back_by_one_call(folder, server, run, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     send(folder, server)
-    model = publish.load("me/faces", token=hub.TOKEN, endpoint=server.endpoint)
+    model = hub.load("me/faces", token=hub_server.TOKEN, endpoint=server.endpoint)
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(model(x), models.load(run / "best.pth").eval()(x))
-    with pytest.raises(publish.PublishError, match="nobody/nothing"):
-        publish.load("nobody/nothing", token="hf_old", endpoint=server.endpoint)
+    with pytest.raises(hub.PublishError, match="nobody/nothing"):
+        hub.load("nobody/nothing", token="hf_old", endpoint=server.endpoint)
     picture = pictures.bar(1, np.random.default_rng(0))
     assert predict.pictures(model, picture, find=False).table["predicted"].item() in EMOTIONS
 
@@ -222,24 +221,24 @@ def test_a_repository_loads_back_by_one_call(folder, server, run, tmp_path, monk
 def test_without_a_token_or_by_choice_the_folder_is_all(folder, server, monkeypatch, capsys):
     monkeypatch.setattr(paths, "secret", lambda name: "")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    lines = [publish.publish(folder, "me/faces", endpoint=server.endpoint)]
-    lines += [publish.publish(folder, "me/faces", wanted=False, token=hub.TOKEN, endpoint=server.endpoint)]
-    lines += [publish.publish(folder, "", token=hub.TOKEN, endpoint=server.endpoint)]
+    lines = [hub.publish(folder, "me/faces", endpoint=server.endpoint)]
+    lines += [hub.publish(folder, "me/faces", wanted=False, token=hub_server.TOKEN, endpoint=server.endpoint)]
+    lines += [hub.publish(folder, "", token=hub_server.TOKEN, endpoint=server.endpoint)]
     assert not server.asked and capsys.readouterr().out.splitlines() == lines
     assert [line.split(":")[0] for line in lines] == [
         "not published, since there is no token (HF_TOKEN as secret, or `hf auth login`)",
         "not published, since PUBLISH is False", "not published, since no repository is named",
     ]  # fmt: skip
-    monkeypatch.setattr(paths, "secret", lambda name: hub.TOKEN if name == "HF_TOKEN" else "")
-    assert publish.publish(folder, "me/faces", endpoint=server.endpoint).startswith("published: http")
+    monkeypatch.setattr(paths, "secret", lambda name: hub_server.TOKEN if name == "HF_TOKEN" else "")
+    assert hub.publish(folder, "me/faces", endpoint=server.endpoint).startswith("published: http")
 
 
 def test_model_and_space_go_up_together(folder, run, server, tmp_path):
-    page = publish.space(tmp_path / "space", run / "model_fixed.onnx", title="Faces", description="One face.")
+    page = hub.space(tmp_path / "space", run / "model_fixed.onnx", title="Faces", description="One face.")
     assert {p.name for p in page.iterdir()} == {
         "README.md", "app.py", "classify.py", "model.onnx", "page.json", "requirements.txt"
     }  # fmt: skip
-    publish.publish(folder, "me/faces", space=page, token=hub.TOKEN, endpoint=server.endpoint)
+    hub.publish(folder, "me/faces", space=page, token=hub_server.TOKEN, endpoint=server.endpoint)
     assert server.repos["space", "me/faces-demo"]["files"] == contents(page)
     assert yaml.safe_load((page / "README.md").read_text().split("---\n")[1])["sdk"] == "gradio"
     assert "torch" not in (page / "requirements.txt").read_text()

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -8,11 +9,16 @@ import torch
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config.registry import INT8_RECIPES
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.export import int8
-from emohelpers.export import onnx as export
-from emohelpers.export.int8 import Budget, Recipe
+from emohelpers.export import int8, quantiser
+from emohelpers.export.int8 import Budget
+from emohelpers.export.onnx import agreement, write
+from emohelpers.export.quantiser import Recipe
+from emohelpers.export.runner import Runner, inputs
 from emohelpers.images.preprocess import Preprocess
+
+LOOK = dataclasses.asdict(Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3))
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +34,14 @@ def source(tmp_path_factory, bars):
     own = {"backbone": "test_efficientnet", "img_size": 64, "head": "linear", "weights": "random", "trainable": "all"}
     model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS).train()
     look = models.preprocess(model, side=32, zoom=1.0)
-    x, y = torch.from_numpy(export.inputs(bars[0][:160], look)), torch.from_numpy(bars[1][:160])
+    x, y = torch.from_numpy(inputs(bars[0][:160], look)), torch.from_numpy(bars[1][:160])
     step = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(40):
         step.zero_grad()
         nn.functional.cross_entropy(model(x), y).backward()
         step.step()
     place = tmp_path_factory.mktemp("int8") / "model.onnx"
-    export.onnx(model.eval(), place, bars[0][160:], labels=bars[1][160:], temperature=1.5)
+    write(model.eval(), place, bars[0][160:], labels=bars[1][160:], temperature=1.5)
     return place
 
 
@@ -53,7 +59,7 @@ def weights(path):
 
 
 def test_int8_is_per_channel_smaller_and_answers_nearly_alike(source, bars, tmp_path):
-    made = int8.static(source, tmp_path / "q.onnx", bars[0][:96])
+    made = quantiser.static(source, tmp_path / "q.onnx", bars[0][:96])
     graph = onnx.load(made).graph
     held = {tensor.name: tensor for tensor in graph.initializer}
     scales = [held[n.input[1]] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in held]
@@ -68,12 +74,13 @@ def test_int8_is_per_channel_smaller_and_answers_nearly_alike(source, bars, tmp_
     assert low <= value <= high and value == pytest.approx(found["accuracy"] - found["accuracy_fp32"])
 
 
-def test_metadata_travel_and_say_how_it_was_made(source, bars, tmp_path):
-    made = int8.static(source, tmp_path / "q.onnx", bars[0][:64], Recipe("percentile", stem=2), reduce=True)
-    facts, before = export.Runner(made).facts, export.Runner(source).facts
+def test_metadata_travel_and_say_how_it_was_made(source, bars, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantiser, "saturates", lambda: True)
+    made = quantiser.static(source, tmp_path / "q.onnx", bars[0][:64], Recipe("percentile", stem=2))
+    facts, before = Runner(made).facts, Runner(source).facts
     assert {key: facts[key] for key in before} == before
     assert facts["int8"]["method"] == "percentile" and facts["int8"]["stem"] == 2 and facts["int8"]["reduced"]
-    assert facts["int8"]["pictures"] == int8.HISTOGRAM
+    assert facts["int8"]["pictures"] == quantiser.HISTOGRAM
     graph = onnx.load(made).graph
     largest = max(abs(onnx.numpy_helper.to_array(t).astype(int)).max() for t in weights(made) if t.data_type == 3)
     assert largest <= 64, "seven bits"
@@ -83,11 +90,12 @@ def test_metadata_travel_and_say_how_it_was_made(source, bars, tmp_path):
 @pytest.mark.parametrize(
     "recipe", [Recipe(stem=3, classifier=False), Recipe(weighted=True), Recipe(gates=False), Recipe("entropy")], ids=str
 )
-def test_every_recipe_keeps_the_answers(source, bars, tmp_path, recipe):
+def test_every_recipe_keeps_the_answers(source, bars, tmp_path, recipe, monkeypatch):
     """A node in float behind a quantised convolution once lost its ReLU: accuracy fell to chance."""
-    made = int8.static(source, tmp_path / "q.onnx", bars[0][:64], recipe, reduce=False)
-    one, two = (export.Runner(path).logits(bars[0][160:]) for path in (source, made))
-    assert export.agreement(one, two) > 0.9
+    monkeypatch.setattr(quantiser, "saturates", lambda: False)
+    made = quantiser.static(source, tmp_path / "q.onnx", bars[0][:64], recipe)
+    one, two = (Runner(path).logits(bars[0][160:]) for path in (source, made))
+    assert agreement(one, two) > 0.9
 
 
 def test_recipes_that_leave_all_in_float_or_say_the_same_are_not_tried(source):
@@ -98,22 +106,21 @@ def test_recipes_that_leave_all_in_float_or_say_the_same_are_not_tried(source):
         Recipe(stem=convolutions, classifier=False),
         Recipe(stem=0.5),
     ]
-    assert int8.fitting(source, asked) == [asked[0], asked[3]]
+    assert quantiser.fitting(source, asked) == [asked[0], asked[3]]
     proto, half = onnx.load(source), convolutions // 2
     found = [n.name for n in proto.graph.node if n.op_type == "Conv"]
-    assert set(int8.left_out(proto, asked[3])) & set(found) == set(found[:half])
+    assert set(quantiser.left_out(proto, asked[3])) & set(found) == set(found[:half])
 
 
 def test_what_misses_the_budget_is_kept_aside_with_the_reason(source, bars, tmp_path):
     place = tmp_path / "models" / "model_int8.onnx"
-    one = [Recipe()]
-    told = int8.sweep(source, place, bars[0][:64], bars[0][160:], bars[1][160:], recipes=one,
-                          budget=Budget(speed=1000), rounds=2)  # fmt: skip
+    pictures = bars[0][:64], bars[0][160:], bars[1][160:]
+    told = int8.sweep(source, place, *pictures, recipes=["all"], budget=Budget(speed=1000), rounds=2)
     aside = place.parent / "rejected" / place.name
     assert not place.exists() and aside.is_file() and "1000 asked" in told["reason"].item()
     assert "times fp32's speed" in json.loads(aside.with_suffix(".json").read_text())["reason"]
-    told = int8.sweep(source, place, bars[0][:64], bars[0][160:], bars[1][160:], rounds=2,
-                          recipes=[Recipe(), Recipe(stem=3, classifier=False)], budget=Budget(0, 1))  # fmt: skip
+    recipes = ["all", "stem of 3 in float"]
+    told = int8.sweep(source, place, *pictures, recipes=recipes, budget=Budget(0, 1), rounds=2)
     assert place.is_file() and not aside.exists() and not aside.with_suffix(".json").exists()
     best = told["flips"].idxmin()
     assert told["place"][best] == str(place) and (told["place"] != "").sum() == 1
@@ -127,15 +134,15 @@ def test_gates_of_mobilenetv3_can_be_left_out(bars, tmp_path):
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.Hardswish(), nn.Conv2d(8, 8, 3, 2), nn.Hardswish(), nn.Flatten(), nn.Linear(392, 8)
     )
-    look = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
-    export.onnx(net.eval(), tmp_path / "h.onnx", bars[0][:8], preprocess=look, classes=EMOTIONS)
-    made = int8.static(tmp_path / "h.onnx", tmp_path / "q.onnx", bars[0][:32], Recipe(gates=False))
+    net.spec = {"preprocess": LOOK, "classes": EMOTIONS}
+    write(net.eval(), tmp_path / "h.onnx", bars[0][:8])
+    made = quantiser.static(tmp_path / "h.onnx", tmp_path / "q.onnx", bars[0][:32], Recipe(gates=False))
     graph = onnx.load(made).graph
     back = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     products = [node for node in graph.node if node.op_type == "Mul"]
     assert len(products) == 2 and not [node for node in products if back.issuperset(node.input)], "of floats"
-    one, two = (export.Runner(path).logits(bars[0][160:]) for path in (tmp_path / "h.onnx", made))
-    assert export.agreement(one, two) > 0.9
+    one, two = (Runner(path).logits(bars[0][160:]) for path in (tmp_path / "h.onnx", made))
+    assert agreement(one, two) > 0.9
 
 
 class Score(nn.Module):
@@ -151,8 +158,20 @@ class Score(nn.Module):
 
 def test_a_score_is_judged_by_the_order_of_pairs(bars, tmp_path):
     torch.manual_seed(0)
-    look = Preprocess(32, 32, 1.0, (0.5,) * 3, (0.5,) * 3)
-    export.onnx(Score().eval(), tmp_path / "s.onnx", bars[0][:8], preprocess=look, output="score")
-    int8.static(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][:32])
+    net = Score()
+    net.spec = {"preprocess": LOOK}
+    write(net.eval(), tmp_path / "s.onnx", bars[0][:8], output="score")
+    quantiser.static(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][:32])
     found = int8.judge(tmp_path / "s.onnx", tmp_path / "q.onnx", bars[0][160:], rounds=2)
     assert 0 <= found["flips"] < 0.2 and "accuracy" not in found
+
+
+def test_a_recipe_from_outside_is_used_by_its_name(source, bars, tmp_path):
+    INT8_RECIPES.register("two in float", Recipe(stem=2))
+    cfg = config.make(config.Transfer, "demo", int8_recipes=["two in float"])
+    pictures = bars[0][:64], bars[0][160:], bars[1][160:]
+    trials = int8.sweep(source, tmp_path / "q.onnx", *pictures, recipes=cfg.int8_recipes, rounds=2)
+    assert list(trials["recipe"]) == ["minmax; in float: 2 first convolutions"]
+    with pytest.raises(config.ConfigError, match="'two in flot' is no int8 recipe. Did you mean 'two in float'"):
+        config.make(config.Transfer, "demo", int8_recipes=["two in flot"])
+    assert set(int8.OF_CLASSES) | set(int8.OF_SCORES) <= set(INT8_RECIPES)

@@ -1,0 +1,66 @@
+"""ONNX files of this suite in onnxruntime, without PyTorch: what a client needs stands in the file's metadata."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from scipy.special import softmax
+
+from emohelpers.images.preprocess import Preprocess
+
+BATCH = 32  # pictures that are answered at a time
+
+
+class ExportError(RuntimeError):
+    """A file that does not agree with its model or does not say how it is used, and why."""
+
+
+class Runner:
+    """An ONNX file of this suite in onnxruntime; all that it needs comes from the file.
+
+    Raises:
+        ExportError: a file without this suite's metadata.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int = 0):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads  # 0: as many as there are cores
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if "preprocess" not in metadata:
+            raise ExportError(f"{path} holds no preprocessing: it was not written by emohelpers.export")
+        self.facts: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
+        self.preprocess = preprocess_of(self.facts)
+        self.classes: list[str] = self.facts["classes"]
+        self.temperature: float = self.facts.get("temperature", 1.0)
+
+    def raw(self, inputs: np.ndarray) -> np.ndarray:
+        """(n, 3, img_size, img_size) float32 -> (n, K) logits, or (n,) scores."""
+        (outputs,) = self.session.run(None, {"input": inputs})
+        return outputs if self.facts["output"] == "classes" else outputs.reshape(len(inputs))
+
+    def logits(self, squares: np.ndarray) -> np.ndarray:
+        """(n, side, side, 3) uint8 squares of the store -> (n, K) logits, or (n,) scores."""
+        parts = [squares[start : start + BATCH] for start in range(0, len(squares), BATCH)]
+        return np.concatenate([self.raw(inputs(part, self.preprocess)) for part in parts])
+
+    def probabilities(self, squares: np.ndarray) -> np.ndarray:
+        """(n, side, side, 3) uint8 -> (n, K), at the file's temperature."""
+        return softmax(self.logits(squares) / self.temperature, axis=1)
+
+
+def inputs(squares: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """(n, side, side, 3) uint8 -> (n, 3, img_size, img_size) float32, as the model wants it, without torch."""
+    scale, shift = preprocess.affine()
+    normalised = preprocess.evaluate(squares) * scale + shift
+    return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+
+
+def preprocess_of(facts: Mapping[str, Any]) -> Preprocess:
+    """The preprocessing that a model's spec or a file's metadata hold."""
+    if "preprocess" not in facts:
+        raise ExportError("the model does not say how pictures are prepared: its spec needs that of models.preprocess")
+    return Preprocess.read(facts["preprocess"])
