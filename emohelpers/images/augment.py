@@ -73,16 +73,13 @@ class Augmentation:
         if not begun:
             return replace(self, strength={})
         factor = self.strength[max(begun)]
-        narrow, wide = self.crop_ratio
+        shares = ("brightness", "contrast", "saturation", "erasing")
         return replace(
             self,
             crop_scale=tuple(max(1 - factor * (1 - share), SMALLEST_CROP) for share in self.crop_scale),
-            crop_ratio=(narrow**factor, wide**factor),
+            crop_ratio=tuple(ratio**factor for ratio in self.crop_ratio),
             rotation=factor * self.rotation,
-            brightness=min(factor * self.brightness, 1.0),
-            contrast=min(factor * self.contrast, 1.0),
-            saturation=min(factor * self.saturation, 1.0),
-            erasing=min(factor * self.erasing, 1.0),
+            **{name: min(factor * getattr(self, name), 1.0) for name in shares},
             extra_augmentations={name: factor * value for name, value in self.extra_augmentations.items()},
             strength={},
         )
@@ -90,6 +87,7 @@ class Augmentation:
     def draw(self, n: int, rng: Generator) -> Draws:
         """The random numbers of `n` pictures; fixed order of draws, whatever is switched off."""
         draws = Draws.still(n)
+        # The built-in ones come first, so that one from outside changes none of their numbers.
         crop(draws, rng, self.crop_scale, self.crop_ratio)
         for name in ("rotation", "flip", "brightness", "contrast", "saturation", "erasing"):
             AUGMENTATIONS[name](draws, rng, getattr(self, name))

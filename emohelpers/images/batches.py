@@ -118,10 +118,9 @@ class Batches:
         if self._stays_on_card():
             yield from self._from_card(plan)
             return
-        for job, pixels in prefetch(self._gather, plan):
+        for (positions, draws), pixels in prefetch(self._gather, plan):
             pixels = torch.from_numpy(pixels).to(self.device, non_blocking=True)
-            augmented = job.draws is None or self.device.type == "cpu"
-            yield self._batch(job.positions, pixels, None if augmented else job.draws)
+            yield self._batch(positions, pixels, draws)
 
     def preview(self, n: int, epoch: int = 0) -> ndarray:
         """The first pictures of a pass as the model gets them: (n, img_size, img_size, 3) uint8."""
@@ -134,10 +133,10 @@ class Batches:
         return np.stack(pictures[:n])
 
     def _gather(self, job: Job) -> tuple[Job, ndarray]:
-        """What the thread does for a batch: (n, h, w, 3) uint8, augmented unless the card does that."""
+        """What the thread does for a batch: (n, h, w, 3) uint8, and the draws that are left for the card."""
         if job.draws is not None and self.device.type == "cuda":
             return job, self.pixels.take(self.rows[job.positions])
-        return job, self._prepare(job.positions, job.draws)
+        return Job(job.positions, None), self._prepare(*job)
 
     def _prepare(self, positions: ndarray, draws: Draws | None) -> ndarray:
         squares = self.pixels.take(self.rows[positions])

@@ -45,12 +45,14 @@ class Preprocess:
         if large == side == self.img_size:
             return squares
 
+        # Shrinking averages areas, enlarging does as the weights expect.
         if large < side:
             method = cv2.INTER_AREA
         elif self.interpolation == "bicubic":
             method = cv2.INTER_CUBIC
         else:
             method = cv2.INTER_LINEAR
+        # Resize each, cut its centre out.
         low = (large - self.img_size) // 2
         centre = slice(low, low + self.img_size)
         pictures = np.empty((len(squares), self.img_size, self.img_size, 3), np.uint8)

@@ -31,9 +31,11 @@ def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> nda
             f"soft_labels needs the raters' votes, and the table has no column {', '.join(missing)}. Give a LABELS_CSV "
             "that has them, or a manifest that reads them, as ferplus does; or set soft_labels to 0."
         )
+    # Votes where there are some for these classes, else the label.
     label = np.eye(len(classes))[hard(rows, classes)]
     counts = rows[columns].to_numpy(np.float64) * (label.sum(0) > 0)
     shares = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
+    # Rake: rows to 1, columns to the labels' totals, in turn.
     for _ in range(RAKES):
         shares /= shares.sum(1, keepdims=True)
         shares *= label.sum(0) / np.maximum(shares.sum(0), 1e-12)

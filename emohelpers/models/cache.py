@@ -85,51 +85,63 @@ def _keep(model: nn.Module, parts: dict[str, Batches], cfg, folder: Path, exampl
     if cfg.cache == "auto" and gain < PAYS:
         raise NotKept(f"keeping activations would save little (cache='auto': {gain:.2f} times less work)")
 
-    # How many views fit?
+    # How many views fit, as what?
     precision = devices.precision(cfg.precision)
     with torch.no_grad():
         largest = cut.activations(model, trunk, example).abs().max()
     dtype = torch.float16 if precision in HALF and largest < LARGEST else torch.float32
     width = prod(trunk.shape) * dtype.itemsize  # bytes of a picture
-    counts = {part: len(parts[part].rows) for part in ("train", "val")}
-    memory, disk = _free(folder)
-    room = min(OF_MEMORY * memory, OF_DISK * disk) - counts["val"] * width
-    views = min(cfg.cache_views, int(room // (counts["train"] * width)))
-    fewest = min(FEWEST, cfg.cache_views) if cfg.cache == "auto" else 1
-    free = f"{memory / 1e9:.1f} GB of memory, {disk / 1e9:.1f} GB of disk"
-    if views < fewest:
-        least = (fewest * counts["train"] + counts["val"]) * width
-        raise NotKept(f"activations take {least / 1e9:.2f} GB at least, and free are {free}")
-    size = (views * counts["train"] + counts["val"]) * width
+    pictures = {part: len(parts[part].rows) for part in ("train", "val")}
+    views, free = _views_that_fit(pictures, width, cfg, folder)
+    gigabytes = _gigabytes(pictures, views, width)
 
     # The folder's name says all that decides an activation.
-    content = [parts[part].digest() for part in counts]
+    content = [parts[part].digest() for part in pictures]
     programs = [torch.__version__, timm.__version__]
     kind = [trunk.links, trunk.shape, precision, devices.device().type, str(dtype), views]
     key = config.digest(weights, content, programs, kind)
     home = folder / f"frozen-{key}"
     for earlier in set(folder.glob("frozen-*")) - {home}:
         shutil.rmtree(earlier, ignore_errors=True)
+    views_of = {"train": views, "val": 1}
     kept_parts = {}
-    for part, count in counts.items():
-        shown = views if part == "train" else 1
+    for part, n in views_of.items():
         try:
-            shelf = Shelf(home / f"{part}.rows", count * shown, trunk.shape, dtype)
+            shelf = Shelf(home / f"{part}.rows", n * pictures[part], trunk.shape, dtype)
         except OSError as error:  # a quota, or another process was quicker
-            raise NotKept(f"there is no room for {size / 1e9:.2f} GB of activations: {error}") from error
-        kept_parts[part] = Views(parts[part], model, shelf, shown, key, precision, cfg)
+            raise NotKept(f"there is no room for {gigabytes:.2f} GB of activations: {error}") from error
+        kept_parts[part] = Views(parts[part], model, shelf, n, key, precision, cfg)
     cut.enter(model, trunk)
 
-    fewer = f" (wished: {cfg.cache_views})" if views < cfg.cache_views else ""
+    # What was decided, in words.
+    plural = "view" if views == 1 else "views"
+    wish = f" (wished: {cfg.cache_views})" if views < cfg.cache_views else ""
     mixed = "MixUp mixes activations. " if getattr(cfg, "mixup", 0) else ""
+    whole, tail = gflop
     reason = (
-        f"Frozen up to {trunk.links[-1]}: activations {trunk.shape} of {counts['train']} pictures are kept as "
-        f"{str(dtype).removeprefix('torch.')} in {views} augmented view{'s' * (views > 1)}{fewer}, {size / 1e9:.2f} GB "
-        f"in a file mapped into memory; free were {free}. {mixed}A training picture costs {gflop[0]:.3g} GFLOP in "
-        f"epochs 1 to {views}, then {gflop[1]:.3g}: {gain:.1f} times less over {cfg.epochs} epochs (cache='off': every "
-        "epoch draws new views)."
+        f"Frozen up to {trunk.links[-1]}: activations {trunk.shape} of {pictures['train']} pictures are kept as "
+        f"{str(dtype).removeprefix('torch.')} in {views} augmented {plural}{wish}, {gigabytes:.2f} GB in a file mapped "
+        f"into memory; free were {free}. {mixed}A training picture costs {whole:.3g} GFLOP in epochs 1 to {views}, "
+        f"then {tail:.3g}: {gain:.1f} times less over {cfg.epochs} epochs (cache='off': every epoch draws new views)."
     )
-    return kept_parts, Plan(True, reason, views=views, gigabytes=size / 1e9, gflop=gflop)
+    return kept_parts, Plan(True, reason, views=views, gigabytes=gigabytes, gflop=gflop)
+
+
+def _views_that_fit(pictures: dict[str, int], width: int, cfg, folder: Path) -> tuple[int, str]:
+    """How many views of `width` bytes a picture are kept, and what is free, in words."""
+    memory, disk = _free(folder)
+    free = f"{memory / 1e9:.1f} GB of memory, {disk / 1e9:.1f} GB of disk"
+    room = min(OF_MEMORY * memory, OF_DISK * disk) - pictures["val"] * width
+    views = min(cfg.cache_views, int(room // (pictures["train"] * width)))
+    fewest = min(FEWEST, cfg.cache_views) if cfg.cache == "auto" else 1
+    if views < fewest:
+        least = _gigabytes(pictures, fewest, width)
+        raise NotKept(f"activations take {least:.2f} GB at least, and free are {free}")
+    return views, free
+
+
+def _gigabytes(pictures: dict[str, int], views: int, width: int) -> float:
+    return (views * pictures["train"] + pictures["val"]) * width / 1e9
 
 
 def _refuse_recipe(cfg) -> None:

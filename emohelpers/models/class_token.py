@@ -65,9 +65,11 @@ def _weighted_tokens(attention: Attention, tokens: Tensor) -> Tensor:
         if bias is None:
             bias = torch.zeros_like(attention.qkv.weight[:, 0])
         b_query, _, b_value = bias.chunk(3)
+        # One query a head, taken through the keys' weights: (n, heads, width).
         query = F.linear(tokens[:, 0], w_query, b_query).unflatten(1, heads)
         query = attention.q_norm(query) * attention.scale
         query = torch.einsum("nhd,hdc->nhc", query, w_key.unflatten(0, heads))  # W_k' q, for x instead of keys
+        # Attention over the tokens themselves, then the values' weights once.
         p = attention.attn_drop((query @ tokens.mT).softmax(-1))  # (n, heads, tokens)
         values = torch.einsum("nhc,hdc->nhd", p @ tokens, w_value.unflatten(0, heads))
         return values + p.sum(-1, keepdim=True) * b_value.unflatten(0, heads)

@@ -38,6 +38,7 @@ def deepest(model: nn.Module, example: Tensor) -> Cut | None:
     modules = dict(_links(model))
     order, outputs = _order_of_run(model, modules, example)
 
+    # From the deepest frozen module upwards: the first place where the tail gives the same outputs.
     frozen = 0
     while frozen < len(order) and not any(p.requires_grad for p in modules[order[frozen]].parameters()):
         frozen += 1
@@ -120,6 +121,7 @@ def _order_of_run(model: nn.Module, modules: dict[str, nn.Module], example: Tens
 def _tail(model: nn.Module, links: tuple[str, ...]) -> nn.Module:
     """The same model, parameters and all, that passes its input through where the trunk was."""
     tail = _copied(model)
+    # Identities in the trunk's place; a sequence is copied before one of its links is replaced.
     for name in links:
         sequence, _, link = name.partition(".")
         if not link:

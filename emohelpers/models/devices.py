@@ -42,6 +42,7 @@ def precision(setting: str = "auto") -> str:
             f"{torch.cuda.get_device_name()} cannot run this PyTorch ({str(error).splitlines()[0]}). "
             "On Kaggle choose Settings -> Accelerator -> GPU T4 x2: the P100 is no longer supported there."
         ) from error
+    # Turing (T4) and earlier emulate bf16.
     native_bf16 = torch.cuda.get_device_capability() >= (8, 0)
     if setting == "bf16" and not native_bf16:
         raise UnusableDevice(f"{torch.cuda.get_device_name()} only emulates bf16, slowly. Use precision='auto' (fp16).")

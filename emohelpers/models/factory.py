@@ -30,6 +30,7 @@ def build(cfg, classes: Sequence[str]) -> nn.Module:
             f"weights='random' with trainable={cfg.trainable!r} would freeze a random trunk, which learns nothing. "
             "Set trainable='all', or give weights."
         )
+    # The head is drawn after the trunk, from the same seed.
     torch.manual_seed(cfg.seed)
     trunk = weights.trunk(cfg, len(classes))
     spec = {name: getattr(cfg, name) for name in SPEC}
@@ -103,6 +104,7 @@ def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: st
         raise
     except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
         raise WeightsError(f"{path} is not a checkpoint of this suite: {str(error)[:200]}") from error
+    # What was saved must be what is asked for, before any weight is used.
     if classes is not None and list(classes) != spec["classes"]:
         raise WeightsError(
             f"{path} was trained with the label order {spec['classes']}, asked for {list(classes)}. "

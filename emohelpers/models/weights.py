@@ -38,6 +38,7 @@ def trunk(cfg, n_classes: int) -> nn.Module:
         source = paths.find_input(cfg.weights, remedy=remedy)
     model = _from_disk(cfg.backbone, source, options)
 
+    # The same random start without weights tells which parts the file did not hold.
     torch.manual_seed(cfg.seed)
     drawn = timm.create_model(cfg.backbone, pretrained=False, **options)
     _refuse_parts(model, drawn, source)
