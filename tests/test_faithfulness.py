@@ -11,6 +11,7 @@ from emohelpers.datasets.drawn import expressed
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import Explainer, belief, faithfulness, localisation
 from emohelpers.explain.subject import Subject
+from emohelpers.metrics import bootstrap
 
 
 def test_deletion_and_insertion_know_a_true_map() -> None:
@@ -64,9 +65,9 @@ def test_rank_correlation_is_signed_and_by_rank() -> None:
 
 
 def test_means_leave_out_what_is_not_known() -> None:
-    found = faithfulness.mean(np.array([1.0, 0.0, np.nan, 1.0]), np.arange(4))
+    found = bootstrap.mean(np.array([1.0, 0.0, np.nan, 1.0]), np.arange(4))
     assert found["value"] == pytest.approx(2 / 3) and found["n"] == 3 and found["low"] < 2 / 3 < found["high"]
-    assert faithfulness.mean(np.array([np.nan]), np.arange(1))["n"] == 0
+    assert bootstrap.mean(np.array([np.nan]), np.arange(1))["n"] == 0
 
 
 def test_pointing_game_and_energy() -> None:

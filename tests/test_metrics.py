@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from emohelpers import metrics
 from emohelpers.config import files
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.metrics import bootstrap, calibrate, compare
+from emohelpers.metrics import bootstrap, calibrate, compare, reliability
 
 THREE = ("anger", "fear", "happy")
 
@@ -123,7 +123,7 @@ def test_calibration_error_of_a_constructed_case():
     ece = metrics.classification(t, THREE, resamples=500)["ece"]
     assert ece["value"] == pytest.approx(0.2)
     assert ece["low"] <= ece["value"] <= ece["high"]
-    bins = calibrate.reliability(t, THREE)
+    bins = reliability.table(t, THREE)
     assert bins["n"].sum() == 10 and len(bins) == 15
     filled = bins[bins["n"] > 0].squeeze()
     assert (filled["confidence"], filled["accuracy"]) == pytest.approx((0.8, 0.6))

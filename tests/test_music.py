@@ -149,8 +149,6 @@ def test_contenders_are_judged_on_the_test_songs(heard, tmp_path: Path) -> None:
     fit = music.trained(net, parts, cfg, tmp_path, "vit.pth")
     told = music.judged(fit.model, parts, table, cfg)
     assert list(told["song"]) == wanted
-    matched = music.judged(fit.model, parts, table, cfg.model_copy(update={"match_variance": True}))
-    assert matched["valence_predicted"].std() != told["valence_predicted"].std()
     again = models.load(tmp_path / "vit.pth", classes=songs.TARGETS)
     assert again.spec["task"] == "regression" and len(again.spec["preprocess"]["mean"]) == 3
     table = results.comparison({"mean": mean, "ridge": ridge}, 100)

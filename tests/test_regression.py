@@ -92,16 +92,6 @@ def test_tables_that_cannot_be_scored() -> None:
         regression.predictions(["a"], true, guess)
 
 
-def test_matching_restores_variance_and_raises_ccc() -> None:
-    true, guess = pair(400)
-    shrunk = 0.3 * guess
-    match = regression.Matching.learn(true[:200], shrunk[:200])
-    assert match(shrunk[200:]).std(0) == pytest.approx(true[200:].std(0), rel=0.2)
-    assert (regression.ccc(true[200:], match(shrunk[200:])) > regression.ccc(true[200:], shrunk[200:]) + 0.1).all()
-    constant = regression.Matching.learn(true, np.zeros_like(true))
-    assert np.isfinite(constant(np.zeros_like(true))).all()
-
-
 def test_the_objective_is_the_metric_and_falls_when_it_should() -> None:
     true, guess = pair()
     objective = objectives.Regression(1.0)

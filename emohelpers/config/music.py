@@ -62,13 +62,12 @@ class Music(Optimisation, Model):
     ema: float = Field(0.99, ge=0, lt=1)
     cache: Literal["auto", "on", "off"] = "auto"
     ccc_share: Share = 0.5  # of the loss; the rest is the squared error
-    match_variance: Aside[bool] = False  # predictions are stretched by what the validation songs show
     time_shift: bool = True  # a clip begins anywhere and goes on from its start; of several sections one is shown
     gain_db: float = Field(3.0, ge=0)  # louder or softer by up to
     mel_mask: Share = 0.15  # of the bands blanked at most
     time_mask: Share = 0.15  # of the frames blanked at most
 
-    retired: ClassVar[tuple[str, ...]] = ("cache_kind", "teacher", "flip_test")
+    retired: ClassVar[tuple[str, ...]] = ("cache_kind", "teacher", "flip_test", "match_variance")
     former: ClassVar[dict[str, Any]] = FORMERLY_OF_CLASSES | {
         "loss": "cross_entropy",
         "crop_scale": (0.8, 1.0),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from emohelpers.explain import faithfulness, localisation
 from emohelpers.explain.explainer import DETERMINISTIC, TITLES, Explainer, Made
+from emohelpers.metrics import bootstrap
 
 NEAR_ZERO = 0.1  # mean rank correlation up to which maps of random weights count as unrelated
 ALIKE = 0.9  # rank correlation from which the maps of two classes count as one
@@ -63,7 +64,7 @@ def measure(
         return faithfulness.deletion_insertion(subject, inputs, targets, one, steps=cfg.steps, seed=cfg.seed)
 
     def figure(values: np.ndarray, of: np.ndarray = groups) -> dict[str, float]:
-        return faithfulness.mean(values, of, cfg.bootstrap)
+        return bootstrap.mean(values, of, resamples=cfg.bootstrap)
 
     drawn = [drop(one) for one in chance]
     runs = {method: drop(one) for method, one in maps.items()}

@@ -16,6 +16,7 @@ from emohelpers.datasets import splits
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.explain import attributions, cams, faithfulness
 from emohelpers.explain.subject import ExplanationError, Subject, candidates, empty, is_transformer
+from emohelpers.metrics import bootstrap
 
 CAMS = {"grad_cam": cams.grad_cam, "grad_cam_pp": cams.grad_cam_pp, "layer_cam": cams.layer_cam}
 TITLES = {
@@ -90,7 +91,7 @@ class Explainer:
             return (float("nan"),) * 3
         gone, come = faithfulness.deletion_insertion(at, inputs, targets, maps, steps=max(self.cfg.steps // 2, 4))
         gain = faithfulness.area_under(come) - faithfulness.area_under(gone)
-        found = faithfulness.mean(gain, np.arange(len(gain)), self.cfg.bootstrap)
+        found = bootstrap.mean(gain, np.arange(len(gain)), resamples=self.cfg.bootstrap)
         return found["value"], found["low"], found["high"]
 
     @torch.no_grad()

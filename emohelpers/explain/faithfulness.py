@@ -11,7 +11,6 @@ from scipy.stats import rankdata
 from torchvision.transforms.functional import gaussian_blur
 
 from emohelpers.explain.subject import Subject
-from emohelpers.metrics import bootstrap
 
 COARSE = 8  # cells a side of a random control: as smooth as the maps that it stands beside
 CENTRE = 0.25  # standard deviation of the centre control, in sides of the picture
@@ -97,14 +96,3 @@ def agreement(maps: dict[str, np.ndarray]) -> pd.DataFrame:
         for other in names[:i]:
             table.loc[one, other] = table.loc[other, one] = np.nanmean(rank_correlation(maps[one], maps[other]))
     return table
-
-
-def mean(values: np.ndarray, groups: np.ndarray, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
-    """`{"value", "low", "high", "n"}` of the mean of (n,) values, NaN left out; whole groups are drawn again."""
-    known = np.isfinite(values)
-    if not known.any():
-        return {"value": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
-    rows = np.column_stack([np.where(known, values, 0), known])
-    sums = bootstrap.resampled(rows[known], np.asarray(groups)[known], resamples, seed)
-    low, high = bootstrap.interval(sums[:, 0] / sums[:, 1])
-    return {"value": float(values[known].mean()), "low": low, "high": high, "n": int(known.sum())}

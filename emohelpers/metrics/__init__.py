@@ -1,18 +1,16 @@
 """Figures with intervals over groups, and honest comparisons."""
 
 from emohelpers.metrics.classes import (
-    PredictionError,
     class_scores,
     classification,
-    columns,
     confusion,
     one_hot,
     per_class,
-    predictions,
     quick,
-    read,
+    values,
     weights,
 )
+from emohelpers.metrics.table import PredictionError, columns, predictions, read, read_predictions
 
 __all__ = [
     "PredictionError",
@@ -25,5 +23,7 @@ __all__ = [
     "predictions",
     "quick",
     "read",
+    "read_predictions",
+    "values",
     "weights",
 ]

@@ -1,57 +1,82 @@
 """Is it as good for everybody? Figures by group of people, and whether the gap is more than chance."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from emohelpers.metrics import bootstrap
-from emohelpers.metrics import classes as metrics
+from emohelpers.metrics.classes import class_scores, one_hot
+from emohelpers.metrics.table import Arrays, read
 
 
 def audit(
-    predictions: pd.DataFrame, groups: Sequence[str] | pd.Series, classes: Sequence[str], *, resamples: int = 2000,
-    seed: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+    predictions: pd.DataFrame, groups: Sequence[str] | pd.Series, classes: Sequence[str], *, resamples: int = 2000
+) -> pd.DataFrame:
     """One row a group: n, accuracy with its interval, macro F1, mean confidence, and `gap` to everybody else with its
     95 % interval; `verdict` is "worse" or "better" where that excludes zero.
 
     Args:
         groups: a value a row of `predictions`; empty ones are left out.
     """
-    true, guess, scores, units = metrics.read(predictions, classes)
-    right, sure = (true == guess).astype(float), scores[np.arange(len(true)), guess]
-    named = pd.Series(groups, dtype=object).fillna("").astype(str).to_numpy()
+    arrays = read(predictions, classes)
+    names = pd.Series(groups, dtype=object).fillna("").astype(str).to_numpy()
     rows = []
-    for name in sorted(set(named) - {""}):
-        inside, outside = named == name, (named != name) & (named != "")
-        sums = np.column_stack([right * inside, inside, right * outside, outside]).astype(float)
-        drawn = bootstrap.resampled(sums, units, resamples, seed)
-        own = right[inside].mean()
-        drawn[:, 1::2][drawn[:, 1::2] == 0] = np.nan  # a resample without the group says nothing of it
-        low, high = bootstrap.interval(drawn[:, 0] / drawn[:, 1], own, len(np.unique(units[inside])))
-        row = {"group": name, "n": int(inside.sum()), "accuracy": own, "low": low, "high": high}
-        present = [i for i in range(len(classes)) if (true[inside] == i).any()]
-        f1 = metrics.class_scores(metrics.one_hot(true[inside], guess[inside], len(classes)).sum(0)[None])[3][0]
-        row |= {"macro_f1": float(np.nan_to_num(f1[present]).mean()), "confidence": sure[inside].mean()}
-        if outside.any():
-            gaps = drawn[:, 0] / drawn[:, 1] - drawn[:, 2] / drawn[:, 3]
-            row["gap"] = own - right[outside].mean()
-            row["gap_low"], row["gap_high"] = bootstrap.interval(gaps)
-            row["verdict"] = "worse" if row["gap_high"] < 0 else "better" if row["gap_low"] > 0 else "undecided"
-        rows.append(row)
+    for name in sorted(set(names) - {""}):
+        inside = names == name
+        outside = (names != name) & (names != "")
+        rows.append({"group": name, **_row(arrays, inside, outside, len(classes), resamples)})
     return pd.DataFrame(rows)
 
 
 def by_columns(
-    predictions: pd.DataFrame, table: pd.DataFrame, columns: Sequence[str], classes: Sequence[str], *,
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    classes: Sequence[str],
+    *,
     resamples: int = 2000,
-) -> pd.DataFrame:  # fmt: skip
+) -> pd.DataFrame:
     """The audits of those of `columns` that `table` (with its `path`) has, below each other; empty if it has none."""
-    rows = table.set_index("path")
-    found = [
-        audit(predictions, rows.loc[predictions["path"], name].to_numpy(), classes, resamples=resamples).assign(by=name)
-        for name in columns
-        if name in rows
-    ]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["by", "group", "n", "accuracy"])
+    rows = table.set_index("path").loc[predictions["path"]]
+    audits = [pd.DataFrame(columns=["by", "group", "n", "accuracy"])]
+    for name in columns:
+        if name in rows:
+            audits.append(audit(predictions, rows[name].to_numpy(), classes, resamples=resamples).assign(by=name))
+    return pd.concat(audits[1:] or audits, ignore_index=True)
+
+
+def _row(arrays: Arrays, inside: np.ndarray, outside: np.ndarray, k: int, resamples: int) -> dict[str, Any]:
+    """The figures of the rows `inside`, (n,) booleans, and their gap to those `outside`."""
+    columns = {
+        "right_inside": arrays.right & inside,
+        "inside": inside,
+        "right_outside": arrays.right & outside,
+        "outside": outside,
+    }
+    units = {"accuracy": len(np.unique(arrays.groups[inside]))}
+    figures = bootstrap.figures(columns, arrays.groups, _figures, units=units, resamples=resamples)
+    accuracy, gap = figures["accuracy"], figures["gap"]
+
+    true, guess = arrays.true[inside], arrays.guess[inside]
+    _, _, _, f1 = class_scores(one_hot(true, guess, k).sum(axis=0)[None])
+    present = np.unique(true)
+    row = {
+        "n": int(inside.sum()),
+        "accuracy": accuracy["value"],
+        "low": accuracy["low"],
+        "high": accuracy["high"],
+        "macro_f1": float(np.nan_to_num(f1[0, present]).mean()),
+        "confidence": arrays.confidence[inside].mean(),
+    }
+    if outside.any():
+        row |= {"gap": gap["value"], "gap_low": gap["low"], "gap_high": gap["high"]}
+        row["verdict"] = bootstrap.verdict(gap["low"], gap["high"])
+    return row
+
+
+def _figures(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with np.errstate(invalid="ignore"):  # 0/0: a resample without the group says nothing of it
+        accuracy = sums["right_inside"] / sums["inside"]
+        return {"accuracy": accuracy, "gap": accuracy - sums["right_outside"] / sums["outside"]}

@@ -24,43 +24,45 @@ def right(pairs: pd.DataFrame) -> np.ndarray:
     Raises:
         ValueError: a column is missing, there is no pair, or a score is not a number.
     """
-    if missing := [name for name in NEEDED if name not in pairs]:
+    missing = [name for name in NEEDED if name not in pairs]
+    if missing:
         raise ValueError(f"the pairs have no column {', '.join(missing)}; they have {', '.join(pairs.columns)}")
     scores = pairs[["score_good", "score_bad"]].to_numpy(float)
-    if not len(pairs) or not np.isfinite(scores).all():
-        raise ValueError(f"{len(pairs)} pairs, {int((~np.isfinite(scores)).sum())} scores that are no numbers")
+    broken = ~np.isfinite(scores)
+    if pairs.empty or broken.any():
+        raise ValueError(f"{len(pairs)} pairs, {broken.sum()} scores that are no numbers")
     return scores[:, 0] > scores[:, 1]
 
 
 def share(hits: np.ndarray) -> dict[str, Any]:
     """Value of (n,) booleans with its exact 95 % interval: value, low, high, n."""
-    found = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="exact")
-    return {"value": float(hits.mean()), "low": float(found.low), "high": float(found.high), "n": len(hits)}
+    bounds = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="exact")
+    return {"value": float(hits.mean()), "low": float(bounds.low), "high": float(bounds.high), "n": len(hits)}
 
 
-def accuracy(pairs: pd.DataFrame, *, resamples: int = 2000, seed: int = 0) -> dict[str, Any]:
+def accuracy(pairs: pd.DataFrame, *, resamples: int = 2000) -> dict[str, Any]:
     """Pairwise accuracy with its exact interval, and as `scene_low`, `scene_high` the one over whole scenes."""
     hits = right(pairs)
     scenes = pairs["scene"].astype(str).to_numpy()
-    sums = bootstrap.resampled(np.column_stack([hits, np.ones(len(hits))]), scenes, resamples, seed)
-    low, high = bootstrap.interval(sums[:, 0] / sums[:, 1], float(hits.mean()), len(np.unique(scenes)))
-    return share(hits) | {"scene_low": low, "scene_high": high, "scenes": len(np.unique(scenes))}
+    count = len(np.unique(scenes))
+    columns = {"sum": hits, "n": np.ones(len(hits))}
+    figure = bootstrap.figures(columns, scenes, bootstrap.share, units={"share": count}, resamples=resamples)["share"]
+    return {**share(hits), "scene_low": figure["low"], "scene_high": figure["high"], "scenes": count}
 
 
 def pictures(pairs: pd.DataFrame, content: Mapping[str, str]) -> pd.DataFrame:
     """One row a picture: scene, path, opinion, score. `content` (path -> hash) tells which files are one picture."""
+    columns = ["scene", "path", "opinion", "score"]
     sides = [
-        pairs[["scene", side, f"{side}_score", f"score_{side}"]].set_axis(["scene", "path", "opinion", "score"], axis=1)
-        for side in ("good", "bad")
+        pairs[["scene", side, f"{side}_score", f"score_{side}"]].set_axis(columns, axis=1) for side in ("good", "bad")
     ]
-    every = pd.concat(sides, ignore_index=True)
-    every = every.assign(content=every["path"].map(content)).drop_duplicates(["scene", "content"])
-    return every.drop(columns="content").sort_values(["scene", "path"], ignore_index=True)
+    table = pd.concat(sides, ignore_index=True)
+    table["content"] = table["path"].map(content)
+    table = table.drop_duplicates(["scene", "content"]).drop(columns="content")
+    return table.sort_values(["scene", "path"], ignore_index=True)
 
 
-def correlations(
-    pictures: pd.DataFrame, *, resamples: int = 2000, seed: int = 0
-) -> tuple[dict[str, Any], pd.DataFrame]:
+def correlations(pictures: pd.DataFrame, *, resamples: int = 2000) -> tuple[dict[str, Any], pd.DataFrame]:
     """Kendall's tau-b and Spearman's rho between opinion and score, inside scenes of at least three pictures.
 
     Returns the means over scenes with a bootstrap interval of scenes, and a row a scene. Scenes without opinions, or
@@ -68,22 +70,17 @@ def correlations(
     """
     rows = []
     for scene, group in pictures.dropna(subset=["opinion"]).groupby("scene"):
-        if len(group) >= FEWEST and group["opinion"].nunique() > 1:
-            tau = kendalltau(group["opinion"], group["score"]).statistic
-            flat = group["score"].nunique() == 1  # undefined, and no order was found
-            rho = 0.0 if flat else spearmanr(group["opinion"], group["score"]).statistic
-            rows.append({"scene": scene, "n": len(group), "tau": 0.0 if flat else float(tau), "rho": float(rho)})
-    table = pd.DataFrame(rows, columns=["scene", "n", "tau", "rho"])
-    made = {}
-    for name in ("tau", "rho"):
-        values = table[name].to_numpy(float)
-        if not len(values):
-            made[name] = {"value": float("nan"), "low": float("nan"), "high": float("nan"), "n": 0}
+        opinion, score = group["opinion"], group["score"]
+        if len(group) < FEWEST or opinion.nunique() == 1:
             continue
-        drawn = bootstrap.resampled(values[:, None], np.arange(len(values)), resamples, seed)[:, 0] / len(values)
-        low, high = bootstrap.interval(drawn)
-        made[name] = {"value": float(values.mean()), "low": low, "high": high, "n": len(values)}
-    return made, table
+        row = {"scene": scene, "n": len(group), "tau": 0.0, "rho": 0.0}
+        if score.nunique() > 1:  # else undefined, and no order was found
+            row["tau"] = float(kendalltau(opinion, score).statistic)
+            row["rho"] = float(spearmanr(opinion, score).statistic)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=["scene", "n", "tau", "rho"])
+    figures = {name: bootstrap.mean(table[name].to_numpy(float), resamples=resamples) for name in ("tau", "rho")}
+    return figures, table
 
 
 def by_gap(pairs: pd.DataFrame, bins: int = 4) -> pd.DataFrame:
@@ -92,24 +89,29 @@ def by_gap(pairs: pd.DataFrame, bins: int = 4) -> pd.DataFrame:
     Empty where nobody gave opinions.
     """
     columns = ["gap_low", "gap_high", "value", "low", "high", "n"]
+    hits = right(pairs)
     gap = (pairs["good_score"] - pairs["bad_score"]).to_numpy(float)
-    known, hits = np.isfinite(gap), right(pairs)
+    known = np.isfinite(gap)
     if not known.any():
         return pd.DataFrame(columns=columns)
     edges = np.unique(np.quantile(gap[known], np.linspace(0, 1, bins + 1)))
-    place = np.clip(np.searchsorted(edges, gap, side="right") - 1, 0, max(len(edges) - 2, 0))
-    rows = [
-        {"gap_low": gap[here].min(), "gap_high": gap[here].max(), **share(hits[here])}
-        for i in range(max(len(edges) - 1, 1))
-        if (here := known & (place == i)).any()
-    ]
+    last = max(len(edges) - 2, 0)
+    bin_index = np.clip(np.searchsorted(edges, gap, side="right") - 1, 0, last)
+    rows = []
+    for i in range(last + 1):
+        inside = known & (bin_index == i)
+        if inside.any():
+            rows.append({"gap_low": gap[inside].min(), "gap_high": gap[inside].max(), **share(hits[inside])})
     return pd.DataFrame(rows, columns=columns)
 
 
-def agreement(one: pd.DataFrame, other: pd.DataFrame) -> dict[str, float]:
+def agreement(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, float]:
     """Two models on the same pairs: share of pairs whose order flips, Kendall's tau and Pearson's r of their scores."""
-    first, second = (np.concatenate([table["score_good"], table["score_bad"]]) for table in (one, other))
+    scores_a = np.concatenate([a["score_good"], a["score_bad"]])
+    scores_b = np.concatenate([b["score_good"], b["score_bad"]])
     return {
-        "flips": float((right(one) != right(other)).mean()), "n": len(one),
-        "tau": float(kendalltau(first, second).statistic), "correlation": float(np.corrcoef(first, second)[0, 1]),
-    }  # fmt: skip
+        "flips": float((right(a) != right(b)).mean()),
+        "n": len(a),
+        "tau": float(kendalltau(scores_a, scores_b).statistic),
+        "correlation": float(np.corrcoef(scores_a, scores_b)[0, 1]),
+    }

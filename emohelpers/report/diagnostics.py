@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from emohelpers import metrics
-from emohelpers.metrics import calibrate
+from emohelpers.metrics import reliability as calibration
 from emohelpers.report import figures, style
 
 
@@ -57,7 +57,7 @@ def reliability(
     with style.house():
         figure, axes = plt.subplots(1, 2, figsize=(9, 4.3), layout="constrained", sharey=True)
         for axis, name, found in zip(axes, ("before", "after"), (before, after), strict=True):
-            bins = calibrate.reliability(found, classes, bins=10)
+            bins = calibration.table(found, classes, bins=10)
             filled = bins[bins["n"] > 0]
             middle, share = (filled["low"] + filled["high"]) / 2, filled["n"] / filled["n"].max()
             axis.bar(middle, filled["accuracy"], width=0.095 * np.sqrt(share), color=style.paler(style.FIRST, 0.25))
@@ -67,11 +67,9 @@ def reliability(
             axis.plot([0, 1], [0, 1], ":", color=style.INK, lw=1.2, label="perfect")
             for x, n in zip(middle, filled["n"], strict=True):
                 axis.annotate(f"{n}", (x, 1.01), ha="center", size=8, color=style.QUIET, annotation_clip=False)
-            ece = metrics.classification(found, classes, resamples=100)["ece"]
-            axis.set_title(f"{name}: ECE {ece['value']:.3f}", pad=16)
-            axis.set(
-                xlim=(0, 1), ylim=(0, 1), xlabel=f"confidence (a perfect model shows an ECE of {ece['floor']:.3f})"
-            )
+            floor = calibration.floor(metrics.read(found, classes).confidence)
+            axis.set_title(f"{name}: ECE {calibration.error(found, classes):.3f}", pad=16)
+            axis.set(xlim=(0, 1), ylim=(0, 1), xlabel=f"confidence (a perfect model shows an ECE of {floor:.3f})")
         axes[0].set_ylabel("accuracy (numbers above: pictures)")
         axes[0].legend(loc="upper left")
         return style.finish(figure, title, demo, path)

@@ -107,7 +107,7 @@ def earlier(cfg, run: str, golden: pd.DataFrame) -> Path | None:
         found = paths.find_result(cfg.compare_with, "predictions.csv", run=run)
     except paths.InputNotFound as error:
         raise paths.InputNotFound(f"{error} Its predictions are compared with; {aside}") from error
-    there = set(pd.read_csv(found, usecols=["path"], dtype=str)["path"])
+    there = set(metrics.read_predictions(found)["path"])
     if there != set(golden["path"]):
         raise metrics.PredictionError(
             f"{found} is of another golden set ({len(there)} pictures, {len(there & set(golden['path']))} of them in "
@@ -133,9 +133,8 @@ def against(
 ) -> pd.DataFrame:
     """`comparison.compare` with an earlier notebook's predictions.csv; empty where none is given."""
     if earlier is None:
-        return pd.DataFrame(columns=["class", "figure", "difference", "low", "high", "verdict"])
-    before = pd.read_csv(earlier, dtype={"group": str}, keep_default_na=False)
-    return compare.compare(before, predictions, classes, resamples=resamples)
+        return compare.NOTHING
+    return compare.compare(metrics.read_predictions(earlier), predictions, classes, resamples=resamples)
 
 
 def verdict(compared: pd.DataFrame, earlier: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from emohelpers import config, metrics, train
 from emohelpers.config import files, paths
 from emohelpers.datasets import edits as combine
-from emohelpers.metrics import bootstrap, calibrate, compare
+from emohelpers.metrics import bootstrap, calibrate, compare, reliability
 from emohelpers.saga.ramp import Ramped, subset
 from emohelpers.train import study
 from emohelpers.train.study import Faces
@@ -110,7 +110,7 @@ def baseline(cfg, faces: Faces) -> Arm:
             + "\nGive both notebooks the same "
             "settings, or name another run of 01 as BASELINE_DIR."
         )
-    found = pd.read_csv(folder / "predictions.csv", dtype={"group": str})
+    found = metrics.read_predictions(folder / "predictions.csv")
     return Arm(0.0, cfg.seed, 0, told["best_epoch"], found, None, told["status"])
 
 
@@ -137,19 +137,22 @@ def over_seeds(arms: Mapping[Key, Arm], classes: Sequence[str], fraction: float,
     tables = [arms[part, seed].predictions for part in (0.0, fraction) for seed in seeds]
     true, _, _, groups = metrics.read(tables[0], classes)
     guesses = [metrics.read(compare.aligned(tables[0], table), classes)[1] for table in tables]
-    rows = np.hstack([metrics.one_hot(true, guess, len(classes)) for guess in guesses])
-    drawn = np.vstack([rows.sum(0), bootstrap.resampled(rows, groups, resamples, 0)])
+    rows = {str(i): metrics.one_hot(true, guess, len(classes)) for i, guess in enumerate(guesses)}
     present = np.bincount(true, minlength=len(classes)) > 0
-    parts = [compare.every_figure(part, classes, present) for part in np.hsplit(drawn, len(tables))]
+
+    def figures(sums):
+        every = [compare.every_figure({"confusion": counts}, classes, present) for counts in sums.values()]
+        return {name: np.stack([figure[name] for figure in every]) for name in every[0]}
+
     lines = []
-    for name in parts[0]:
-        a, b = (np.stack([part[name] for part in half]) for half in (parts[: len(seeds)], parts[len(seeds) :]))
+    for name, drawn in bootstrap.draws(rows, groups, figures, resamples, 0).items():
+        a, b = np.split(drawn, 2)  # without and with edits: (seeds, 1 + resamples)
         difference = (b - a).mean(0)
         low, high = bootstrap.interval(difference[1:])
         own = (b - a)[:, 0]
         lines.append({"class": name[0], "figure": name[1], "without": a[:, 0].mean(), "with": b[:, 0].mean()})
         lines[-1] |= {"difference": difference[0], "low": low, "high": high, "seeds": len(seeds)}
-        lines[-1]["verdict"] = "better" if low > 0 else "worse" if high < 0 else "undecided"
+        lines[-1]["verdict"] = bootstrap.verdict(low, high)
         lines[-1] |= {"better": int((own > 0).sum()), "spread": own.std(ddof=1) if len(seeds) > 1 else np.nan}
     return pd.DataFrame(lines)
 
@@ -174,12 +177,15 @@ def calibrated(model, faces: Faces, cfg, golden: pd.DataFrame) -> dict[str, floa
     """Calibration error of `golden` predictions before and after the temperature of the validation part."""
     _, parts = study.build(settings(cfg, seed=cfg.seed, epochs=cfg.epochs), faces)
     val = study.predict(model, parts["val"], faces.part("val"))
-    scores = np.log(np.clip(val[metrics.columns(faces.classes)].to_numpy(), 1e-12, None))
-    t = calibrate.temperature(scores, [list(faces.classes).index(name) for name in val["label"]])
-    after = calibrate.rescale(golden, faces.classes, t)
-    before, then = (metrics.classification(table, faces.classes, resamples=100) for table in (golden, after))
-    told = {"ECE": before["ece"]["value"], "NLL": before["nll"]["value"], "temperature": t}
-    return told | {"ECE after": then["ece"]["value"], "NLL after": then["nll"]["value"], "floor": then["ece"]["floor"]}
+    calibration = calibrate.mend(val, golden, faces.classes)
+    return {
+        "ECE": calibration.ece[0],
+        "NLL": metrics.values(golden, faces.classes)["nll"],
+        "temperature": calibration.temperature,
+        "ECE after": calibration.ece[1],
+        "NLL after": metrics.values(calibration.predictions, faces.classes)["nll"],
+        "floor": reliability.floor(metrics.read(calibration.predictions, faces.classes).confidence),
+    }
 
 
 def verdict(told: pd.DataFrame, *, edits: int, demo: bool) -> str:

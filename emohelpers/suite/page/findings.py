@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.special import stdtrit  # quantile of t; scipy.stats takes a second to load
 
 from emohelpers import metrics
@@ -125,7 +124,7 @@ def _beside(baseline: Result, result: Result) -> bool:
 def _paired(baseline: Result, result: Result) -> list[dict[str, Any]]:
     from emohelpers.metrics import compare
 
-    tables = [pd.read_csv(one.folder / "predictions.csv", dtype={"path": str}) for one in (baseline, result)]
+    tables = [metrics.read_predictions(one.folder / "predictions.csv") for one in (baseline, result)]
     classes = [column.removeprefix("p_") for column in tables[0].columns if column.startswith("p_")]
     table = compare.compare(*tables, classes, resamples=1000)
     return table[table["class"] == "all"].to_dict("records")
