@@ -29,7 +29,8 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from emohelpers.datasets.drawn import DRAWING_VERSION, action_units, anatomy, paint, people  # noqa: E402
+from emohelpers.datasets.drawn import action_units, anatomy, paint, people  # noqa: E402
+from emohelpers.datasets.drawn.faces import DRAWING_VERSION  # noqa: E402
 from emohelpers.models.weights import TRUNKS  # noqa: E402
 
 DEMO_SEEDS = range(2000, 2100)  # kept for data sets that are trained and tested on

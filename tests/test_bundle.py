@@ -58,6 +58,19 @@ def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
     assert "onnxscript" in build.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
 
 
+def test_demo_data_are_drawn_by_what_is_carried_and_no_more(bundles: Path) -> None:
+    songs_alone = {"datasets/drawn/songs.py", "datasets/songs.py", "datasets/ratings.py"}
+    faces_alone = {"datasets/drawn/faces.py", "datasets/drawn/paint.py"}
+    for stem in STEMS:
+        names = {name.removeprefix("emohelpers/") for name in build.unpacked(loaded(bundles, stem))}
+        about_songs = stem.startswith("07")
+        assert songs_alone <= names if about_songs else not songs_alone & names, stem
+        if about_songs:
+            assert not faces_alone & names
+        elif not stem.startswith("08"):
+            assert faces_alone <= names and "datasets/pairs.py" not in names, stem
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_it_is_the_source_and_one_cell_more(bundles: Path, stem: str) -> None:
     source, book = nbformat.read(BOOKS[stem].path, 4), loaded(bundles, stem)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emohelpers.datasets import drawn as demo
 from emohelpers.datasets.drawn import action_units, faces, paint, people
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.models.weights import TRUNKS
@@ -19,7 +18,7 @@ N = 400
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return demo.write_faces(tmp_path_factory.mktemp("demo") / "faces", n=N, seed=7)
+    return faces.write_faces(tmp_path_factory.mktemp("demo") / "faces", n=N, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -35,30 +34,30 @@ def fingerprint(folder: Path) -> str:
 
 
 def test_same_arguments_give_the_same_bytes(tmp_path):
-    one = demo.write_faces(tmp_path / "one", n=100, seed=3, workers=1)
-    assert fingerprint(one) == fingerprint(demo.write_faces(tmp_path / "two", n=100, seed=3))
-    assert fingerprint(one) != fingerprint(demo.write_faces(tmp_path / "three", n=100, seed=4))
+    one = faces.write_faces(tmp_path / "one", n=100, seed=3, workers=1)
+    assert fingerprint(one) == fingerprint(faces.write_faces(tmp_path / "two", n=100, seed=3))
+    assert fingerprint(one) != fingerprint(faces.write_faces(tmp_path / "three", n=100, seed=4))
 
 
 def test_processes_do_not_change_the_bytes(tmp_path, monkeypatch):
-    alone = fingerprint(demo.write_faces(tmp_path / "alone", n=80, seed=3, workers=1))
+    alone = fingerprint(faces.write_faces(tmp_path / "alone", n=80, seed=3, workers=1))
     monkeypatch.setattr(faces, "FEW", 10)
-    assert fingerprint(demo.write_faces(tmp_path / "both", n=80, seed=3, workers=2)) == alone
+    assert fingerprint(faces.write_faces(tmp_path / "both", n=80, seed=3, workers=2)) == alone
 
 
 def test_second_call_finds_it_ready_and_other_arguments_replace_it(tmp_path):
-    folder = demo.write_faces(tmp_path / "faces", n=80, seed=3)
+    folder = faces.write_faces(tmp_path / "faces", n=80, seed=3)
     before = (folder / "labels.csv").stat().st_mtime_ns
-    assert demo.write_faces(folder, n=80, seed=3) == folder
+    assert faces.write_faces(folder, n=80, seed=3) == folder
     assert (folder / "labels.csv").stat().st_mtime_ns == before
-    demo.write_faces(folder, n=90, seed=3)
+    faces.write_faces(folder, n=90, seed=3)
     assert len(pd.read_csv(folder / "labels.csv")) == 90
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="no faces.json"):
-        demo.write_faces(tmp_path, n=80)
+        faces.write_faces(tmp_path, n=80)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -73,7 +72,7 @@ def test_interruption_leaves_no_half_data_set(tmp_path, monkeypatch):
 
     monkeypatch.setattr(faces, "draw_face", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        demo.write_faces(tmp_path / "faces", n=80)
+        faces.write_faces(tmp_path / "faces", n=80)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,13 +113,13 @@ def test_an_identity_keeps_its_traits_and_gets_three_to_five_pictures(known):
 
 def test_a_row_draws_its_file_again(folder, known):
     for row in known.iloc[:5].to_dict("records"):
-        assert demo.jpeg(demo.draw_face(row), row["quality"]) == (folder / row["pth"]).read_bytes()
+        assert faces.jpeg(faces.draw_face(row), row["quality"]) == (folder / row["pth"]).read_bytes()
 
 
 def test_masks_are_inside_the_picture_and_where_the_part_is(known):
     middles = []
     for row in known.iloc[:60].to_dict("records"):
-        masks = demo.regions(row)
+        masks = faces.regions(row)
         assert {m.shape for m in masks.values()} == {(96, 96)} and {m.dtype for m in masks.values()} == {np.dtype(bool)}
         for name in ("brows", "eyes", "nose", "mouth", "cheeks"):
             assert 20 < masks[name].sum() < 0.25 * 96 * 96, (name, row["pth"])
@@ -133,13 +132,13 @@ def test_masks_are_inside_the_picture_and_where_the_part_is(known):
 def test_redrawing_changes_the_expression_and_keeps_the_person(known):
     changed = []
     for row in known[(known.emotion == "neutral") & (known.occluded == "none")].iloc[:12].to_dict("records"):
-        before, after = demo.draw_face(row).astype(int), demo.redraw(row, "surprise").astype(int)
+        before, after = faces.draw_face(row).astype(int), faces.redraw(row, "surprise").astype(int)
         difference = np.abs(after - before).sum(2)
-        new = demo.reexpressed(row, "surprise")
+        new = faces.reexpressed(row, "surprise")
         assert {k: new[k] for k in ("identity", "person_seed", "shot_seed")} == {
             k: row[k] for k in ("identity", "person_seed", "shot_seed")
         }
-        old_masks, new_masks = demo.regions(row), demo.regions(new)
+        old_masks, new_masks = faces.regions(row), faces.regions(new)
         inside = np.zeros((96, 96), bool)
         for name in ("brows", "eyes", "mouth", "nose"):
             inside |= old_masks[name] | new_masks[name]
@@ -153,9 +152,9 @@ def test_redrawing_changes_the_expression_and_keeps_the_person(known):
 
 def test_redrawing_is_deterministic_and_refuses_unknown_emotions(known):
     row = known.iloc[0].to_dict()
-    assert (demo.redraw(row, "fear") == demo.redraw(row, "fear")).all()
+    assert (faces.redraw(row, "fear") == faces.redraw(row, "fear")).all()
     with pytest.raises(ValueError, match="unknown emotion 'bored'"):
-        demo.redraw(row, "bored")
+        faces.redraw(row, "bored")
 
 
 def test_prototypes_are_shown_by_their_units():
@@ -169,7 +168,7 @@ def test_prototypes_are_shown_by_their_units():
 
 def test_wrong_arguments_are_named(tmp_path):
     with pytest.raises(ValueError, match="wrong_labels=1.5"):
-        demo.write_faces(tmp_path / "x", wrong_labels=1.5)
+        faces.write_faces(tmp_path / "x", wrong_labels=1.5)
 
 
 @pytest.mark.parametrize("trunk", sorted(TRUNKS.iterdir()), ids=lambda folder: folder.name)
@@ -193,6 +192,6 @@ def test_trunk_is_small_and_loads_strictly(trunk):
 @pytest.mark.parametrize("trunk", sorted(TRUNKS.iterdir()), ids=lambda folder: folder.name)
 def test_trunk_receipt_says_what_it_was_trained_on(trunk):
     receipt = json.loads((trunk / "receipt.json").read_text())
-    assert receipt["drawing"] == demo.DRAWING_VERSION
+    assert receipt["drawing"] == faces.DRAWING_VERSION
     assert not {2024, receipt["held_out_seed"]} & set(receipt["seeds"])  # no face of the demo's own seed
     assert receipt["r2_mean_action_units"] > 0.3

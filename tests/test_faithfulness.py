@@ -6,8 +6,8 @@ import pytest
 import torch
 from test_explain import Corners, corner_masks, faces, lit, net, settings
 
-from emohelpers.datasets import drawn
 from emohelpers.datasets.drawn import expressed
+from emohelpers.datasets.drawn import faces as drawn
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import Explainer, belief, faithfulness, localisation
 from emohelpers.explain.subject import Subject

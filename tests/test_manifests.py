@@ -11,12 +11,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from emohelpers.datasets import drawn, labels, locate
 from emohelpers.datasets import faces as manifests
+from emohelpers.datasets import labels, locate, manifest, ratings
+from emohelpers.datasets.drawn import faces as drawn
 from emohelpers.datasets.faces import ManifestError
 from emohelpers.datasets.labels import EMOTIONS
 
-HANDLES = {name: manifests.read(name)[0].kaggle for name in manifests.names()}
+HANDLES = {name: manifests.read(name).kaggle for name in manifests.names()}
 
 
 @pytest.fixture(autouse=True)
@@ -302,7 +303,7 @@ def test_demo_faces_bring_identity_and_keep_what_the_drawing_knows(places):
     assert data.demo and len(data.table) == 160 and "demo" in data.title
     assert {"identity", "skin_group", "age_group", "intensity", "emotion"} <= set(data.table.columns)
     assert data.table.groupby("identity")["group"].nunique().eq(1).all()
-    assert not data.missing and not any("no row in" in p for p in data.problems)
+    assert not data.unreadable and not any("no row in" in p for p in data.problems)
 
 
 # ---------------------------------------------------------------- labels, groups, paths
@@ -363,13 +364,13 @@ def test_a_missing_picture_is_never_answered_by_its_namesake(places):
     rows = [("happy/ffhq_1.png", "happy"), ("neutral/ffhq_1.png", "neutral"), *faces(3, ("happy", "neutral"))]
     table(places / "d", rows)
     (places / "d" / "happy" / "ffhq_1.png").unlink()
-    assert manifests.load(own(places), places / "d").missing == ["happy/ffhq_1.png"]
+    assert manifests.load(own(places), places / "d").unreadable.keys() == {"happy/ffhq_1.png"}
     split = [(f"{s}/happy/{i}.png", "happy") for s in ("train", "val") for i in range(3)]
     table(places / "s", [*split, *faces(3, ("sad",))])
     for path in (places / "s" / "val" / "happy").iterdir():
         path.unlink()
     (places / "s" / "val" / "happy").rmdir()
-    assert len(manifests.load(own(places, group={"stem": False}), places / "s").missing) == 3
+    assert len(manifests.load(own(places, group={"stem": False}), places / "s").unreadable) == 3
 
 
 def test_paths_of_other_machines(places):
@@ -652,12 +653,12 @@ def test_a_stated_share_may_be_unreadable(places):
     table(places / "d", faces(50))
     (places / "d" / "sad" / "sad7.png").unlink()
     data = manifests.load(own(places), places / "d")
-    assert data.missing == ["sad/sad7.png"] and len(data.table) == 100 and not data.problems
+    assert list(data.unreadable) == ["sad/sad7.png"] and len(data.table) == 100 and not data.problems
     pixels = SimpleNamespace(unreadable={"sad/sad7.png": "file is missing", "happy/happy3.png": "zero bytes"})
     text = message(manifests.check, data, pixels, 0.01)
     assert "2 of 100 pictures (2.00%)" in text and "happy/happy3.png: zero bytes" in text and "0.02" in text
     kept = manifests.check(data, pixels, 0.02)
-    assert len(kept.table) == 98 and not kept.missing and isinstance(kept.table.index, pd.RangeIndex)
+    assert len(kept.table) == 98 and isinstance(kept.table.index, pd.RangeIndex)
     assert any("2 of 100" in note and "left out" in note for note in kept.notes)
     written = manifests.write_unreadable(places / "unreadable.csv", kept.unreadable)
     assert pd.read_csv(written).to_dict("list")["path"] == ["happy/happy3.png", "sad/sad7.png"]
@@ -676,8 +677,8 @@ def test_skipping_must_not_empty_a_class(places):
     [
         ({"lables": "names"}, ["lables: no such key", "did you mean labels"]),
         ({"layout": {"kind": "table", "pathh": "x"}}, ["layout.pathh: no such key", "did you mean path"]),
-        ({"layout": {"kind": "tables"}}, ["layout.kind: must be table, folders or pixels"]),
-        ({"layout": {"file": "x.csv"}}, ["layout.kind: must be"]),
+        ({"layout": {"kind": "tables"}}, ["layout = {'kind': 'tables'}: its kind must be table, folders or pixels"]),
+        ({"layout": {"file": "x.csv"}}, ["layout = {'file': 'x.csv'}: its kind must be"]),
         ({"layout": {"kind": "folders", "pattern": "{spilt}/{label}"}}, ["layout.pattern", "{spilt}"]),
         ({"layout": {"kind": "pixels"}}, ["layout.file: is needed"]),
         ({"labels": "affectnett"}, ["labels", "declared order (alphabetical, affectnet"]),
@@ -686,10 +687,10 @@ def test_skipping_must_not_empty_a_class(places):
         ({"classes": ["happy", "bliss"]}, ["classes", "'bliss'"]),
         ({"splits": {"fold1": "training"}}, ["splits", "'training'"]),
         ({"keep": ["path"]}, ["keep", "'path'"]),
-        ({"group": {"strip": "("}}, ["group.strip: not a regular expression"]),
+        ({"group": {"strip": "("}}, ["group.strip = '(': not a regular expression"]),
         (
             {"group": {"colums": ["a"]}, "name": "a b", "task": "ranking"},
-            ["3 wrong", "group.colums", "columns", "name:", "task:"],
+            ["3 wrong", "group.colums: no such key; did you mean columns", "name = 'a b'", "task = 'ranking'"],
         ),
     ],
 )
@@ -708,9 +709,20 @@ def test_manifests_that_are_none(places):
     assert "line" in message(manifests.read, places / "broken.yaml")
 
 
+def test_songs_are_described_by_the_same_reader(places):
+    (places / "songs.yaml").write_text("name: mine\ntables: a.csv\nscale: [0, high]\nroot: audio\n")
+    text = message(manifest.read, ratings.Ratings, places / "songs.yaml")
+    assert text.startswith("2 wrong in") and "tables = 'a.csv'" in text and "scale = [0, 'high']" in text
+    (places / "songs.yaml").write_text("name: mine\ntables: [a.csv, [b.csv, c.csv]]\nscale: [0, 100]\nroot: audio\n")
+    spec = manifest.read(ratings.Ratings, places / "songs.yaml")
+    assert spec.tables == [["a.csv"], ["b.csv", "c.csv"]] and spec.scale == (0, 100)
+    assert spec.title == "mine" and spec.root == str(places / "audio")
+    assert set(manifest.names(ratings.Ratings)).isdisjoint(manifests.names())
+
+
 @pytest.mark.parametrize("name", manifests.names())
 def test_every_manifest_says_what_a_reader_must_know(name):
-    manifest = manifests.read(name)[0]
-    assert manifest.name == name
+    spec = manifests.read(name)
+    assert spec.name == name
     for key in ("title", "licence", "citation", "source", "classes", "traps"):
-        assert getattr(manifest, key), key
+        assert getattr(spec, key), key

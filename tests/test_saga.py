@@ -19,9 +19,9 @@ from PIL import Image
 from scipy import stats
 
 from emohelpers import config, metrics, models
-from emohelpers.datasets import drawn as demo
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets import pixels as store
+from emohelpers.datasets.drawn import faces as demo
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation

@@ -132,7 +132,8 @@ def test_two_different_files_of_one_id(deam: Path) -> None:
 def test_unknown_descriptions(tmp_path: Path) -> None:
     assert "did you mean deam" in message(songs.read, "deem")
     (tmp_path / "mine.yaml").write_text("name: mine\ntables: [a.csv]\nidd: x\n")
-    assert "idd" in message(songs.read, tmp_path / "mine.yaml")
+    text = message(songs.read, tmp_path / "mine.yaml")
+    assert "idd: no such key; did you mean id" in text and "data_manifests/README.md" in text
 
 
 def test_descriptions_say_what_a_reader_must_know() -> None:
@@ -192,7 +193,7 @@ def test_equal_audio_is_one_group(deam: Path) -> None:
 
 
 def test_settings_of_pictures_are_refused() -> None:
-    with pytest.raises(config.ConfigError, match="songs have none"):
+    with pytest.raises(config.ConfigError, match="mixup: no such setting"):
         config.make(config.Music, "demo", mixup=0.2)
 
 

@@ -4,7 +4,6 @@ A config is frozen and keyword-only. Unknown names, wrong types and impossible v
 `full` is the original's recipe; `demo` is the same path at the scale of two CPU cores and differs in values only.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emohelpers.config import paths
+from emohelpers.config.mistakes import mistakes
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -81,24 +81,12 @@ def make(kind: type[T], preset: str = "auto", /, **values: Any) -> T:
     try:
         return kind(**merged)
     except ValidationError as error:
-        raise ConfigError(_explain(kind, merged, error)) from None
-
-
-def _explain(kind: type[Settings], given: dict[str, Any], error: ValidationError) -> str:
-    fields = kind.model_fields
-    wrong: dict[str, list[str]] = {}
-    for problem in error.errors():  # one a type that a setting may have: told together
-        if not problem["loc"]:  # of several settings together
-            wrong.setdefault(problem["msg"].removeprefix("Value error, "), [])
-            continue
-        name = str(problem["loc"][0])
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, fields, n=3, cutoff=0.5)
-            wrong[name] = ["no such setting", *([f"did you mean {', '.join(near)}?"] if near else [])]
-        else:
-            wrong.setdefault(f"{name} = {given.get(name)!r}", []).append(problem["msg"])
-    lines = "".join(f"\n  {': '.join(filter(None, [what, '; '.join(told)]))}" for what, told in wrong.items())
-    return f"{len(wrong)} wrong in {kind.__name__} settings:{lines}\nAll settings: {', '.join(fields)}"
+        problems = mistakes(kind, merged, error, "setting")
+        lines = "\n  ".join(problems)
+        known = ", ".join(kind.model_fields)
+        raise ConfigError(
+            f"{len(problems)} wrong in {kind.__name__} settings:\n  {lines}\nAll settings: {known}"
+        ) from None
 
 
 def digest(*parts: Any) -> str:

@@ -1,62 +1,95 @@
 """Reads the rows of a data set whose folders are named by labels."""
 
-import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
 from emohelpers.config import paths
+from emohelpers.datasets.layouts import Folders, Manifest
 from emohelpers.datasets.locate import DEPTH, SPLITS, ManifestError, Tree, fold, is_picture
-from emohelpers.datasets.manifest import Folders
-from emohelpers.datasets.tables import Rows
+from emohelpers.datasets.tables import Rows, readable_parents
+
+COLUMNS = ("path", "label", "split", "{group}", "{line}")
+Places = list[tuple[str, dict[str, str]]]  # folders, and what their names say: label, split, group
 
 
-def from_folders(spec: Folders, root: Path, known: Callable[[str, str], bool], remedy: str) -> Rows:
-    """Rows of a folder tree; `known(kind, name)` says whether a folder can be a label or a split."""
-    tree, parts = Tree(), spec.pattern.split("/")
+def from_folders(manifest: Manifest, spec: Folders, root: Path) -> Rows:
+    """Rows of a folder tree: the pictures below the one folder that fits the pattern.
 
-    def fits(base: str) -> list[tuple[str, dict[str, str]]]:
-        level = [(base, {})]
-        for part in parts:
-            inside = [(folder, values, name) for folder, values in level for name in tree.folders(folder)]
-            level = [
-                (f"{folder}/{name}", {**values, part[1:-1]: name} if part[0] == "{" else values)
-                for folder, values, name in inside
-                if part[0] == "{" or fold(part) == fold(name)
-            ]
-        sure = [v for _, v in level if known("label", v["label"]) and known("split", v.get("split", "train"))]
-        return level if len({v["label"] for v in sure}) > 1 else []
+    Raises:
+        ManifestError: no folder below `root` fits, or several do, or there is no picture.
+    """
+    tree = Tree()
+    base = _base(manifest, spec, tree, root)
+    records, passed_over = [], 0
+    for folder, names in _matches(spec, tree, base):
+        if manifest.knows_label(names["label"]) or _knows_split(manifest, names):
+            for file in tree.files(folder):
+                path = f"{folder}/{file}".removeprefix(f"{base}/")
+                passed_over += not is_picture(file)
+                if is_picture(file):
+                    records.append((path, names["label"], names.get("split", ""), names.get("group", ""), path))
+    if not records:
+        raise ManifestError(f"the folders of {base} hold no picture")
+    frame = pd.DataFrame(records, columns=COLUMNS).assign(source="", parent="")
+    rows = Rows(Path(base), frame, base)
+    rows.closed(tree)
+    if passed_over:
+        rows.notes.append(f"{passed_over:,} files are no pictures and were left out")
+    return rows
 
-    found = next(
-        (hits for level in tree.levels(root.as_posix(), DEPTH - 1) if (hits := [f for f in level if fits(f)])), []
-    )
-    if len(found) != 1:
-        above = [p for p in list(root.parents)[:2] if not found and os.access(p, os.R_OK) and fits(p.as_posix())]
+
+def _base(manifest: Manifest, spec: Folders, tree: Tree, root: Path) -> str:
+    """The one folder that the pattern starts from, on the first level that has any."""
+    bases = next(_fitting(manifest, spec, tree, root), [])
+    if len(bases) == 1:
+        return bases[0]
+    if bases:
         raise ManifestError(
-            f"{'several folders' if found else 'no folder'} below {root} fit {spec.pattern!r}"
-            + (f": {', '.join(found[:5])}. Give the one you mean as DATASET_ROOT" if found else "")
-            + (
-                ""
-                if found
-                else f" (searched {DEPTH - 1} folders deep, two labels at least).\n{paths.listing(root)}\n"
-                f"Labels and splits must be known names or declared in the YAML (labels, splits); known splits: "
-                f"{', '.join(SPLITS)}.\n"
-            )
-            + (f"{above[0]} fits: give that folder as DATASET_ROOT." if above else "" if found else remedy)
+            f"several folders below {root} fit {spec.pattern!r}: {', '.join(bases[:5])}. "
+            "Give the one you mean as DATASET_ROOT"
         )
-    rows, other = [], 0
-    for folder, values in fits(found[0]):
-        if known("label", values["label"]) or known("split", values.get("split", "train")):
-            names = tree.files(folder)
-            pics = [n for n in names if is_picture(n)]
-            other += len(names) - len(pics)
-            place = folder[len(found[0]) :].strip("/")
-            rows += [(f"{place}/{n}", values["label"], values.get("split", ""), values.get("group", "")) for n in pics]
-    if not rows:
-        raise ManifestError(f"the folders of {found[0]} hold no picture")
-    frame = pd.DataFrame(rows, columns=["path", "label", "split", "{group}"]).assign(source="", parent="")
-    frame["{line}"] = frame["path"]
-    notes = [f"folders that may not be read were passed over: {', '.join(tree.closed[:5])}"] if tree.closed else []
-    notes += [f"{other:,} files are no pictures and were left out"] if other else []
-    return Rows(Path(found[0]), frame, found[0], notes=notes)
+    above = [folder for folder in readable_parents(root) if _fits(manifest, spec, tree, folder.as_posix())]
+    advice = f"{above[0]} fits: give that folder as DATASET_ROOT." if above else manifest.remedy
+    raise ManifestError(
+        f"no folder below {root} fit {spec.pattern!r} (searched {DEPTH - 1} folders deep, two labels at least).\n"
+        f"{paths.listing(root)}\nLabels and splits must be known names or declared in the YAML (labels, splits); "
+        f"known splits: {', '.join(SPLITS)}.\n{advice}"
+    )
+
+
+def _fitting(manifest: Manifest, spec: Folders, tree: Tree, root: Path) -> Iterator[list[str]]:
+    """The folders that fit, of each level that has any."""
+    for level in tree.levels(root.as_posix(), DEPTH - 1):
+        bases = [folder for folder in level if _fits(manifest, spec, tree, folder)]
+        if bases:
+            yield bases
+
+
+def _fits(manifest: Manifest, spec: Folders, tree: Tree, base: str) -> bool:
+    """Whether the folders below `base` name two labels at least."""
+    labels = set()
+    for _, names in _matches(spec, tree, base):
+        if manifest.knows_label(names["label"]) and _knows_split(manifest, names):
+            labels.add(names["label"])
+    return len(labels) > 1
+
+
+def _knows_split(manifest: Manifest, names: dict[str, str]) -> bool:
+    return manifest.part(names.get("split", "train")) is not None
+
+
+def _matches(spec: Folders, tree: Tree, base: str) -> Places:
+    """The folders below `base` that the pattern reaches."""
+    level: Places = [(base, {})]
+    for part in spec.pattern.split("/"):
+        below: Places = []
+        for folder, names in level:
+            for name in tree.folders(folder):
+                if part.startswith("{"):
+                    below.append((f"{folder}/{name}", {**names, part.strip("{}"): name}))
+                elif fold(part) == fold(name):
+                    below.append((f"{folder}/{name}", names))
+        level = below
+    return level

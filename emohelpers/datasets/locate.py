@@ -1,11 +1,13 @@
 """Finds a data set's tables and pictures on a disk: listed, not guessed, and each folder listed at most once."""
 
 import functools
+import hashlib
 import os
 import re
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -69,50 +71,72 @@ def parts_of(path: str) -> tuple[str, ...]:
     return tuple(n for n in names if n not in ("", ".", "..") and not re.fullmatch(r"[A-Za-z]:", n))
 
 
+def find_input(name: str, remedy: str) -> Path:
+    """`paths.find_input`, in this room's error."""
+    try:
+        return paths.find_input(name, remedy=remedy)
+    except paths.InputNotFound as error:
+        raise ManifestError(str(error)) from error
+
+
+def same_content(files: Iterable[str]) -> bool:
+    """Whether files hold the same bytes."""
+    return len({hashlib.sha256(Path(path).read_bytes()).digest() for path in files}) < 2
+
+
 class Tree:
-    """Folder listings, each read once: looking up 30,000 files one by one takes minutes on mounted data."""
+    """Folder listings, each read once: looking up 30,000 files one by one takes minutes on mounted data.
+
+    Folders and files are written with `/`.
+    """
 
     def __init__(self) -> None:
         self.closed: list[str] = []  # folders that may not be listed
-        self._known: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
+        self._files: dict[str, dict[str, list[str]]] = {}  # folder -> folded name -> names as they are written
+        self._folders: dict[str, dict[str, list[str]]] = {}
 
-    def _list(self, folder: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        if folder not in self._known:
-            files: dict[str, list[str]] = defaultdict(list)
-            folders: dict[str, list[str]] = defaultdict(list)
-            try:
-                with os.scandir(folder) as entries:
-                    for entry in sorted(entries, key=lambda e: e.name):
-                        if not entry.name.startswith(HIDDEN):
-                            (folders if entry.is_dir() else files)[fold(entry.name)].append(entry.name)
-            except PermissionError:
-                self.closed.append(folder)  # often lost+found; pictures in it are reported as missing
-            except OSError as error:
-                raise ManifestError(
-                    f"{folder} cannot be listed ({error.strerror}): it must be a folder you may read"
-                ) from error
-            self._known[folder] = dict(files), dict(folders)
-        return self._known[folder]
+    def _list(self, folder: str) -> None:
+        if folder in self._files:
+            return
+        files = self._files[folder] = defaultdict(list)
+        folders = self._folders[folder] = defaultdict(list)
+        try:
+            with os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if not entry.name.startswith(HIDDEN):
+                        names = folders if entry.is_dir() else files
+                        names[fold(entry.name)].append(entry.name)
+        except PermissionError:
+            self.closed.append(folder)  # often lost+found; pictures in it are reported as missing
+        except OSError as error:
+            raise ManifestError(
+                f"{folder} cannot be listed ({error.strerror}): it must be a folder you may read"
+            ) from error
 
     def files(self, folder: str) -> list[str]:
         """Names of the files in a folder, sorted."""
-        return sorted(name for names in self._list(folder)[0].values() for name in names)
+        self._list(folder)
+        return sorted(chain(*self._files[folder].values()))
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder, sorted."""
-        return sorted(name for names in self._list(folder)[1].values() for name in names)
+        self._list(folder)
+        return sorted(chain(*self._folders[folder].values()))
 
     def match(self, folder: str, name: str) -> list[str]:
         """Files of `folder` called `name`: the exact one, else all that differ in case alone."""
-        names = self._list(folder)[0].get(fold(name), [])
-        return [f"{folder}/{n}" for n in ([name] if name in names else names)]
+        self._list(folder)
+        return _spelt(folder, name, self._files[folder])
 
     def descend(self, base: str, names: Sequence[str]) -> list[str]:
         """Folders reached from `base` by `names`, in any case."""
         level = [base]
         for name in names:
-            inside = ((f, self._list(f)[1].get(fold(name), [])) for f in level)
-            level = [f"{f}/{n}" for f, found in inside for n in ([name] if name in found else found)]
+            below = []
+            for folder in level:
+                self._list(folder)
+                below += _spelt(folder, name, self._folders[folder])
+            level = below
         return level
 
     def levels(self, root: str, depth: int = DEPTH) -> Iterator[list[str]]:
@@ -123,82 +147,20 @@ class Tree:
             level = [f"{folder}/{name}" for folder in level for name in self.folders(folder)]
             yield level
 
-    def search(self, root: str, name: str) -> list[str]:
+    def search(self, root: str, name: str, depth: int = DEPTH - 1) -> list[str]:
         """Files called `name` (which may start with folders) on the first level that has any."""
         *above, last = parts_of(name)
-        for level in self.levels(root, DEPTH - 1):
-            places = [place for folder in level for place in self.descend(folder, above)]
-            if found := [path for place in places for path in self.match(place, last)]:
-                return found
+        for level in self.levels(root, depth):
+            files = []
+            for base in level:
+                for folder in self.descend(base, above):
+                    files += self.match(folder, last)
+            if files:
+                return files
         return []
 
 
-def candidates(tree: Tree, bases: Sequence[str], wanted: Sequence[str]) -> tuple[list[list[str]], list[int]]:
-    """For every path of a table the files it can mean, and the rows that were found by their file name alone.
-
-    No file: missing; several: ambiguous. A path is tried as it stands below each base; then it is re-rooted, and the
-    folder with the longest common end wins. Bases and results are written with `/`.
-    """
-    names = [parts_of(path) for path in wanted]
-    found: list[list[str]] = [[] for _ in names]
-    rows_of = defaultdict(list)
-    for row, parts in enumerate(names):
-        rows_of[parts[:-1]].append(row)
-    for parent, rows in rows_of.items():
-        for folder in dict.fromkeys(f for base in bases for f in tree.descend(base, parent)):
-            for row in rows:
-                if names[row] and not found[row]:
-                    found[row] = tree.match(folder, names[row][-1])
-    by_name: list[int] = []
-    for base in bases:
-        if base != bases[0] and any(found):  # a root given too high: its other data sets are none of our business
-            break
-        open_rows = {parent: [r for r in rows if names[r] and not found[r]] for parent, rows in rows_of.items()}
-        if any(open_rows.values()):
-            by_name += _reroot(tree, base, names, found, {p: rows for p, rows in open_rows.items() if rows})
-    return found, by_name
-
-
-def _reroot(tree: Tree, base: str, names: list, found: list, open_rows: dict[tuple, list[int]]) -> list[int]:
-    folders = [folder for level in tree.levels(base) for folder in level]
-    below = [(tuple(map(fold, parts_of(folder[len(base) :]))), folder) for folder in folders]
-    ends = defaultdict(list)
-    for place, folder in below:
-        ends[place[-1] if place else ""].append((place, folder))
-    alone: dict[str, list[str]] | None = None
-    unique = max(Counter(fold(parts[-1]) for parts in names if parts).values()) == 1
-    by_name = []
-    for parent, rows in open_rows.items():
-        near = _longest(tuple(map(fold, parent)), ends.get(fold(parent[-1]), []) if parent else [])
-        for row in rows:
-            found[row] = [path for folder in near for path in tree.match(folder, names[row][-1])]
-        # A bare file name may lie anywhere. One whose folder is nowhere may too, but only where names are unique:
-        # happy/ffhq_1.png must never be answered with neutral/ffhq_1.png.
-        if not parent or (unique and fold(parent[-1]) not in ends):
-            if alone is None:
-                alone = defaultdict(list)
-                for _, folder in below:
-                    for name in tree.files(folder):
-                        alone[fold(name)].append(f"{folder}/{name}")
-            for row in rows:
-                found[row] = list(alone.get(fold(names[row][-1]), []))
-                if parent and found[row]:
-                    by_name.append(row)
-    return by_name
-
-
-def _longest(parent: tuple[str, ...], places: list[tuple[tuple[str, ...], str]]) -> list[str]:
-    """The folders that share the longest end with `parent`; `train/happy` is never taken for `val/happy`."""
-    best, winners = 0, []
-    for place, folder in places:
-        same = 0
-        while same < min(len(place), len(parent)) and place[-1 - same] == parent[-1 - same]:
-            same += 1
-        rest = [SPLITS.get(p[-1 - same]) if same < len(p) else None for p in (place, parent)]
-        if None not in rest and rest[0] != rest[1]:
-            continue
-        if same > best:
-            best, winners = same, []
-        if same == best:
-            winners.append(folder)
-    return winners
+def _spelt(folder: str, name: str, names: dict[str, list[str]]) -> list[str]:
+    """Paths of what is called `name` in a folder: the exact one, else all that differ in case alone."""
+    similar = names.get(fold(name), [])
+    return [f"{folder}/{n}" for n in ([name] if name in similar else similar)]

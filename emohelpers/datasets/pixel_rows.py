@@ -10,25 +10,28 @@ from tqdm.auto import tqdm
 
 from emohelpers.config import files, paths
 from emohelpers.datasets import labels
+from emohelpers.datasets.layouts import Pixels, Votes
 from emohelpers.datasets.locate import ManifestError, Tree
-from emohelpers.datasets.manifest import Pixels, Votes
 from emohelpers.datasets.tables import Rows, column, find_table, given_table, named_column, read_csv
+
+EACH = 1000  # pictures a folder
 
 
 def from_pixels(spec: Pixels, root: Path, labels_csv: str, remedy: str) -> Rows:
     """Rows of a pixel CSV, whose pictures are written as PNG into the cache folder once for each content."""
     tree = Tree()
-    given = given_table(labels_csv, root) if labels_csv else None
-    source = given if given and not spec.votes else find_table(tree, root, spec.file, remedy)
+    table = given_table(labels_csv, root) if labels_csv else None
+    # LABELS_CSV is the table of votes where there is one, else that of the pixels.
+    source = table if table and not spec.votes else find_table(tree, root, spec.file, remedy)
     folder = _materialise(spec, source)
-    frame = read_csv(folder / "rows.csv")
-    frame["{line}"] = [f"{source.name} line {i + 2}" for i in range(len(frame))]
-    rows = Rows(folder, frame.assign(source="", parent=""), str(source))
-    bad = frame[frame["reason"] != ""]
-    rows.unreadable = dict(zip(bad["path"], bad["{line}"] + ": " + bad["reason"], strict=True))
-    rows.frame = rows.frame.drop(columns="reason")
+    frame = read_csv(folder / "rows.csv").assign(source="", parent="")
+    frame["{line}"] = [f"{source.name} line {number + 2}" for number in range(len(frame))]
+    broken = frame[frame["reason"] != ""]
+    reasons = broken["{line}"] + ": " + broken["reason"]
+    unreadable = dict(zip(broken["path"], reasons, strict=True))
+    rows = Rows(folder, frame.drop(columns="reason"), str(source), unreadable=unreadable)
     if spec.votes:
-        _vote(rows, spec.votes, given or find_table(tree, root, spec.votes.file, remedy))
+        _vote(rows, spec.votes, table or find_table(tree, root, spec.votes.file, remedy))
     return rows
 
 
@@ -56,16 +59,17 @@ def _write(folder: Path, spec: Pixels, source: Path) -> None:
     pixels = column(table, [spec.pixels], "layout.pixels", source)
     label = column(table, [spec.label], "layout.label", source)
     split = named_column(table, [spec.split])
-    rows = []
-    for i, text in enumerate(tqdm(table[pixels], desc=f"{source.name} -> PNG", unit="img")):
+    records = []
+    rows = pd.DataFrame({"path": "", "label": table[label], "split": table[split] if split else "", "reason": ""})
+    for row, text in enumerate(tqdm(table[pixels], desc=f"{source.name} -> PNG", unit="img")):
         picture, reason = _picture(text, spec.side)
-        path = f"{i // 1000:03d}/row{i:06d}.png"
-        if i % 1000 == 0:
-            (folder / path).parent.mkdir()
+        path = folder / f"{row // EACH:03d}" / f"row{row:06d}.png"
+        path.parent.mkdir(exist_ok=True)
         if picture is not None:
-            Image.fromarray(picture).save(folder / path, compress_level=1)
-        rows.append((path, table[label].iat[i], table[split].iat[i] if split else "", reason))
-    files.write_csv(pd.DataFrame(rows, columns=["path", "label", "split", "reason"]), folder / "rows.csv")
+            Image.fromarray(picture).save(path, compress_level=1)
+        records.append((path.relative_to(folder).as_posix(), reason))
+    rows["path"], rows["reason"] = zip(*records, strict=True)
+    files.write_csv(rows, folder / "rows.csv")
 
 
 def _picture(text: str, side: int) -> tuple[np.ndarray | None, str]:
@@ -76,8 +80,8 @@ def _picture(text: str, side: int) -> tuple[np.ndarray | None, str]:
     try:
         numbers = np.array(values, dtype=np.int64)
     except (ValueError, OverflowError):
-        wrong = next(v for v in values if not v.isdecimal())
-        return None, f"pixel value {wrong[:20]!r} is no whole number"
+        first = next(value for value in values if not value.isdecimal())
+        return None, f"pixel value {first[:20]!r} is no whole number"
     if numbers.min() < 0 or numbers.max() > 255:
         return None, f"pixel values from {numbers.min()} to {numbers.max()}, allowed 0 to 255"
     return numbers.astype(np.uint8).reshape(side, side), ""
@@ -91,36 +95,45 @@ def _vote(rows: Rows, spec: Votes, path: Path) -> None:
     """
     table = read_csv(path)
     columns = [column(table, [name], "layout.votes", path) for name in (*spec.emotions, *spec.discard)]
+    _refuse_unequal(rows, table, path)
+    try:
+        votes = table[columns].astype(int).to_numpy()  # (rows, emotions and what is discarded)
+    except ValueError as error:
+        raise ManifestError(f"{path}: votes must be whole numbers ({error})") from error
+    emotions = [labels.canonical(name) for name in spec.emotions]
+    names = np.array([*emotions, *spec.discard], dtype=object)
+    for name, count in zip(names, votes.T, strict=True):
+        rows.frame[f"votes_{name}"] = count
+
+    strong = np.where(votes > 1, votes, 0)
+    winner = strong.argmax(axis=1)
+    clear = strong.max(axis=1) * 2 > strong.sum(axis=1)
+    usable = clear & (winner < len(emotions))
+    rows.frame["label"] = np.where(usable, names[winner], "")
+    unclear, discarded = np.sum(~clear), np.sum(clear & ~usable)
+    rows.notes.append(
+        f"{unclear + discarded:,} of {len(usable):,} rows of {path.name} have no label and were left out: "
+        f"{unclear:,} without a majority, {discarded:,} for {' or '.join(spec.discard)}"
+    )
+    rows.frame = rows.frame[usable].reset_index(drop=True)
+    remaining = set(rows.frame["path"])
+    rows.unreadable = {path: reason for path, reason in rows.unreadable.items() if path in remaining}
+    rows.where = str(path)
+
+
+def _refuse_unequal(rows: Rows, table: pd.DataFrame, path: Path) -> None:
+    """Votes and pixels belong together row by row: raises `ManifestError` where they cannot."""
     if len(table) != len(rows.frame):
         raise ManifestError(
             f"{path} has {len(table):,} rows and {rows.where} {len(rows.frame):,}: they belong together row by row, "
             "so both must be the original, complete files"
         )
-    usage = named_column(table, ["Usage"])
-    told = rows.frame["split"]
-    apart = np.flatnonzero((table[usage] != told) & (told != "")) if usage else np.empty(0)
+    usage, split = named_column(table, ["Usage"]), rows.frame["split"]
+    if not usage:
+        return
+    apart = np.flatnonzero((table[usage] != split) & (split != ""))
     if apart.size:
         raise ManifestError(
             f"{path} and {rows.where} disagree on Usage in {apart.size:,} rows, first line {apart[0] + 2}: "
             "they belong together row by row, so neither may be sorted or shuffled"
         )
-    try:
-        votes = table[columns].astype(int).to_numpy()
-    except ValueError as error:
-        raise ManifestError(f"{path}: votes must be whole numbers ({error})") from error
-    names = [labels.canonical(name) for name in spec.emotions]
-    strong = np.where(votes > 1, votes, 0)
-    clear = strong.max(1) * 2 > strong.sum(1)
-    winner = strong.argmax(1)
-    usable = clear & (winner < len(names))
-    for i, name in enumerate([*names, *spec.discard]):
-        rows.frame[f"votes_{name}"] = votes[:, i]
-    rows.frame["label"] = [names[w] if ok else "" for w, ok in zip(winner, usable, strict=True)]
-    rows.notes.append(
-        f"{int((~usable).sum()):,} of {len(usable):,} rows of {path.name} have no label and were left out: "
-        f"{int((~clear).sum()):,} without a majority, {int((clear & ~usable).sum()):,} for {' or '.join(spec.discard)}"
-    )
-    rows.frame = rows.frame[usable].reset_index(drop=True)
-    left = set(rows.frame["path"])
-    rows.unreadable = {p: why for p, why in rows.unreadable.items() if p in left}
-    rows.where = str(path)

@@ -1,172 +1,135 @@
-"""Where rated songs and their ratings lie on a disk: read by name from a YAML, tables and audio files, ids alike."""
+"""Where rated songs and their ratings lie on a disk: tables found by name, audio files by id, ids spelt alike."""
 
 import difflib
-import hashlib
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from emohelpers.config import paths
-from emohelpers.datasets import manifest
 from emohelpers.datasets.labels import TARGETS
-from emohelpers.datasets.locate import ManifestError, Tree
-from emohelpers.datasets.tables import find_input, read_csv
+from emohelpers.datasets.locate import ManifestError, Tree, find_input, same_content
+from emohelpers.datasets.manifest import Description, Names
+from emohelpers.datasets.tables import read_csv
 
 AUDIO = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 DEEP = 6  # folders below a root that are searched: DEAM's tables lie four deep, in a re-upload one more
 ALL_ABOVE = 20  # rows from which arousal >= valence in all of them is no chance
 
 
-class Ratings(BaseModel):
-    """One data set of rated songs, as its YAML describes it."""
+class Ratings(Description):
+    """One data set of rated songs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-    # Each a file name, or alternatives of which the first found is used.
-    tables: list[Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]]
+    shelf: ClassVar[str] = "songs"
+
+    tables: list[Names]  # each a file name, or alternatives of which the first that exists is used
     id: str = "song_id"  # column; the audio file's stem
-    valence: str = "valence_mean"
-    arousal: str = "arousal_mean"
-    scale: tuple[float, float] = (1.0, 9.0)  # lowest and highest rating
-    title: str = ""
-    kaggle: str = ""  # owner/slug
-    demo: bool = False  # written by emohelpers.demo
-    licence: str = ""
-    citation: str = ""
-    source: str = ""
-    traps: list[str] = []
+    valence: str = "valence_mean"  # column
+    arousal: str = "arousal_mean"  # column
+    scale: Annotated[tuple[float, float], Field(strict=False)] = (1.0, 9.0)  # lowest and highest rating
 
 
-def names() -> list[str]:
-    """The descriptions that come with the project."""
-    return sorted(path.stem for path in (manifest.home() / "songs").glob("*.yaml"))
+def tables(spec: Ratings, root: Path, tree: Tree, labels_csv: str) -> tuple[list[Path], list[str]]:
+    """The tables of ratings, and the names of those that are nowhere.
 
-
-def read(name_or_yaml: str | Path) -> Ratings:
-    """A description by its name or by the path of a YAML file; raises `ManifestError` with every wrong key at once."""
-    text = str(name_or_yaml)
-    path = Path(text).expanduser() if text.endswith((".yaml", ".yml")) else manifest.home() / "songs" / f"{text}.yaml"
-    if not path.is_file():
-        near = difflib.get_close_matches(text, names(), n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ManifestError(f"no data set of songs is called {text!r} (looked for {path}){hint}. Known: {names()}")
-    try:
-        return Ratings(**yaml.safe_load(path.read_text(encoding="utf-8-sig")))
-    except (ValidationError, yaml.YAMLError, TypeError) as error:
-        raise ManifestError(f"{path} does not describe rated songs: {error}") from error
-
-
-def place(about: Ratings, root: str) -> tuple[Path, str]:
-    """The folder to look in, and what to do where something is not found there."""
-    attach = f"attach {about.kaggle} by Add Input on Kaggle, or unpack it and " if about.kaggle else ""
-    remedy = f"{about.title or about.name}: {attach}give its folder as DATASET_ROOT"
-    if not root and about.demo:
-        from emohelpers.datasets import drawn as demo  # only where it is asked for
-
-        return demo.write_songs(paths.cache_folder() / about.name), remedy
-    if not root and not about.kaggle:
-        raise ManifestError(f"the data set {about.name} names no place of its own. {remedy}")
-    place = find_input(root or about.kaggle, remedy)
-    if not place.is_dir():
-        raise ManifestError(f"{place} is a file: DATASET_ROOT is the unpacked folder")
-    return place, remedy
-
-
-def tables(about: Ratings, root: Path, tree: Tree, given: str, remedy: str) -> tuple[list[Path], list[str]]:
-    """The tables of ratings, and the names of those that were not found."""
-    place = root
-    if given:
-        place = find_input(given, "LABELS_CSV is a CSV of ratings, or the folder that holds the CSVs")
-        if place.is_file():
-            return [place], []
+    Raises:
+        ManifestError: there is none, or several different ones have the same name.
+    """
+    folder = root
+    if labels_csv:
+        folder = find_input(labels_csv, "LABELS_CSV is a CSV of ratings, or the folder that holds the CSVs")
+        if folder.is_file():
+            return [folder], []
     chosen, absent = [], []
-    for options in about.tables:
-        found = next((hits for name in options if (hits := _search(tree, place.as_posix(), name))), [])
-        if len({hashlib.sha256(Path(path).read_bytes()).digest() for path in found}) > 1:
-            raise ManifestError(f"{len(found)} different files called {options[0]}: {found}. Name one by LABELS_CSV")
-        if found:
-            chosen.append(Path(found[0]))
+    for names in spec.tables:
+        hits = [tree.search(folder.as_posix(), name, DEEP) for name in names]
+        files = next(filter(None, hits), [])
+        if not same_content(files):
+            raise ManifestError(f"{len(files)} different files called {names[0]}: {files}. Name one by LABELS_CSV")
+        if files:
+            chosen.append(Path(files[0]))
         else:
-            absent.append(options[0])
+            absent.append(names[0])
     if not chosen:
         raise ManifestError(
-            f"no table of ratings was found below {place}: looked for {' and '.join(absent)}.\n"
-            f"{paths.listing(place)}\n{remedy}; the CSVs may lie elsewhere: give their folder as LABELS_CSV"
+            f"no table of ratings was found below {folder}: looked for {' and '.join(absent)}.\n"
+            f"{paths.listing(folder)}\n{spec.remedy}; the CSVs may lie elsewhere: give their folder as LABELS_CSV"
         )
     return chosen, absent
 
 
-def _search(tree: Tree, root: str, name: str) -> list[str]:
-    """Files called `name` on the first level below `root` that has any."""
-    for level in tree.levels(root, DEEP):
-        if found := [path for folder in level for path in tree.match(folder, name)]:
-            return found
-    return []
-
-
-def ratings(about: Ratings, path: Path, problems: list[str]) -> pd.DataFrame:
+def ratings(spec: Ratings, path: Path, problems: list[str]) -> pd.DataFrame:
     """`song, valence, arousal` (-1..1) of one table; what is wrong with its values goes to `problems`."""
     table = read_csv(path)  # outer spaces of the header are gone; `valence_ max_mean` keeps its inner one
-    wanted = {"song": about.id, "valence": about.valence, "arousal": about.arousal}
-    if absent := [name for name in wanted.values() if name not in table]:
-        near = [n for name in absent for n in difflib.get_close_matches(name, table.columns, n=2, cutoff=0.5)]
-        raise ManifestError(
-            f"{path} has no column {' and '.join(map(repr, absent))}; it has {', '.join(map(repr, table.columns))}. "
-            f"Nothing else is taken in its place{f' (near: {near}, which may be another quantity)' if near else ''}: "
-            "name the right column in the data set's YAML, or give another table as LABELS_CSV"
-        )
-    made = pd.DataFrame({"song": [_id(text) for text in table[about.id]]})
-    low, high = about.scale
-    for name in TARGETS:
-        values = pd.to_numeric(table[wanted[name]].str.strip(), errors="coerce")
+    columns = {"valence": spec.valence, "arousal": spec.arousal}
+    _refuse_absent(table, [spec.id, *columns.values()], path)
+    rated = pd.DataFrame({"song": [_id(text) for text in table[spec.id]]})
+    low, high = spec.scale
+    for target, name in columns.items():
+        values = pd.to_numeric(table[name].str.strip(), errors="coerce")
         wrong = ~values.between(low, high)
         if wrong.any():
-            first = ", ".join(f"song {made['song'][i]}: {table[wanted[name]][i]!r}" for i in values.index[wrong][:5])
+            rows = values.index[wrong]
+            first = ", ".join(f"song {rated['song'][row]}: {table[name][row]!r}" for row in rows[:5])
             problems.append(
-                f"{int(wrong.sum())} values of {wanted[name]} in {path} are no numbers within {low:g}..{high:g}: "
+                f"{len(rows)} values of {name} in {path} are no numbers within {low:g}..{high:g}: "
                 f"{first}. Is it the right column and scale?"
             )
-        made[name] = (values - (low + high) / 2) / ((high - low) / 2)
-    if len(made) >= ALL_ABOVE and (made["arousal"] >= made["valence"]).all():
+        rated[target] = (values - (low + high) / 2) / ((high - low) / 2)
+    if len(rated) >= ALL_ABOVE and (rated["arousal"] >= rated["valence"]).all():
         problems.append(
-            f"in {path} arousal is at least valence in all {len(made)} rows: the column `{about.arousal}` looks like "
+            f"in {path} arousal is at least valence in all {len(rated)} rows: the column `{spec.arousal}` looks like "
             "DEAM's `valence_ max_mean`, taken by its position. Take arousal_mean by name"
         )
-    return made
+    return rated
+
+
+def _refuse_absent(table: pd.DataFrame, names: list[str], path: Path) -> None:
+    absent = [name for name in names if name not in table]
+    if not absent:
+        return
+    near = []
+    for name in absent:
+        near += difflib.get_close_matches(name, table.columns, n=2, cutoff=0.5)
+    hint = f" (near: {near}, which may be another quantity)" if near else ""
+    raise ManifestError(
+        f"{path} has no column {' and '.join(map(repr, absent))}; it has {', '.join(map(repr, table.columns))}. "
+        f"Nothing else is taken in its place{hint}: "
+        "name the right column in the data set's YAML, or give another table as LABELS_CSV"
+    )
 
 
 def once(rated: pd.DataFrame, problems: list[str], notes: list[str]) -> pd.DataFrame:
     """One row a song: equal repeats are a note, contradicting ones a problem."""
-    again = rated["song"].duplicated(keep=False)
-    if again.any():
-        spread = rated[again].groupby("song")[list(TARGETS)].nunique().max(axis=1)
-        if len(torn := spread[spread > 1]):
-            told = f"{len(torn)} songs are rated twice and differently, e.g. song {torn.index[0]}"
-            problems.append(f"{told}: keep one row of each")
-        notes.append(f"{int(rated['song'].duplicated().sum())} repeated rows were dropped")
+    if rated["song"].is_unique:
+        return rated
+    values = rated.groupby("song")[list(TARGETS)].nunique().max(axis=1)
+    contradicting = values.index[values > 1]
+    if len(contradicting):
+        problems.append(
+            f"{len(contradicting)} songs are rated twice and differently, e.g. song {contradicting[0]}: "
+            "keep one row of each"
+        )
+    notes.append(f"{rated['song'].duplicated().sum()} repeated rows were dropped")
     return rated.drop_duplicates("song").reset_index(drop=True)
 
 
 def recordings(root: Path, tree: Tree, problems: list[str]) -> dict[str, str]:
     """Audio files below `root` by song id, as paths below it."""
-    found: dict[str, list[str]] = defaultdict(list)
+    files: dict[str, list[str]] = defaultdict(list)
     for level in tree.levels(root.as_posix(), DEEP):
         for folder in level:
             for name in tree.files(folder):
-                if name.lower().endswith(AUDIO):
-                    found[_id(name.rpartition(".")[0])].append(f"{folder}/{name}")
-    twice = {song: files for song, files in found.items() if len(files) > 1}
-    for song, files in list(twice.items()):
-        if len({hashlib.sha256(Path(path).read_bytes()).digest() for path in files}) == 1:
-            twice.pop(song)
-    if twice:
-        song, files = next(iter(twice.items()))
-        problems.append(f"{len(twice)} ids have several different audio files, e.g. {song}: {', '.join(files[:3])}")
-    return {song: Path(files[0]).relative_to(root).as_posix() for song, files in found.items()}
+                stem, dot, suffix = name.rpartition(".")
+                if dot + suffix.lower() in AUDIO:
+                    files[_id(stem)].append(f"{folder}/{name}")
+    different = [song for song, copies in files.items() if len(copies) > 1 and not same_content(copies)]
+    if different:
+        copies = ", ".join(files[different[0]][:3])
+        problems.append(f"{len(different)} ids have several different audio files, e.g. {different[0]}: {copies}")
+    return {song: Path(copies[0]).relative_to(root).as_posix() for song, copies in files.items()}
 
 
 def _id(text: str) -> str:

@@ -13,10 +13,10 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from emohelpers.config import paths
-from emohelpers.datasets import ratings
+from emohelpers.datasets import manifest, problems, ratings
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.datasets.locate import ManifestError, Tree
-from emohelpers.datasets.ratings import names, read
+from emohelpers.datasets.ratings import Ratings
 
 __all__ = ["TARGETS", "ManifestError", "Songs", "check", "leaks", "load", "names", "quadrants", "read", "split"]
 
@@ -36,49 +36,64 @@ class Songs:
     traps: list[str] = field(default_factory=list)
 
 
+def names() -> list[str]:
+    """The data sets of songs that come with the project."""
+    return manifest.names(Ratings)
+
+
+def read(name_or_yaml: str | Path) -> Ratings:
+    """The manifest of a data set of songs; raises `ManifestError` with every wrong key at once."""
+    return manifest.read(Ratings, name_or_yaml)
+
+
 def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path = "") -> Songs:
     """The table of a data set of songs, with every problem of it collected for `check`.
 
     Args:
-        root: its folder or Kaggle handle; empty: where the description says.
+        root: its folder or Kaggle handle; empty: where the manifest says.
         labels_csv: one CSV, or the folder that holds the CSVs; empty: they are searched below `root`.
 
     Raises:
         ManifestError: no folder, no CSV, no column, no rated song with its audio.
     """
-    about = ratings.read(name_or_yaml)
-    folder, remedy = ratings.place(about, str(root))
-    tree, notes, problems = Tree(), [], []
-    chosen, absent = ratings.tables(about, folder, tree, str(labels_csv), remedy)
-    rated = pd.concat([ratings.ratings(about, path, problems) for path in chosen], ignore_index=True)
-    rated = ratings.once(rated, problems, notes)
-    files = ratings.recordings(folder, tree, problems)
-    left_out = {song: "rated, but there is no audio file" for song in rated["song"] if song not in files}
-    missing = f" ({' and '.join(absent)} was not found)" if absent else ""
-    known = set(rated["song"])
-    left_out |= {song: f"audio without a rating{missing}" for song in files if song not in known}
-    table = rated[rated["song"].isin(files)].reset_index(drop=True)
+    spec = read(name_or_yaml)
+    folder = spec.folder(str(root))
+    tree = Tree()
+    wrong: list[str] = []
+    notes: list[str] = []
+
+    # Ratings of one side, audio files of the other.
+    tables, absent = ratings.tables(spec, folder, tree, str(labels_csv))
+    rated = pd.concat([ratings.ratings(spec, path, wrong) for path in tables], ignore_index=True)
+    rated = ratings.once(rated, wrong, notes)
+    files = ratings.recordings(folder, tree, wrong)
+    table = rated[rated["song"].isin(files)]
     if table.empty:
         raise ManifestError(
-            f"none of the {len(rated):,} rated songs of {', '.join(map(str, chosen))} has an audio file "
-            f"(<{about.id}>{'|'.join(ratings.AUDIO)}) below {folder}.\n{paths.listing(folder)}\n{remedy}"
+            f"none of the {len(rated):,} rated songs of {', '.join(map(str, tables))} has an audio file "
+            f"(<{spec.id}>{'|'.join(ratings.AUDIO)}) below {folder}.\n{paths.listing(folder)}\n{spec.remedy}"
         )
+
+    # What only one of the sides has.
+    without_table = f" ({' and '.join(absent)} was not found)" if absent else ""
+    silent = rated.loc[~rated["song"].isin(files), "song"]
+    unrated = [song for song in files if song not in set(rated["song"])]
+    left_out = dict.fromkeys(silent, "rated, but there is no audio file")
+    left_out |= dict.fromkeys(unrated, f"audio without a rating{without_table}")
     if absent:
-        notes.append(f"{' and '.join(absent)} was not found below {folder}: ratings come from {len(chosen)} table")
-    table.insert(1, "path", [files[song] for song in table["song"]])
-    table["group"] = table["song"]
-    order = sorted(range(len(table)), key=lambda i: ratings.order(table["song"].iloc[i]))
-    notes.insert(0, f"{len(table):,} songs with ratings and audio")
+        notes.append(f"{' and '.join(absent)} was not found below {folder}: ratings come from {len(tables)} table")
+    table = table.sort_values("song", key=lambda ids: ids.map(ratings.order), ignore_index=True)
+    table.insert(1, "path", table["song"].map(files))
     return Songs(
-        name=about.name,
-        title=about.title or about.name,
+        name=spec.name,
+        title=spec.title,
         root=folder,
-        table=table.iloc[order].reset_index(drop=True),
-        problems=problems,
-        notes=notes,
-        demo=about.demo,
+        table=table.assign(group=table["song"]),
+        problems=wrong,
+        notes=[f"{len(table):,} songs with ratings and audio", *notes],
+        demo=bool(spec.drawn),
         left_out=left_out,
-        traps=about.traps,
+        traps=spec.traps,
     )
 
 
@@ -91,29 +106,19 @@ def check(songs: Songs, heard: Any = None, max_unreadable: float = 0.0) -> Songs
     Raises:
         ManifestError: with all problems at once; the first songs that are left out are named with their reasons.
     """
-    song_of = dict(zip(songs.table["path"], songs.table["song"], strict=True))
-    unreadable = heard.unreadable if heard is not None else {}
-    out = songs.left_out | {song_of[path]: why for path, why in unreadable.items() if path in song_of}
-    table = songs.table[~songs.table["song"].isin(list(out))].reset_index(drop=True)
+    table = songs.table
+    left_out = dict(songs.left_out)
+    if heard is not None:
+        reasons = table["path"].map(heard.unreadable).set_axis(table["song"]).dropna()
+        left_out |= reasons.to_dict()
+    table = table[~table["song"].isin(list(left_out))].reset_index(drop=True)
     if heard is not None:
         table["sha256"] = [heard.sha256[row] for row in heard.rows(table["path"])]
         table["group"] = table.groupby("sha256")["song"].transform("first")
-    problems, notes = list(songs.problems), list(songs.notes)
-    whole = len(table) + len(out)
-    told = f"{len(out):,} of {whole:,} songs ({len(out) / max(whole, 1):.1%}) cannot be used"
-    if len(out) > max_unreadable * whole:
-        first = "\n".join(f"       {song}: {why}" for song, why in list(out.items())[:5])
-        problems.append(
-            f"{told}; max_unreadable allows {max_unreadable:.1%}. The first, below {songs.root}:\n{first}\n     "
-            'Mend or add them, or leave them out knowingly: OVERRIDES = {"max_unreadable": '
-            f"{np.ceil(len(out) / whole * 100) / 100:g}}}"
-        )
-    elif out:
-        notes.append(f"{told} and are left out (max_unreadable = {max_unreadable:.1%})")
-    if problems:
-        lines = "\n".join(f"  {i}. {text}" for i, text in enumerate(problems, 1))
-        raise ManifestError(f"{len(problems)} wrong in {songs.title} ({songs.root}):\n{lines}")
-    return replace(songs, table=table, notes=notes, left_out=out)
+    total = len(table) + len(left_out)
+    problem, note = problems.leave_out(left_out, total, max_unreadable, kind="songs", root=songs.root)
+    problems.stop(songs.title, songs.root, [*songs.problems, problem])
+    return replace(songs, table=table, notes=[*songs.notes, *filter(None, [note])], left_out=left_out)
 
 
 def quadrants(table: pd.DataFrame) -> np.ndarray:
@@ -133,21 +138,23 @@ def split(table: pd.DataFrame, cfg) -> pd.DataFrame:
     """
     if table["group"].nunique() < 2 * cfg.folds:
         raise ManifestError(f"{len(table)} songs are too few for {cfg.folds} folds: add songs, or lower folds")
-    part = np.full(len(table), "train", dtype=object)
-    rest, test = list(_folds(table, cfg.folds, cfg.split_seed))[cfg.fold]
-    part[test] = "test"
-    inner = max(round(1 / cfg.val_share), 2)
-    _, val = next(_folds(table.iloc[rest], inner, cfg.split_seed + 1))
-    part[rest[val]] = "val"
-    return table.assign(split=part)
+    folds = list(_folds(table, cfg.folds, cfg.split_seed))
+    rest, test = folds[cfg.fold]
+    parts = max(round(1 / cfg.val_share), 2)
+    _, val = next(_folds(table.iloc[rest], parts, cfg.split_seed + 1))
+    split = np.full(len(table), "train", dtype=object)
+    split[test] = "test"
+    split[rest[val]] = "val"
+    return table.assign(split=split)
 
 
 def leaks(table: pd.DataFrame) -> int:
     """Songs of val and test that share id, audio or group with another part; looked up again, not remembered."""
     count = 0
-    for key in [name for name in ("song", "path", "group", "sha256") if name in table]:
-        parts = table.groupby(key)["split"].nunique()
-        count += int((parts > 1).sum())
+    for key in ("song", "path", "group", "sha256"):
+        if key in table:
+            parts = table.groupby(key)["split"].nunique()
+            count += int((parts > 1).sum())
     return count
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from emohelpers import config
-from emohelpers.datasets import drawn as demo
+from emohelpers.datasets.drawn import faces as demo
 
 QUALITY = 95  # of JPEG, for edits that are encoded here
 

@@ -76,14 +76,19 @@ class Content:
     def data(self) -> str:
         """Handle of the Kaggle data set that the notebook reads by default, or ""."""
         field = self.recipe and self.recipe.model_fields.get("manifest")
-        known = [path for name, path in stamps.sources() if field and name.endswith(f"/{field.default}.yaml")]
-        return yaml.safe_load(known[0].read_text(encoding="utf-8")).get("kaggle", "") if known else ""
+        return _manifest(field.default).get("kaggle", "") if field else ""
 
     @property
     def weights(self) -> str:
         """The trunk that the notebook fetches from the hub by default, or ""."""
         fields = self.recipe.model_fields if self.recipe else {}
         return fields["backbone"].default if "backbone" in fields and fields["weights"].default == "hub" else ""
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    """The content of the package's manifest of this name, {} where there is none."""
+    path = next((path for file, path in stamps.sources() if file.endswith(f"/{name}.yaml")), None)
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
 
 
 def used(book: NotebookNode) -> Content:
@@ -94,6 +99,11 @@ def used(book: NotebookNode) -> Content:
     carried: set[str] = set()
     others: set[str] = set()
     waiting = [*_imported(code), "emohelpers.suite.session"]
+    told = re.search(r"\bconfig\.([A-Z]\w+)", code)
+    recipe = getattr(config, told[1]) if told else None
+    drawer = _manifest(recipe.demo.get("manifest", "")).get("drawn") if recipe else None
+    if drawer:  # demo data: imported by this name when they are asked for
+        waiting.append(f"emohelpers.datasets.drawn.{drawer}")
     while waiting:
         dotted = waiting.pop()
         if not dotted.startswith("emohelpers"):
@@ -106,8 +116,6 @@ def used(book: NotebookNode) -> Content:
             if module in modules and module not in carried:
                 carried.add(module)
                 waiting += _imported(modules[module].read_text(encoding="utf-8"))
-    told = re.search(r"\bconfig\.([A-Z]\w+)", code)
-    recipe = getattr(config, told[1]) if told else None
     trunk = recipe.demo.get("backbone", "") if recipe else ""  # of the demo's small weights its own alone
     names = [name for name in known if name.endswith(".py") and _dotted(name) in carried]
     for name in known:
