@@ -17,8 +17,9 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from emohelpers import config, models
+from emohelpers.config.registry import METHODS
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.explain import CAMS, Explainer
+from emohelpers.explain import Explainer
 from emohelpers.models import devices
 
 LIBRARY = {"grad_cam": GradCAM, "grad_cam_pp": GradCAMPlusPlus, "layer_cam": LayerCAM}
@@ -45,7 +46,7 @@ def contenders(backbone: str, faces: int, samples: int) -> dict:
     squares, base = (rng.integers(0, 255, (n, size, size, 3), np.uint8) for n in (faces, 16))
     chosen = config.make(config.Explain, "demo", shap_samples=samples, lime_samples=samples, batch_size=32)
     one, targets = Explainer(model, base, chosen, layer=layer), rng.integers(0, 8, faces)
-    device = one.subject.device
+    device = one.classifier.device
     model, reshape = model.to(device), tokens(model)
     normal = prepared.normalise(torch.from_numpy(squares)).to(device)
     background = prepared.normalise(torch.from_numpy(base)).to(device)
@@ -53,7 +54,7 @@ def contenders(backbone: str, faces: int, samples: int) -> dict:
 
     def cam(kind):
         def run() -> int:
-            with kind(model, [model.get_submodule(one.subject.layer)], reshape_transform=reshape) as made:
+            with kind(model, [model.get_submodule(one.classifier.layer)], reshape_transform=reshape) as made:
                 for i in range(faces):
                     made(normal[i : i + 1], [ClassifierOutputTarget(int(targets[i]))])
             return faces
@@ -90,13 +91,13 @@ def contenders(backbone: str, faces: int, samples: int) -> dict:
 
     def ours(method):
         def run() -> int:
-            one.make(method, squares, targets, check=False)
+            one.maps(method, squares, targets, check=False)
             return faces
 
         return run
 
     theirs = {method: cam(kind) for method, kind in LIBRARY.items()} | {"shap": by_shap, "lime": by_lime}
-    assert set(CAMS) <= set(theirs)
+    assert {name for name, method in METHODS.items() if method.kind == "CAM"} <= set(theirs)
     return {method: (ours(method), run) for method, run in theirs.items()}
 
 

@@ -12,14 +12,16 @@ from lime.lime_image import LimeImageExplainer
 from lime.wrappers.scikit_image import SegmentationAlgorithm
 from matplotlib.figure import Figure
 from PIL import Image
-from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam import EigenCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from emohelpers import config, explain, models
+from emohelpers.config.registry import METHODS
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.explain import Explainer, attributions, cams, panels
-from emohelpers.explain.subject import ExplanationError, Subject, candidates
+from emohelpers.explain import Classifier, Explainer, ExplanationError, attributions, cams, charts, heatmaps
+from emohelpers.explain.classifier import candidates
+from emohelpers.explain.methods import Cam
 from emohelpers.suite import cli
 
 BIG = ("resnet50", "convnext_base", "tf_efficientnet_b3_ns", "vit_base_patch16_224", "mobilenetv2_100")
@@ -100,14 +102,14 @@ def explained(backbone: str, size: int) -> None:
     """Every method on two faces of a random net: maps of the input's size, and the model as it was, to the bit."""
     model, squares = net(backbone, size), faces(2, size)
     one = Explainer(model, faces(3, size, 1), settings(shap_samples=4, lime_samples=12, steps=3, batch_size=4))
-    inputs, targets = one.subject.inputs(squares), np.array([1, 6])
+    inputs, targets = one.classifier.inputs(squares), np.array([1, 6])
     before = state(model, inputs.cpu())
     trainable = [parameter.requires_grad for parameter in model.parameters()]
     assert ("rollout" in one.methods) == ("vit" in backbone)
-    layers = one.choose(squares, targets)
+    layers = one.choose_layers(squares, targets)
     assert set(layers.loc[layers["chosen"], "method"]) == set(one.layers)
     for method in one.methods:
-        maps = one.make(method, squares, targets).maps
+        maps = one.maps(method, squares, targets).values
         assert maps.shape == (2, size, size) and np.isfinite(maps).all(), method
         assert (np.ptp(maps, axis=(1, 2)) > 0).all(), method
     assert all(torch.equal(a, b) for a, b in zip(before, state(model, inputs.cpu()), strict=True))
@@ -130,16 +132,16 @@ def test_every_method_at_full_size(backbone: str) -> None:
 def test_maps_lie_where_the_model_looks(method: str) -> None:
     one = Explainer(Corners(), faces(4, 32, 1), settings(shap_samples=16, lime_samples=150, lime_segments=16))
     squares, targets = lit(4)
-    maps = np.clip(one.make(method, squares, targets).maps, 0, None)
+    maps = np.clip(one.maps(method, squares, targets).values, 0, None)
     for target, each, corner in zip(targets, maps, corner_masks(targets), strict=True):
         assert each[corner].sum() / each.sum() > 0.8, CORNERS[target]
 
 
 def test_a_batch_gives_what_the_library_gives_one_by_one() -> None:
     model, squares, targets = net("test_resnet", 96), faces(3, 96), np.array([0, 3, 5])
-    subject = Subject.of(model, layer="layer3", batch_size=2)
-    inputs = subject.inputs(squares)
-    ours = cams.grad_cam(subject, inputs, targets)
+    classifier = Classifier.of(model, layer="layer3", batch_size=2)
+    inputs = classifier.inputs(squares)
+    ours = cams.class_activation(GradCAM, classifier, inputs, targets)
     for i, target in enumerate(targets):
         with GradCAM(model, [model.layer3]) as cam:
             theirs = cam(inputs[i : i + 1], [ClassifierOutputTarget(int(target))])
@@ -147,101 +149,104 @@ def test_a_batch_gives_what_the_library_gives_one_by_one() -> None:
 
 
 def test_lime_in_batches_draws_and_finds_what_lime_does() -> None:
-    subject, square = Subject.of(Corners(), batch_size=7), faces(1, 32)
+    classifier, square = Classifier.of(Corners(), batch_size=7), faces(1, 32)
 
     def predict(pictures: np.ndarray) -> np.ndarray:
-        return subject.probabilities(subject.normalise(torch.from_numpy(pictures))).double().numpy()
+        return classifier.probabilities(classifier.normalise(torch.from_numpy(pictures))).double().numpy()
 
     cut = SegmentationAlgorithm("slic", n_segments=12, compactness=10, sigma=1, start_label=0)
     theirs = LimeImageExplainer(random_state=3).explain_instance(
         square[0], predict, labels=(2,), top_labels=None, num_samples=40, segmentation_fn=cut, random_seed=3
     )
-    ours, fit = attributions.lime(subject, square, np.array([2]), samples=40, segments=12, seed=3)
+    ours, fit = attributions.lime(classifier, square, np.array([2]), samples=40, segments=12, seed=3)
     weights = dict(theirs.local_exp[2])
     np.testing.assert_allclose(ours[0], np.vectorize(weights.get)(theirs.segments), atol=1e-5)
     assert fit[0] == pytest.approx(theirs.score, abs=1e-4)
 
 
 def test_shap_adds_up_and_nears_the_library() -> None:
-    subject, squares = Subject.of(net("test_resnet", 32)), faces(2, 32)
-    inputs, background = subject.inputs(squares), subject.inputs(faces(4, 32, 1))
-    theirs, said = shap.GradientExplainer(subject.model, background).shap_values(
+    classifier, squares = Classifier.of(net("test_resnet", 32)), faces(2, 32)
+    inputs, background = classifier.inputs(squares), classifier.inputs(faces(4, 32, 1))
+    theirs, said = shap.GradientExplainer(classifier.model, background).shap_values(
         inputs, nsamples=300, rseed=0, ranked_outputs=1
     )
     targets = said[:, 0].numpy()
-    ours = attributions.expected_gradients(subject, inputs, targets, background, samples=300, seed=0)
+    ours = attributions.expected_gradients(classifier, inputs, targets, background, samples=300, seed=0)
     for one, other in zip(ours, theirs[..., 0], strict=True):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.9
-    assert attributions.completeness(subject, ours, inputs, targets, background).max() < 0.1
-    wrong = attributions.completeness(subject, ours * 2, inputs, targets, background)
+    assert attributions.unexplained(classifier, ours, inputs, targets, background).max() < 0.1
+    wrong = attributions.unexplained(classifier, ours * 2, inputs, targets, background)
     assert wrong.min() > 0.8
 
 
-def test_deep_explainer_is_refused_where_it_does_not_add_up() -> None:
-    model = net("test_vit", 96)
-    before = state(model, torch.zeros(1, 3, 96, 96))
-    subject = Subject.of(model)
-    inputs = subject.inputs(faces(2, 96))
-    with pytest.raises(ExplanationError, match="does not add up for VisionTransformer.*use 'shap'"):
-        attributions.deep(subject, inputs, np.array([0, 1]), subject.inputs(faces(2, 96, 1)))
-    assert all(torch.equal(a, b) for a, b in zip(before, state(model, torch.zeros(1, 3, 96, 96)), strict=True))
-    assert torch.isfinite(subject.logits(inputs)).all()  # nor are its hooks left in the copy
+def test_a_cam_from_outside_needs_one_edit_and_is_used_by_its_name() -> None:
+    @METHODS.register("eigen_cam")
+    class Eigen(Cam):
+        title, colour, library = "Eigen-CAM", "#b08a3e", EigenCAM
+
+    one = Explainer(net("test_resnet", 64), faces(2, 64, 1), settings(methods=("eigen_cam",), steps=3))
+    table = one.choose_layers(faces(2, 64), np.array([0, 1]))
+    assert one.layers == {"eigen_cam": table.loc[table["chosen"], "layer"].item()}
+    assert one.maps("eigen_cam", faces(2, 64), np.array([0, 1])).values.shape == (2, 64, 64)
+    figure = charts.layers(table.assign(model="net"))
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["Eigen-CAM"]
 
 
 def test_a_frozen_trunk_is_no_obstacle() -> None:
     model = net("test_vit", 96)
     models.freeze(model, 0)
-    maps = cams.grad_cam(Subject.of(model), Subject.of(model).inputs(faces(2, 96)), np.array([0, 1]))
+    classifier = Classifier.of(model)
+    maps = cams.class_activation(GradCAM, classifier, classifier.inputs(faces(2, 96)), np.array([0, 1]))
     assert (maps.max((1, 2)) > 0).all()
 
 
 def test_tokens_lose_their_prefix_and_take_the_grid_of_the_patches() -> None:
-    subject = Subject.of(net("test_vit", 96))
-    assert subject.layer == "blocks.5.norm1" and candidates(subject.model)[-1] == subject.layer
+    classifier = Classifier.of(net("test_vit", 96))
+    assert classifier.layer == "blocks.5.norm1" and candidates(classifier.model)[-1] == classifier.layer
     tokens = torch.arange(37.0).view(1, 37, 1)
-    assert torch.equal(subject.grid(tokens)[0, 0], torch.arange(1.0, 37.0).view(6, 6))
+    assert torch.equal(classifier.grid(tokens)[0, 0], torch.arange(1.0, 37.0).view(6, 6))
 
 
 def test_the_whole_last_block_gives_an_empty_map_and_is_refused() -> None:
     one = Explainer(net("test_vit", 96), faces(2, 96, 1), settings(methods=("grad_cam",)), layer="blocks.5")
     with pytest.raises(ExplanationError, match=r"2 of 2 faces is empty.*layer blocks.5. .*blocks.5\.norm1"):
-        one.make("grad_cam", faces(2, 96), np.array([0, 1]))
+        one.maps("grad_cam", faces(2, 96), np.array([0, 1]))
     with pytest.raises(ExplanationError, match="Grad-CAM gives an empty map.*named by hand"):
-        one.choose(faces(2, 96), np.array([0, 1]))
+        one.choose_layers(faces(2, 96), np.array([0, 1]))
 
 
 def test_a_method_without_a_map_is_refused_and_the_others_go_on() -> None:
     one = Explainer(net("test_vit", 96), faces(2, 96, 1), settings(methods=("layer_cam", "rollout")))
     one.layers["layer_cam"] = "blocks.5"
-    assert list(one.make_all(faces(2, 96), np.array([0, 1]))) == one.methods == ["rollout"]
+    assert list(one.all_maps(faces(2, 96), np.array([0, 1]))) == one.methods == ["rollout"]
     assert one.refused == {"layer_cam": "an empty map of 2 of 2 faces"}
 
 
 def test_bad_names_are_told_with_what_there_is() -> None:
     model = net("test_resnet", 64)
     with pytest.raises(ExplanationError, match=r"no module 'layer9'.*layer4"):
-        Subject.of(model, layer="layer9")
-    with pytest.raises(ExplanationError, match="no such method: gradcam; there are grad_cam"):
-        Explainer(model, faces(2, 64), settings(methods=("gradcam",)))
+        Classifier.of(model, layer="layer9")
+    with pytest.raises(config.ConfigError, match="'gradcam' is no method of explanation. Did you mean 'grad_cam'?"):
+        settings(methods=("gradcam",))
     with pytest.raises(ExplanationError, match="no attention to roll out"):
-        cams.rollout(Subject.of(model), torch.zeros(1, 3, 64, 64), np.zeros(1))
+        cams.rollout(Classifier.of(model), torch.zeros(1, 3, 64, 64))
     with pytest.raises(ExplanationError, match="which is no map"):
-        subject = Subject.of(model, layer="fc")
-        cams.grad_cam(subject, subject.inputs(faces(1, 64)), np.zeros(1))
+        classifier = Classifier.of(model, layer="fc")
+        cams.class_activation(GradCAM, classifier, classifier.inputs(faces(1, 64)), np.zeros(1))
     del model.spec
     with pytest.raises(ExplanationError, match=r"classes and preprocess.*models.load"):
-        Subject.of(model)
+        Classifier.of(model)
 
 
 def test_one_scale_for_all_maps() -> None:
     maps = np.zeros((3, 8, 8))
     maps[0, 0, 0], maps[1, 0, 0], maps[2, 0, 0] = 5, 0.5, -0.5
-    seen = panels.overlay(np.full((3, 8, 8, 3), 128, np.uint8), maps)
+    seen = heatmaps.overlay(np.full((3, 8, 8, 3), 128, np.uint8), maps)
     np.testing.assert_allclose(seen[0], seen[1])
     assert seen[0, 0, 0, 0] > seen[0, 0, 0, 2] and seen[2, 0, 0, 2] > seen[2, 0, 0, 0]
     np.testing.assert_allclose(seen[0, 4, 4], seen[2, 4, 4])
-    figure = panels.grid([list(seen)], ["a", "b", "c"], ["face"], "Maps", demo=True)
-    assert isinstance(figure, Figure) and "demo data" in figure.get_suptitle()
+    figure = heatmaps.grid([list(seen)], ["face"], ["a", "b", "c"], "Maps")
+    assert isinstance(figure, Figure) and figure.get_suptitle() == "Maps"
 
 
 def test_faces_that_all_models_name_right() -> None:

@@ -9,21 +9,23 @@ from test_explain import Corners, corner_masks, faces, lit, net, settings
 from emohelpers.datasets.drawn import expressed
 from emohelpers.datasets.drawn import faces as drawn
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.explain import Explainer, belief, faithfulness, localisation
-from emohelpers.explain.subject import Subject
+from emohelpers.explain import Classifier, Explainer, evidence, faithfulness, localisation
+from emohelpers.explain.methods import Maps
+from emohelpers.explain.verdicts import verdict
 from emohelpers.metrics import bootstrap
 
 
 def test_deletion_and_insertion_know_a_true_map() -> None:
-    subject = Subject.of(Corners())
+    classifier = Classifier.of(Corners())
     squares, targets = lit(8)
-    inputs, truth = subject.inputs(squares), corner_masks(targets).astype(np.float32)
+    inputs, truth = classifier.inputs(squares), corner_masks(targets).astype(np.float32)
 
     def areas(maps: np.ndarray) -> list[float]:
-        curves = faithfulness.deletion_insertion(subject, inputs, targets, maps, steps=8)
-        return [float(faithfulness.area_under(curve).mean()) for curve in curves]
+        curves = faithfulness.deletion_insertion(classifier, inputs, targets, maps, steps=8)
+        return [float(area.mean()) for area in faithfulness.areas(curves).values()]
 
-    gone, come = faithfulness.deletion_insertion(subject, inputs, targets, truth, steps=8)
+    curves = faithfulness.deletion_insertion(classifier, inputs, targets, truth, steps=8)
+    gone, come = curves["deletion"], curves["insertion"]
     assert gone.shape == come.shape == (8, 9)
     np.testing.assert_allclose(gone[:, 0], come[:, -1], atol=1e-6)  # nothing gone is everything there
     np.testing.assert_allclose(gone[:, -1], come[:, 0], atol=1e-6)
@@ -33,25 +35,25 @@ def test_deletion_and_insertion_know_a_true_map() -> None:
 
 
 def test_equal_pixels_are_taken_in_no_order_of_place() -> None:
-    subject, (squares, targets) = Subject.of(Corners()), lit(1)
+    classifier, (squares, targets) = Classifier.of(Corners()), lit(1)
     flat = np.zeros((1, 32, 32), np.float32)
-    gone, _ = faithfulness.deletion_insertion(subject, subject.inputs(squares), targets, flat, steps=2)
+    gone = faithfulness.deletion_insertion(classifier, classifier.inputs(squares), targets, flat, steps=2)["deletion"]
     # Row by row, the whole upper half with all that the class lies in would be gone by now.
     assert gone[0, 0] - gone[0, 2] > 0.05 and gone[0, 1] - gone[0, 2] > 0.25 * (gone[0, 0] - gone[0, 2])
 
 
 def test_random_weights_keep_the_scale_and_lose_the_maps() -> None:
     model = net("test_resnet", 64)
-    subject = Subject.of(model)
-    inputs = subject.inputs(faces(8, 64))
-    blank = faithfulness.randomised(subject, inputs, 0)
-    one, other = (dict(each.model.named_parameters()) for each in (subject, blank))
+    classifier = Classifier.of(model)
+    inputs = classifier.inputs(faces(8, 64))
+    blank = faithfulness.randomised(classifier, inputs, 0)
+    one, other = (dict(each.model.named_parameters()) for each in (classifier, blank))
     for name, tensor in one.items():
         assert not torch.equal(tensor, other[name]) or tensor.numel() == 1 or tensor.std() == 0, name
     assert other["layer4.0.conv1.weight"].std() == pytest.approx(float(one["layer4.0.conv1.weight"].std()), rel=0.1)
     assert torch.isfinite(blank.logits(inputs)).all() and not blank.model.training
     assert torch.equal(dict(model.named_parameters())["fc.weight"], one["fc.weight"])
-    again = faithfulness.randomised(subject, inputs, 0)
+    again = faithfulness.randomised(classifier, inputs, 0)
     assert torch.equal(again.logits(inputs), blank.logits(inputs))
 
 
@@ -90,9 +92,9 @@ def test_the_evidence_believes_a_true_method_and_no_other() -> None:
         Corners(), lit(8)[0], settings(methods=("layer_cam", "shap"), random_weights=1, steps=6, shap_samples=16)
     )
     squares, targets = lit(16)
-    made = {method: one.make(method, squares, targets) for method in one.methods}
-    blind = type(made["shap"])(faithfulness.random_maps((16, 32, 32), 99))
-    found = belief.measure(
+    made = {method: one.maps(method, squares, targets) for method in one.methods}
+    blind = Maps(faithfulness.random_maps((16, 32, 32), 99))
+    found = evidence.measure(
         one, squares, targets, np.arange(16), {**made, "lime": blind}, regions=corner_masks(targets), few=np.arange(8)
     )
     shap, guess = found.figures["shap"], found.figures["lime"]
@@ -100,10 +102,10 @@ def test_the_evidence_believes_a_true_method_and_no_other() -> None:
     assert all(
         shap[f"{way}_{control}"]["low"] > 0 for way in ("deletion", "insertion") for control in ("random", "centre")
     )
-    assert "no better than a control" in belief.verdict(guess)
-    assert belief.best(found) in ("shap", "layer_cam")
+    assert "no better than a control" in verdict(guess)
+    assert found.best() in ("shap", "layer_cam")
     assert found.table().loc["SHAP", "pointing"] == "1.00 [1.00, 1.00]"
-    without = belief.measure(one, squares, targets, np.arange(16), made, few=np.arange(8))
+    without = evidence.measure(one, squares, targets, np.arange(16), made, few=np.arange(8))
     assert "pointing" not in without.figures["shap"]
 
 
@@ -129,8 +131,8 @@ GOOD |= {"pointing": {"value": 0.8}, "pointing_centre": {"value": 0.2, "low": 0.
     ],
 )
 def test_each_check_can_fail(name: str, figure: dict, fault: str) -> None:
-    assert belief.verdict(GOOD) == "believe"
-    assert belief.verdict(GOOD | {name: figure}) == f"not: {fault}"
+    assert verdict(GOOD) == "believe"
+    assert verdict(GOOD | {name: figure}) == f"not: {fault}"
 
 
 def test_what_was_drawn_for_an_emotion(tmp_path) -> None:

@@ -1,9 +1,10 @@
 """Notebook 06: maps of trained models."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from emohelpers.config.registry import METHODS
 from emohelpers.config.settings import Count
 from emohelpers.config.shared import Data
 
@@ -17,7 +18,14 @@ class Explain(Data):
         "01_baseline_training": "vit_baseline_best_model.pth",
         "05_enhanced_cnn": "artifacts/enhanced_model_v3/best_model.pth",
     }
-    methods: tuple[str, ...] = ("grad_cam", "grad_cam_pp", "layer_cam", "shap", "lime", "rollout")
+    methods: tuple[Annotated[str, METHODS.choice], ...] = (
+        "grad_cam",
+        "grad_cam_pp",
+        "layer_cam",
+        "shap",
+        "lime",
+        "rollout",
+    )
     layers: dict[str, str] = {}  # model's name in the figures -> target layer of its CAMs; else chosen by evidence
     probe_each: int = Field(2, ge=1)  # faces a class whose panels are archived
     faces_each: int = Field(16, ge=1)  # faces a class behind every figure, all named right by all models
@@ -34,6 +42,20 @@ class Explain(Data):
     batch_size: Count = 32  # pictures in one pass
     bootstrap: int = Field(2000, ge=100)  # resamples behind every interval
 
+    writes: ClassVar[tuple[str, ...]] = (
+        "probe.csv",
+        "layers.png",
+        "panels/*.png",  # one a face of the probe set
+        "maps_*.png",  # one a model
+        "faithfulness.png",
+        "belief.png",
+        "belief.csv",
+        "agreement.png",
+        "class_means.png",
+        "mistakes_*.png",  # one a model
+        "notes.txt",
+        "metrics.json",
+    )
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_faces",
         "img_size": 96,

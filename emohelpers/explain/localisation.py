@@ -2,45 +2,48 @@
 
 import cv2
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.images.preprocess import Preprocess
 
-TOLERANCE = (
-    5  # pixels of the map around a region that still count; Zhang et al., arXiv 1608.00507, use 15 at 224 and up
-)
+# Pixels of the map around a region that still count; Zhang et al., arXiv 1608.00507, use 15 at 224 and up.
+TOLERANCE = 5
 
 
-def as_input(masks: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def as_input(masks: ndarray, preprocess: Preprocess) -> ndarray:
     """Masks (n, s, s) bool of pictures -> (n, img_size, img_size) of the model's inputs."""
-    pictures = np.repeat(masks.astype(np.uint8)[..., None] * 255, 3, axis=3)
+    white = masks.astype(np.uint8)[..., None] * 255
+    pictures = np.repeat(white, 3, axis=3)
     return preprocess.evaluate(pictures)[..., 0] > 127
 
 
-def grown(masks: np.ndarray, pixels: int = TOLERANCE) -> np.ndarray:
+def grown(masks: ndarray, pixels: int = TOLERANCE) -> ndarray:
     """Masks (n, h, w) with a rim of `pixels` around them."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
-    return np.stack([cv2.dilate(mask.astype(np.uint8), disc) for mask in masks]).astype(bool)
+    side = 2 * pixels + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.stack([cv2.dilate(mask, disc) for mask in masks.astype(np.uint8)]).astype(bool)
 
 
-def pointing(maps: np.ndarray, masks: np.ndarray, tolerance: int = TOLERANCE) -> np.ndarray:
+def pointing(maps: ndarray, masks: ndarray, tolerance: int = TOLERANCE) -> ndarray:
     """Whether each map (n, h, w) is highest in its mask (n, h, w) bool: (n,) of 0..1, NaN where the mask is empty.
 
     Where several pixels share the maximum (a segment of LIME), the share of them that lies inside.
     """
-    inside = grown(masks, tolerance)
-    top = maps == maps.max(axis=(1, 2), keepdims=True)
-    hits = (top & inside).sum(axis=(1, 2)) / top.sum(axis=(1, 2))
+    highest = maps == maps.max(axis=(1, 2), keepdims=True)
+    inside = highest & grown(masks, tolerance)
+    hits = inside.sum(axis=(1, 2)) / highest.sum(axis=(1, 2))
     return np.where(masks.any(axis=(1, 2)), hits, np.nan)
 
 
-def energy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def energy(maps: ndarray, masks: ndarray) -> ndarray:
     """The share of each map's positive part that lies in its mask: (n,) of 0..1, NaN where the mask is empty."""
     positive = np.clip(maps, 0, None)
-    inside = (positive * masks).sum(axis=(1, 2)) / np.maximum(positive.sum(axis=(1, 2)), 1e-12)
-    return np.where(masks.any(axis=(1, 2)), inside, np.nan)
+    inside = (positive * masks).sum(axis=(1, 2))
+    share = inside / np.maximum(positive.sum(axis=(1, 2)), 1e-12)
+    return np.where(masks.any(axis=(1, 2)), share, np.nan)
 
 
-def area(masks: np.ndarray) -> np.ndarray:
+def area(masks: ndarray) -> ndarray:
     """The share of the picture that each mask covers: (n,), NaN where it is empty."""
     share = masks.mean(axis=(1, 2))
     return np.where(share > 0, share, np.nan)

@@ -61,15 +61,19 @@ class Run:
         print(faces.dataset.title, *notes, sep="\n- ")
         return faces
 
-    def show(self, name: str, figure: Figure) -> None:
-        """Writes `figure` as `<name>.png`, with "demo data" in its title where that is so, and shows it."""
+    def picture(self, name: str, figure: Figure) -> None:
+        """Writes `figure` as `<name>.png`, with "demo data" in its title where that is so."""
         title = figure.get_suptitle()
         demo = f"demo data ({self.demo})" if self.demo else ""
         text = " · ".join(part for part in (title, demo) if part)
         if text:
-            figure.suptitle(text, x=0.01, ha="left", color=style.INK)
-        with files.replace(self / f"{name}.png") as temp:
-            figure.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
+            with style.house():
+                figure.suptitle(text, x=0.01, ha="left", color=style.INK)
+        style.save(figure, self / f"{name}.png")
+
+    def show(self, name: str, figure: Figure) -> None:
+        """Writes `figure` as `picture` does, and shows it."""
+        self.picture(name, figure)
         display(figure)
 
     def table(self, name: str, table: pd.DataFrame, *, index: bool = False, digits: int = 3) -> None:

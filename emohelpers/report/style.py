@@ -67,10 +67,15 @@ def finish(figure: Figure, title: str, demo: bool | str, path: str | Path | None
     if text:
         figure.suptitle(text, x=0.01, ha="left", color=INK)
     if path is not None:
-        with files.replace(path) as temp:
-            figure.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
+        save(figure, path)
     plt.close(figure)
     return figure
+
+
+def save(figure: Figure, path: str | Path) -> None:
+    """Writes a figure whole or not at all, at 150 dots an inch on white."""
+    with files.replace(path) as temp:
+        figure.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
 
 
 def paler(colour: Any, white: float) -> tuple[float, ...]:

@@ -24,7 +24,7 @@ ELSEWHERE = {  # command -> its module, which has a `main` of the same arguments
     "ablation": ("suite.headless", "train a recipe and its variants"),
     "folds": ("suite.headless", "k-fold cross-validation, and the k models as one"),
     "across": ("suite.headless", "train on each data set, test on every one"),
-    "explain": ("explain.walkthrough", "panels of maps for a folder of pictures, by a checkpoint"),
+    "explain": ("explain.folder", "panels of maps for a folder of pictures, by a checkpoint"),
     "predict": ("export.predict", "name the emotion of faces: a picture, a folder"),
     "appeal": ("ranking.judge", "rank photographs: audit, train, evaluate, export, quantise, score"),
 }
