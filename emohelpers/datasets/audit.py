@@ -14,7 +14,7 @@ from emohelpers.datasets import labels
 from emohelpers.datasets.layouts import Manifest
 from emohelpers.datasets.locate import SPLITS, ManifestError
 from emohelpers.datasets.problems import numbered
-from emohelpers.datasets.tables import Rows
+from emohelpers.datasets.rows import Rows
 
 
 def read_labels(manifest: Manifest, rows: Rows) -> None:

@@ -15,7 +15,8 @@ from emohelpers.datasets.folders import from_folders
 from emohelpers.datasets.layouts import TABLE, Folders, Manifest, Pixels, Table
 from emohelpers.datasets.locate import ManifestError, is_picture
 from emohelpers.datasets.pixel_rows import from_pixels
-from emohelpers.datasets.tables import Rows, from_table
+from emohelpers.datasets.rows import Rows
+from emohelpers.datasets.tables import from_table
 
 __all__ = ["Dataset", "Manifest", "ManifestError", "check", "load", "names", "read", "write_unreadable"]
 

@@ -8,7 +8,8 @@ import pandas as pd
 from emohelpers.config import paths
 from emohelpers.datasets.layouts import Folders, Manifest
 from emohelpers.datasets.locate import DEPTH, SPLITS, ManifestError, Tree, fold, is_picture
-from emohelpers.datasets.tables import Rows, readable_parents
+from emohelpers.datasets.rows import Rows
+from emohelpers.datasets.tables import readable_parents
 
 COLUMNS = ("path", "label", "split", "{group}", "{line}")
 Places = list[tuple[str, dict[str, str]]]  # folders, and what their names say: label, split, group

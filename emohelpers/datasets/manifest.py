@@ -57,10 +57,10 @@ class Description(Strict):
             # Only where it is asked for: a notebook that reads real faces carries no code that draws some.
             drawer = import_module(f"emohelpers.datasets.drawn.{self.drawn}")
             return getattr(drawer, f"write_{self.drawn}")(paths.cache_folder() / f"demo_{self.drawn}")
-        place = root or self.root or self.kaggle
-        if not place:
+        source = root or self.root or self.kaggle
+        if not source:
             raise ManifestError(f"the manifest {self.name} names no place of its own. {self.remedy}")
-        folder = find_input(place, self.remedy)
+        folder = find_input(source, self.remedy)
         if not folder.is_dir():
             raise ManifestError(
                 f"{folder} is a file: DATASET_ROOT is the unpacked folder, and a table is given as LABELS_CSV"

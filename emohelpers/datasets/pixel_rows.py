@@ -12,7 +12,8 @@ from emohelpers.config import files, paths
 from emohelpers.datasets import labels
 from emohelpers.datasets.layouts import Pixels, Votes
 from emohelpers.datasets.locate import ManifestError, Tree
-from emohelpers.datasets.tables import Rows, column, find_table, given_table, named_column, read_csv
+from emohelpers.datasets.rows import Rows
+from emohelpers.datasets.tables import column, find_table, given_table, named_column, read_csv
 
 EACH = 1000  # pictures a folder
 

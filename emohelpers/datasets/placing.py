@@ -1,0 +1,95 @@
+"""From the paths that a table writes to the files that they mean: the data set's folder, splits by folder, parents."""
+
+import os
+from pathlib import Path
+
+from emohelpers.config import paths
+from emohelpers.datasets.candidates import candidates
+from emohelpers.datasets.layouts import Table
+from emohelpers.datasets.locate import SPLITS, ManifestError, Tree, fold, parts_of, same_content
+from emohelpers.datasets.rows import Rows
+
+
+def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
+    """Turns paths as written into paths of files below the data set's folder, the deepest that holds all of it."""
+    frame = rows.frame
+    written = list(frame["path"])
+    bases = list(dict.fromkeys(((home or rows.root).as_posix(), rows.root.as_posix())))
+    files, by_name = candidates(tree, bases, written)
+    if not any(files):
+        raise ManifestError(
+            f"none of the {len(written):,} pictures of {rows.where} was found below {rows.root}, for example "
+            f"{written[0]!r}.\n{paths.listing(rows.root)}\nGive the folder that holds the pictures as DATASET_ROOT"
+        )
+    files = [_of_split(options, split) for options, split in zip(files, frame["split"], strict=True)]
+    _report_ambiguous(rows, written, files)
+
+    # The data set's folder, and each picture's path below it.
+    first = [options[0] if options else "" for options in files]
+    folders = {os.path.dirname(path) for path in first if path}
+    base = os.path.commonpath([*folders, home] if home else folders)
+    rows.root = Path(base)
+    frame["path"] = [
+        _below(base, path) if path else "/".join(parts_of(text)) for path, text in zip(first, written, strict=True)
+    ]
+    reason = f"no such file (looked below {' and '.join(bases)})"
+    rows.unreadable |= {path: reason for path, file in zip(frame["path"], first, strict=True) if not file}
+    if by_name:
+        rows.notes.append(
+            f"{len(by_name):,} pictures were found by their file name alone, since their folder is nowhere below "
+            f"{rows.root}, e.g. {written[by_name[0]]} -> {frame['path'].iloc[by_name[0]]}"
+        )
+
+    # What the place of a picture says of it.
+    if spec.split_folders and not spec.split:
+        frame["split"] = [_split_folder(path) for path in frame["path"]]
+    if (frame["parent"] != "").any():
+        _lineage(rows, tree, bases, written)
+
+
+def _of_split(files: list[str], split: str) -> list[str]:
+    """Those of several files that lie in a folder of their split: 1.jpg of train.csv is train/1.jpg, not test/1.jpg."""
+    if not split or len(files) < 2:
+        return files
+    return [file for file in files if fold(split) in map(fold, parts_of(file))] or files
+
+
+def _report_ambiguous(rows: Rows, written: list[str], files: list[list[str]]) -> None:
+    ambiguous = [row for row, options in enumerate(files) if len(options) > 1 and not same_content(options)]
+    if ambiguous:
+        examples = "; ".join(f"{written[row]} -> {', '.join(files[row])}" for row in ambiguous[:3])
+        rows.problems.append(
+            f"{len(ambiguous):,} paths of {rows.where} fit several different pictures: {examples}. "
+            "Write more of the folder into the table, or give a DATASET_ROOT that holds one of them"
+        )
+
+
+def _below(base: str, path: str) -> str:
+    return path.removeprefix(base).lstrip("/")
+
+
+def _split_folder(path: str) -> str:
+    """The last folder on a picture's path that is named as a split."""
+    *folders, _ = path.split("/")
+    return next((name for name in reversed(folders) if fold(name) in SPLITS), "")
+
+
+def _lineage(rows: Rows, tree: Tree, bases: list[str], written: list[str]) -> None:
+    """Turns parents as written into paths of the table."""
+    frame, base = rows.frame, rows.root.as_posix()
+    path_of = {"/".join(parts_of(text)): path for text, path in zip(written, frame["path"], strict=True)}
+    pictures = set(frame["path"])
+    names = sorted(set(frame["parent"]) - {""})
+    files, _ = candidates(tree, bases, names)
+    parents = {"": ""}
+    for name, options in zip(names, files, strict=True):
+        path = _below(base, options[0]) if len(options) == 1 else ""
+        parents[name] = path_of.get("/".join(parts_of(name))) or (path if path in pictures else "")
+    parent = frame["parent"].map(parents)
+    lost = frame.loc[(frame["parent"] != "") & (parent == ""), "parent"]
+    if len(lost):
+        rows.problems.append(
+            f"{len(lost):,} synthetic rows of {rows.where} name a parent that is not in the table, e.g. "
+            f"{lost.iloc[0]}: without it their place in a split cannot be checked"
+        )
+    frame["parent"] = parent
