@@ -243,7 +243,7 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(tmp_path):
         process.communicate()
     last = subprocess.run(call, capture_output=True, text=True)
     assert "done finished 6" in last.stdout, last.stderr
-    assert same(weights(calm.checkpoint), weights(shaky / "out" / "best_model.pth"))
+    assert same(weights(calm.checkpoint), weights(shaky / "out" / calm.checkpoint.name))
 
 
 def plan(tmp_path, change=lambda model: None, **values):
