@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from rounds import race, ratio, report
 
-from emohelpers import config, models, train
+from emohelpers import config, models
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
 from emohelpers.models import cache, devices
 from emohelpers.train import objectives
+from emohelpers.train.loop import Trainer
 
 
 def pictures(n: int, side: int) -> Pixels:
@@ -32,7 +33,7 @@ def pictures(n: int, side: int) -> Pixels:
     return Pixels(names, array, names, np.zeros((n, 256), np.float32))
 
 
-def contender(args, mode: str, class_token: bool, folder: Path) -> tuple[train._Run, cache.Plan | None]:
+def contender(args, mode: str, class_token: bool, folder: Path) -> tuple[Trainer, cache.Plan | None]:
     """A run of `train.fit` that stands at the beginning of its first epoch."""
     cfg = config.make(
         config.Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=mode,
@@ -55,9 +56,8 @@ def contender(args, mode: str, class_token: bool, folder: Path) -> tuple[train._
     if not class_token:
         block = model.blocks[-1] if hasattr(model, "blocks") else model
         vars(block).pop("forward", None) if block is not model else None
-    run = train._Run(
-        model, parts["train"], parts["val"], objectives.Classification(EMOTIONS), cfg, folder, "m.pth", True
-    )
+    objective = objectives.Classification(EMOTIONS)
+    run = Trainer(model, parts["train"], parts["val"], objective, cfg, folder, folder / "m.pth", quiet=True)
     run._enter(0)
     return run, plan
 
@@ -74,7 +74,7 @@ def main(args) -> None:
         if mode == "on":
             print(name, "-", plan)
 
-    def passing(run: train._Run):
+    def passing(run: Trainer):
         def once() -> int:
             for _ in range(args.passes):
                 run._pass(0)

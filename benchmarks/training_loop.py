@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from rounds import race, ratio, report
 
-from emohelpers import config, models, train
+from emohelpers import config, models
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.train import objectives, optim
+from emohelpers.train.loop import Trainer
 
 STEPS, BATCH, SIZE = 8, 32, 96
 
@@ -54,9 +55,8 @@ def main(backbone: str) -> None:
     ]
     data = Tensors(batches)
     folder = Path(tempfile.mkdtemp())
-    run = train._Run(
-        models.build(cfg, EMOTIONS), data, data, objectives.Classification(EMOTIONS), cfg, folder, "m.pth", True
-    )
+    net = models.build(cfg, EMOTIONS)
+    run = Trainer(net, data, data, objectives.Classification(EMOTIONS), cfg, folder, folder / "m.pth", quiet=True)
     run._enter(0)
     bare = models.build(cfg, EMOTIONS).to(memory_format=torch.channels_last).train()
     optimizer = optim.optimizer(bare, cfg)

@@ -49,7 +49,7 @@ def made(tmp_path_factory):
     parts = ranking.batches(data, pixels, prepared, cfg)
     cfg, _ = ranking.stopping(cfg, len(data.part("val")))
     done = train.fit(
-        model, parts["train"], parts["val"], ranking.Preference.of(cfg), cfg, home / "run", name="best.pt", quiet=True
+        model, parts["train"], parts["val"], train.Preference.of(cfg), cfg, home / "run", name="best.pt", quiet=True
     )
     return home, cfg, data, pixels, done
 
@@ -92,7 +92,7 @@ def test_embedding_has_length_one_and_the_score_stands_alone(made):
 
 
 def test_objective_is_the_hinge_and_the_opinions_that_exist():
-    objective = ranking.Preference(margin=0.2, opinion_weight=0.2)
+    objective = train.Preference(margin=0.2, opinion_weight=0.2)
     outputs = torch.tensor([[0.5, 1.0], [0.0, 0.0], [0.1, 2.0], [0.0, 0.0]], requires_grad=True)
     targets = torch.tensor([0.0, float("nan"), float("nan"), 1.0])
     hinge, error = (0 + 0.1) / 2, (1.0 + 1.0) / 2

@@ -77,7 +77,7 @@ def test_killed_three_times_it_ends_in_the_same_bits(tmp_path):
 
 def test_pausing_after_every_epoch_changes_nothing(tmp_path, monkeypatch):
     calm = fit(tmp_path / "calm")
-    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
+    monkeypatch.setattr(loop.Trainer, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
     for expected in (*["paused"] * 5, "finished"):
         done = fit(tmp_path / "paused")
         assert done.status == expected
@@ -87,7 +87,7 @@ def test_pausing_after_every_epoch_changes_nothing(tmp_path, monkeypatch):
 def test_a_new_session_goes_on_from_the_attached_output_of_the_last_one(tmp_path, monkeypatch):
     """Kaggle: the folder is empty again, and the earlier version's output is mounted read-only as an input."""
     calm = fit(tmp_path / "calm")
-    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > 2)
+    monkeypatch.setattr(loop.Trainer, "_out_of_time", lambda run: len(run.history) > 2)
     assert fit(tmp_path / "first").status == "paused"
     monkeypatch.undo()
     monkeypatch.setenv("EMOHELPERS_INPUTS", str(tmp_path / "input"))
@@ -165,7 +165,7 @@ def test_checkpoints_of_a_frozen_trunk_hold_only_what_moved(tmp_path):
     train.fit(model, *rest, cfg, tmp_path / "out", quiet=True)
     last = torch.load(next((tmp_path / "out" / "checkpoints").glob("*/last.pth")), weights_only=True)
     assert all(name.startswith(("blocks.5.", "norm.", "head.")) for name in last["weights"])
-    assert len(weights(tmp_path / "out" / "best_model.pth")) == len(model.state_dict())
+    assert len(weights(tmp_path / "out" / cfg.checkpoint)) == len(model.state_dict())
 
 
 def test_early_stopping_counts_from_the_best_epoch(tmp_path):
@@ -228,7 +228,7 @@ def test_memory_too_small_for_one_picture_is_an_error(tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     job[0].register_forward_pre_hook(full)
-    with pytest.raises(step.OutOfMemory, match="out of memory with two pictures"):
+    with pytest.raises(train.OutOfMemory, match="out of memory with two pictures"):
         train.fit(*job, tmp_path / "out", quiet=True)
 
 
@@ -239,13 +239,13 @@ import sys; sys.path[:0] = [{str(Path(SCRIPT).parent)!r}]
 import json, torch, pathlib, numpy as np
 torch.set_num_threads(1)
 import training_job
-from emohelpers import train; from emohelpers.models import devices
+from emohelpers import train; from emohelpers.train.loop import Trainer
 home = pathlib.Path(sys.argv[1])
 plain = dict(head="linear", mixup=0.0, cutmix=0.0, ema=0.0, epochs=1, schedule="constant", warmup_epochs=0.0)
 
 def main():
     job = training_job.job(home, batch_size=96, **plain)
-    run = train._Run(*job, home / "out", "m.pth", True)
+    run = Trainer(*job, home / "out", home / "out" / "m.pth", quiet=True)
     rank, world = run.processes.process_index, run.processes.num_processes
     run._enter(0)
     run.model.eval()
@@ -312,7 +312,7 @@ def staged(folder, **values):
 def test_frozen_batchnorm_does_not_move_by_a_bit_in_any_stage(tmp_path, monkeypatch):
     model, *rest, cfg = staged(tmp_path)
     seen = []
-    real = train._Run._save
+    real = loop.Trainer._save
 
     def spy(run):
         stage = max(at for at in run.stages if at < len(run.history))
@@ -320,7 +320,7 @@ def test_frozen_batchnorm_does_not_move_by_a_bit_in_any_stage(tmp_path, monkeypa
         seen.append((phase, set(models.moving(run.model)), copy.deepcopy(run.model.state_dict())))
         real(run)
 
-    monkeypatch.setattr(train._Run, "_save", spy)
+    monkeypatch.setattr(loop.Trainer, "_save", spy)
     before = copy.deepcopy(model.state_dict())
     train.fit(model, *rest, cfg, tmp_path / "out", quiet=True)
     assert [phase for phase, *_ in seen] == ["head", "head+1", "head+2", "head+3", "all"]
@@ -380,7 +380,7 @@ def test_checkpoints_between_and_the_best_are_whole_and_averaged(tmp_path):
 
 def test_every_step_and_the_statistics_of_every_epoch_are_kept_also_over_a_pause(tmp_path, monkeypatch):
     calm = fit(tmp_path / "calm", epochs=3, statistics="head")
-    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
+    monkeypatch.setattr(loop.Trainer, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
     for _ in range(3):
         fit(tmp_path / "paused", epochs=3, statistics="head")
     steps, again = (pd.read_csv(tmp_path / name / "out" / "steps.csv") for name in ("calm", "paused"))
@@ -419,7 +419,7 @@ def test_bf16_on_a_cpu_trains_in_bf16_and_is_judged_in_fp32(tmp_path, monkeypatc
     AcceleratorState._reset_state()  # as in another program, which knows nothing of the training's precision
     scores = job[3].scores(*train.evaluate(back, job[2]))
     assert scores["macro_f1"] == back.facts["value"] == calm.best["val_macro_f1"]
-    monkeypatch.setattr(train._Run, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
+    monkeypatch.setattr(loop.Trainer, "_out_of_time", lambda run: len(run.history) > run.resumed_at)
     for _ in range(6):
         shaky = train.fit(*training_job.job(tmp_path, **options), tmp_path / "shaky", name="best.pth", quiet=True)
     assert shaky.status == "finished" and same(weights(calm.checkpoint), weights(shaky.checkpoint))

@@ -24,13 +24,13 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from emohelpers import train
 from emohelpers.config import files
 from emohelpers.datasets import pairing, pairs
 from emohelpers.datasets import pixels as store
 from emohelpers.images.preprocess import Preprocess
 from emohelpers.metrics import pairs as concordance
 from emohelpers.models import heads
-from emohelpers.ranking import model as ranking
 from emohelpers.suite import cli
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -88,7 +88,7 @@ def learned(x: np.ndarray, opinion: np.ndarray, couples: np.ndarray, seed: int) 
     torch.manual_seed(seed)
     head, objective = (
         heads.build("embedding", x.shape[2], 2, 512, 0.5),
-        ranking.Preference(margin=0.2, opinion_weight=0.2),
+        train.Preference(margin=0.2, opinion_weight=0.2),
     )
     mover = torch.optim.AdamW(head.parameters(), lr=3e-4, weight_decay=1e-2)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(opinion.astype(np.float32))

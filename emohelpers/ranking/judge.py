@@ -145,7 +145,7 @@ def _train(options: argparse.Namespace) -> int:
     prepared = models.preprocess(model, side=pixels.side, zoom=cfg.eval_zoom)
     ranking.write_settings(run, cfg, prepared)
     parts = ranking.batches(data, pixels, prepared, cfg)
-    done = train.fit(model, parts["train"], parts["val"], ranking.Preference.of(cfg), cfg, run, name="best.pt")
+    done = train.fit(model, parts["train"], parts["val"], train.Preference.of(cfg), cfg, run, name="best.pt")
     _report(done.model, run, data, pixels, cfg, "test", done.seconds)
     return 0
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 import yaml
 from torch import nn
 
@@ -47,57 +46,6 @@ def scorer(model: nn.Module) -> nn.Module:
     head[-1].load_state_dict({"weight": last.weight.detach()[:1], "bias": last.bias.detach()[:1]})
     alone.spec = {**model.spec, "classes": [SCORE]}
     return alone.eval()
-
-
-class Preference:
-    """Hinge loss max(0, margin - (good - bad)) of pairs, and the squared error of the opinion where there is one.
-
-    Pictures come in pairs, good before bad; targets are opinions (2n,), standardised over the training part, or NaN.
-    """
-
-    figures = ("loss", "accuracy")
-
-    def __init__(self, *, margin: float, opinion_weight: float):
-        self.margin, self.opinion_weight = margin, opinion_weight
-        self.fingerprint = f"hinge {margin} {opinion_weight}"
-
-    @classmethod
-    def of(cls, cfg) -> "Preference":
-        """The objective that a config describes."""
-        return cls(margin=cfg.margin, opinion_weight=cfg.opinion_weight)
-
-    def mix(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """As they are: a mixture of two pictures is no picture of a scene."""
-        return inputs, targets
-
-    def loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Scalar of (2n, 1 or 2) outputs."""
-        good, bad = _sides(outputs[:, 0])
-        loss = F.margin_ranking_loss(good, bad, torch.ones_like(good), margin=self.margin)
-        if outputs.shape[1] == 2:
-            known = ~targets.isnan()
-            error = (outputs[:, 1] - targets.nan_to_num()).square() * known
-            loss = loss + self.opinion_weight * error.sum() / known.sum().clamp(min=1)
-        return loss
-
-    def running(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Share of pairs in the right order."""
-        good, bad = _sides(outputs.detach()[:, 0])
-        return {"accuracy": (good > bad).float().mean()}
-
-    def scores(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """Hinge loss alone, and pairwise accuracy, of a whole pass."""
-        good, bad = outputs[0::2, 0], outputs[1::2, 0]
-        hinge = np.maximum(0, self.margin - (good - bad)).mean()
-        return {"loss": float(hinge), "accuracy": float((good > bad).mean())}
-
-
-def _sides(scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if len(scores) % 2:
-        raise train.TrainingError(
-            f"{len(scores)} pictures in a part of a batch tear a pair apart: let accumulation divide batch_size / 2."
-        )
-    return scores[0::2], scores[1::2]
 
 
 class PairBatches(Batches):
@@ -207,7 +155,7 @@ def tempted(model: nn.Module, training: PairBatches, cfg, augmented: str) -> nn.
     twice, copied = copy.copy(training.on(device)), copy.deepcopy(model).to(device).train()
     twice.rows, twice.augmented, twice._resident = np.repeat(training.rows[0::2], 2), augmented, None
     twice.augmentation = original(cfg)
-    objective = Preference(margin=cfg.margin, opinion_weight=0.0)
+    objective = train.Preference(margin=cfg.margin, opinion_weight=0.0)
     # Of equal sides the gradient is rounding noise, which Adam's usual eps of 1e-8 would blow up to full steps.
     mover = torch.optim.AdamW(copied.parameters(), lr=cfg.lr, weight_decay=0.0, eps=1e-5)
     for epoch in range(cfg.shortcut_epochs):

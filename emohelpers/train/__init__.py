@@ -1,13 +1,19 @@
 """One training loop that can be killed anywhere, and studies made of it."""
 
-from emohelpers.train.loop import Fit, TrainingError, _Run, evaluate, fit, probabilities
+from emohelpers.train.errors import OutOfMemory, TrainingError
+from emohelpers.train.evaluation import evaluate, probabilities
+from emohelpers.train.loop import Fit, fit
+from emohelpers.train.objectives import Classification, Preference, Regression
 from emohelpers.train.study import Faces, build, keep_activations, objective, predict
 
 __all__ = [
+    "Classification",
     "Faces",
     "Fit",
+    "OutOfMemory",
+    "Preference",
+    "Regression",
     "TrainingError",
-    "_Run",
     "build",
     "evaluate",
     "fit",

@@ -1,6 +1,6 @@
 """What each part of a recipe is worth: it is left out or exchanged, everything else stays, pictures are the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,11 @@ import pandas as pd
 
 from emohelpers import config, metrics
 from emohelpers.config import files
-from emohelpers.metrics import compare
 from emohelpers.train import study
 from emohelpers.train.study import Faces
 
 RECIPE = "recipe"
+COLUMNS = ["variant", "against", "accuracy", "macro_f1", "difference", "low", "high", "verdict"]
 
 
 def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
@@ -21,13 +21,6 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
     Args:
         teacher: checkpoint for the small student to imitate; without one that row is left out.
     """
-    small = {
-        "backbone": cfg.student,
-        "weights": cfg.student_weights,
-        "head": "linear",
-        "trainable": "all",
-        "unfreeze": {},
-    }
     changes: dict[str, dict[str, Any]] = {
         "no MixUp, no CutMix": {"mixup": 0.0, "cutmix": 0.0},
         "CutMix only": {"mixup": 0.0, "cutmix": 1.0},
@@ -49,12 +42,22 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
         "grayscale": {"grayscale": True},
         "linear head": {"head": "linear"},
     }
-    told = dict(cfg)
-    real = {n: (RECIPE, c) for n, c in changes.items() if any(told[k] != v for k, v in c.items())}
-    real["small student"] = (RECIPE, small)
+    settings = dict(cfg)
+    plan = {}
+    for name, change in changes.items():
+        if not change.items() <= settings.items():  # what the recipe does already is no variant
+            plan[name] = (RECIPE, change)
+    small = {
+        "backbone": cfg.student,
+        "weights": cfg.student_weights,
+        "head": "linear",
+        "trainable": "all",
+        "unfreeze": {},
+    }
+    plan["small student"] = (RECIPE, small)
     if teacher:
-        real["small student, taught"] = ("small student", {**small, "teacher": teacher})
-    return real
+        plan["small student, taught"] = ("small student", {**small, "teacher": teacher})
+    return plan
 
 
 def run(
@@ -69,42 +72,41 @@ def run(
     Raises:
         ConfigError: an unknown variant, or a variant that the recipe does not allow, before anything is trained.
     """
-    known = {RECIPE: (RECIPE, {}), **variants(cfg, teacher)}
-    if unknown := [name for name in names or () if name not in known]:
-        raise config.ConfigError(f"no such variant: {', '.join(unknown)}. There are: {', '.join(known)}")
-    if names is not None and not names:
-        return pd.DataFrame(
-            columns=["variant", "against", "accuracy", "macro_f1", "difference", "low", "high", "verdict"]
-        )
-    wanted = [RECIPE, *(known if names is None else names)]
-    wanted += [known[name][0] for name in wanted if known[name][0] not in wanted]
-    plan = {name: config.with_settings(cfg, **{**cfg.ablation, **known[name][1]}) for name in known if name in wanted}
-    tables: dict[str, pd.DataFrame] = {}
+    everything = {RECIPE: (RECIPE, {}), **variants(cfg, teacher)}
+    if names is None:
+        names = list(everything)
+    if unknown := [name for name in names if name not in everything]:
+        raise config.ConfigError(f"no such variant: {', '.join(unknown)}. There are: {', '.join(everything)}")
+    if not names:
+        return pd.DataFrame(columns=COLUMNS)
+    # a variant brings what it is compared with
+    chosen = {RECIPE, *names, *(everything[name][0] for name in names)}
+    plan = {}
+    for name, (against, change) in everything.items():
+        if name in chosen:
+            plan[name] = against, config.with_settings(cfg, **{**cfg.ablation, **change})
+    predictions: dict[str, pd.DataFrame] = {}
     rows = []
-    for name, settings in plan.items():
-        tables[name], row = _one(settings, faces, Path(folder) / _slug(name))
-        rows.append({"variant": name, "against": known[name][0], **row})
-        rows[-1] |= _difference(tables[known[name][0]], tables[name], faces.classes, cfg.bootstrap)
+    for name, (against, settings) in plan.items():
+        predictions[name], row = _train(settings, faces, Path(folder) / _slug(name))
+        row |= study.difference(predictions[against], predictions[name], faces.classes, "macro_f1", cfg.bootstrap)
+        rows.append({"variant": name, "against": against, **row})
     table = pd.DataFrame(rows)
     files.write_csv(table, Path(folder) / "ablation.csv")
     return table
 
 
-def _one(settings, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    done = study.whole(study.fit(settings, faces, folder, quiet=True))
-    _, parts = study.build(settings, faces)
-    found = study.predict(done.model, parts["val"], faces.part("val"), flip=settings.flip_test)
-    files.write_csv(found, folder / "predictions_val.csv")
-    figures = metrics.classification(found, faces.classes, resamples=100)
+def _train(cfg, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Predictions for the validation part, and a row of their figures."""
+    done = study.whole(study.fit(cfg, faces, folder, quiet=True))
+    _, parts = study.build(cfg, faces)
+    predictions = study.predict(done.model, parts["val"], faces.part("val"), flip=cfg.flip_test)
+    files.write_csv(predictions, folder / "predictions_val.csv")
+    figures = metrics.classification(predictions, faces.classes, resamples=100)
     row = {name: figures[name]["value"] for name in ("accuracy", "macro_f1", "ece")}
-    return found, row | {"n": len(found), "epochs": len(done.history), "seconds": done.seconds}
-
-
-def _difference(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], resamples: int) -> Mapping[str, Any]:
-    compared = compare.compare(a, b, classes, resamples=resamples)
-    line = compared[(compared["class"] == "all") & (compared["figure"] == "macro_f1")].iloc[0]
-    return {name: line[name] for name in ("difference", "low", "high", "verdict")}
+    return predictions, row | {"n": len(predictions), "epochs": len(done.history), "seconds": done.seconds}
 
 
 def _slug(name: str) -> str:
-    return "_".join("".join(c if c.isalnum() else " " for c in name).split()).lower()
+    words = "".join(letter if letter.isalnum() else " " for letter in name)
+    return "_".join(words.split()).lower()

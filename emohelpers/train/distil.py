@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from emohelpers import config, models
 from emohelpers.config import paths
@@ -19,20 +19,29 @@ class Distillation(Classification):
     """
 
     def __init__(
-        self, classes: Sequence[str], teacher: nn.Module, student: nn.Module, *, share: float, temperature: float,
+        self,
+        classes: Sequence[str],
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        share: float,
+        temperature: float,
         **options,
-    ):  # fmt: skip
+    ):
         super().__init__(classes, **options)
-        own, theirs = (model.spec["preprocess"] for model in (student, teacher))
-        if own["img_size"] != theirs["img_size"]:
+        here, there = student.spec["preprocess"], teacher.spec["preprocess"]
+        if here["img_size"] != there["img_size"]:
             raise models.WeightsError(
-                f"the teacher sees {theirs['img_size']} px, the student img_size={own['img_size']}."
+                f"the teacher sees {there['img_size']} px, the student img_size={here['img_size']}."
             )
-        mean, std, mean_t, std_t = (torch.tensor(s[k]).view(3, 1, 1) for s in (own, theirs) for k in ("mean", "std"))
-        self.affine = std / std_t, (mean - mean_t) / std_t  # from the student's normalisation to the teacher's
+        mean, std = _channels(here["mean"]), _channels(here["std"])
+        teacher_mean, teacher_std = _channels(there["mean"]), _channels(there["std"])
+        # from the student's normalisation to the teacher's
+        self.scale = std / teacher_std
+        self.shift = (mean - teacher_mean) / teacher_std
         self.teacher, self.share, self.temperature = teacher.eval().requires_grad_(False), share, temperature
-        state = teacher.state_dict().items()
-        self.fingerprint = config.digest([(name, tensor.double().sum().item()) for name, tensor in state])
+        sums = [(name, tensor.double().sum().item()) for name, tensor in teacher.state_dict().items()]
+        self.fingerprint = config.digest(sums)
 
     @classmethod
     def of(cls, cfg, classes: Sequence[str], labels: Sequence[str], student: nn.Module) -> "Distillation":
@@ -43,20 +52,27 @@ class Distillation(Classification):
         return cls(classes, teacher, student, share=cfg.teacher_share, temperature=cfg.teacher_temperature, **options)
 
     @torch.no_grad()
-    def mix(self, inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def mix(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, h, w) and (B,) -> pictures and (B, 2, classes): the targets, and the teacher's probabilities."""
         inputs, targets = super().mix(inputs, targets)
-        self.teacher.to(inputs.device)
-        scale, shift = (row.to(inputs.device) for row in self.affine)
-        wise = (self.teacher(inputs * scale + shift).float() / self.temperature).softmax(1)
-        return inputs, torch.stack([losses.shares(targets, len(self.classes)), wise], 1)
+        device = inputs.device
+        self.teacher.to(device)
+        logits = self.teacher(inputs * self.scale.to(device) + self.shift.to(device)).float()
+        advice = (logits / self.temperature).softmax(1)
+        return inputs, torch.stack([losses.shares(targets, len(self.classes)), advice], 1)
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Scalar training loss of (B, classes) logits and (B, 2, classes) targets."""
-        own, wise = targets.unbind(1)
+        truth, advice = targets.unbind(1)
         log_p = (logits / self.temperature).log_softmax(1)
-        imitation = F.kl_div(log_p, wise, reduction="batchmean") * self.temperature**2
-        return (1 - self.share) * super().loss(logits, own) + self.share * imitation
+        imitation = F.kl_div(log_p, advice, reduction="batchmean") * self.temperature**2
+        return (1 - self.share) * super().loss(logits, truth) + self.share * imitation
 
-    def running(self, logits: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    def running(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Batch means shown while training: of the true targets."""
         return super().running(logits, targets[:, 0])
+
+
+def _channels(values: Sequence[float]) -> Tensor:
+    """(3,) -> (3, 1, 1)"""
+    return torch.tensor(values).view(3, 1, 1)

@@ -14,8 +14,7 @@ from emohelpers import config, metrics
 from emohelpers.config import files
 from emohelpers.datasets import splits
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.images import batches as images
-from emohelpers.metrics import compare
+from emohelpers.images.batches import Batches
 from emohelpers.models.ensemble import Mixture
 from emohelpers.train import study
 from emohelpers.train.study import Faces
@@ -30,51 +29,54 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd
         sets: name -> settings that say which data, e.g. {"fer": {"manifest": "ferplus", "dataset_root": "..."}}.
     """
     settings = {name: config.with_settings(cfg, **values) for name, values in sets.items()}
-    faces = {name: study.prepare(one) for name, one in settings.items()}  # all problems before any training
+    faces = {name: study.prepare(cfg) for name, cfg in settings.items()}  # all problems before any training
     rows = []
     for here in sets:
         model = study.whole(study.fit(settings[here], faces[here], Path(folder) / here, quiet=True)).model
         for there in sets:
-            found = _abroad(model, faces[there], settings[there], None if here == there else faces[here])
-            rows.append({"trained on": here, "tested on": there, **found})
+            learned = None if here == there else faces[here]
+            row = _test(model, faces[there], settings[there], learned)
+            rows.append({"trained on": here, "tested on": there, **row})
     table = pd.DataFrame(rows)
     files.write_csv(table, Path(folder) / "across.csv")
     return table
 
 
-def strange(rows: pd.DataFrame, pixels: Pixels, taught: Faces, cfg) -> pd.DataFrame:
+def strange(rows: pd.DataFrame, pixels: Pixels, learned: Faces, cfg) -> pd.DataFrame:
     """The rows of another data set that are no picture, nor a twin of one, of a model's training or validation."""
-    learned = taught.table[taught.table["split"] != "golden"]
-    return rows[~splits.known(rows, pixels, learned, taught.pixels, cfg.twin_similarity)]
+    used = learned.table[learned.table["split"] != "golden"]
+    return rows[~splits.known(rows, pixels, used, learned.pixels, cfg.twin_similarity)]
 
 
-def _abroad(model: nn.Module, faces: Faces, cfg, taught: Faces | None) -> dict[str, Any]:
+def _test(model: nn.Module, faces: Faces, cfg, learned: Faces | None) -> dict[str, Any]:
+    """Figures on a golden set, over the classes that the model and the set share."""
     shared = [name for name in model.spec["classes"] if name in faces.classes]
     if len(shared) < 2:
         raise metrics.PredictionError(
             f"{faces.dataset.title} shares fewer than two classes with the model ({', '.join(model.spec['classes'])})"
         )
-    rows = faces.part("golden")
-    rows = rows[rows["label"].isin(shared)]
-    others = rows if taught is None else strange(rows, faces.pixels, taught, cfg)
-    left, rows = len(rows) - len(others), others
+    golden = faces.part("golden")
+    golden = golden[golden["label"].isin(shared)]
+    rows = golden if learned is None else strange(golden, faces.pixels, learned, cfg)
     if rows.empty:
         raise metrics.PredictionError(f"the model was trained on every golden picture of {faces.dataset.title}")
     batches = study.batches(model, faces.pixels, rows, cfg.batch_size)
-    found = study.predict(model, batches, rows, flip=cfg.flip_test)
-    columns = metrics.columns(shared)
-    shares = found[columns].to_numpy() / found[columns].to_numpy().sum(1, keepdims=True)
-    found = metrics.predictions(found["path"], found["label"], shares, shared, group=found["group"])
-    return {"classes": len(shared), "known": left, **_figures(found, shared, cfg.bootstrap)}
+    predictions = study.predict(model, batches, rows, flip=cfg.flip_test)
+    # probabilities of the shared classes alone, which sum to one again
+    scores = predictions[metrics.columns(shared)].to_numpy()
+    scores = scores / scores.sum(1, keepdims=True)
+    predictions = metrics.predictions(rows["path"], rows["label"], scores, shared, group=rows["group"])
+    counts = {"classes": len(shared), "known": len(golden) - len(rows)}
+    return {**counts, **study.figures(predictions, shared, cfg.bootstrap)}
 
 
 def folds(table: pd.DataFrame, k: int, seed: int) -> np.ndarray:
     """(n,) fold 0 .. k-1 of each row; no group is torn apart, classes are spread evenly (scikit-learn's)."""
-    made = np.empty(len(table), int)
-    cut = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
-    for number, (_, held) in enumerate(cut.split(table, table["label"], table["group"])):
-        made[held] = number
-    return made
+    numbers = np.empty(len(table), int)
+    splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    for number, (_, test) in enumerate(splitter.split(table, table["label"], table["group"])):
+        numbers[test] = number
+    return numbers
 
 
 def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.DataFrame, list[nn.Module]]:
@@ -82,55 +84,55 @@ def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.Da
 
     The next fold chooses the epoch, the others are trained on. Folds are of training and validation part; the golden
     set stays out. Synthetic rows are in no fold's test, and are trained on only where their source is.
+
+    Raises:
+        ValueError: k is below 3.
     """
     if k < 3:
         raise ValueError(f"k={k}: one fold tests, one chooses the epoch, and at least one must be left to train on")
     rest = faces.table[faces.table["split"] != "golden"].reset_index(drop=True)
-    fold, real = folds(rest, k, cfg.split_seed), (rest["source"] == "original").to_numpy()
+    fold = folds(rest, k, cfg.split_seed)
     rows, members = [], []
     for number in range(k):
-        held = np.where(fold == number, "test", np.where(fold == (number + 1) % k, "val", "train"))
-        part = np.where(real | (held == "train"), held, "out")
-        table = rest.assign(split=part)
-        cut = replace(faces, table=table[table["split"] != "out"])
+        cut = replace(faces, table=_turn(rest, fold, number, k))
         home = Path(folder) / f"fold_{number + 1}"
         model = study.whole(study.fit(cfg, cut, home, quiet=True)).model
         _, parts = study.build(cfg, cut)
-        found = study.predict(model, parts["test"], cut.part("test"), flip=cfg.flip_test)
-        files.write_csv(found, home / "predictions.csv")
-        rows.append({"fold": number + 1, **_figures(found, cut.classes, cfg.bootstrap)})
+        predictions = study.predict(model, parts["test"], cut.part("test"), flip=cfg.flip_test)
+        files.write_csv(predictions, home / "predictions.csv")
+        rows.append({"fold": number + 1, **study.figures(predictions, cut.classes, cfg.bootstrap)})
         members.append(model)
     table = pd.DataFrame(rows)
     files.write_csv(table, Path(folder) / "folds.csv")
     return table, members
 
 
-def options(members: Sequence[nn.Module], batches: images.Batches, rows: pd.DataFrame, resamples: int) -> pd.DataFrame:
+def _turn(rest: pd.DataFrame, fold: np.ndarray, number: int, k: int) -> pd.DataFrame:
+    """The rows with `split` train, val and test, where fold `number` tests and the next one validates."""
+    chooser = (number + 1) % k
+    table = rest.assign(split=np.select([fold == number, fold == chooser], ["test", "val"], "train"))
+    real = table["source"] == "original"
+    return table[real | (table["split"] == "train")]
+
+
+def options(members: Sequence[nn.Module], batches: Batches, rows: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """The first model alone, with the mirror image, and (where there are several) all together: one comparison table.
 
     `difference` is in accuracy to the first row, paired, with its 95 % interval.
     """
-    tried = {"one model": (members[:1], False), "and mirror image": (members[:1], True)}
+    classes, n = members[0].spec["classes"], len(members)
+    mixtures = {
+        "one model": Mixture(members[:1]),
+        "and mirror image": Mixture(members[:1], mirrored=True),
+    }
     if len({str(member.spec.get("preprocess")) for member in members}) > 1:
         print("The models prepare a picture in different ways (size, mean or std): they are not asked together.")
-    elif len(members) > 1:
-        tried |= {
-            f"{len(members)} models": (members, False),
-            f"{len(members)} models and mirror image": (members, True),
-        }
-    classes, lines, first = members[0].spec["classes"], [], None
-    for name, (together, mirrored) in tried.items():
-        found = study.predict(Mixture(together, mirrored=mirrored), batches, rows)
-        first = found if first is None else first
-        compared = compare.compare(first, found, classes, resamples=resamples).iloc[0]  # "all", accuracy
-        lines.append({"option": name, **_figures(found, classes, resamples)})
-        lines[-1] |= {key: compared[key] for key in ("difference", "low", "high", "verdict")}
+    elif n > 1:
+        mixtures[f"{n} models"] = Mixture(members)
+        mixtures[f"{n} models and mirror image"] = Mixture(members, mirrored=True)
+    predictions = {name: study.predict(mixture, batches, rows) for name, mixture in mixtures.items()}
+    lines = []
+    for name, table in predictions.items():
+        gain = study.difference(predictions["one model"], table, classes, "accuracy", resamples)
+        lines.append({"option": name, **study.figures(table, classes, resamples), **gain})
     return pd.DataFrame(lines)
-
-
-def _figures(found: pd.DataFrame, classes: Sequence[str], resamples: int) -> dict[str, Any]:
-    result = metrics.classification(found, classes, resamples=resamples)
-    row: dict[str, Any] = {"n": len(found)}
-    for name in ("accuracy", "macro_f1"):
-        row |= {name: result[name]["value"], f"{name}_low": result[name]["low"], f"{name}_high": result[name]["high"]}
-    return row | {"ece": result["ece"]["value"]}

@@ -10,12 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from emohelpers import metrics
 from emohelpers.config.registry import LOSSES
 from emohelpers.models import heads
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def of(cfg, classes: Sequence[str], labels: Sequence[str]) -> Loss:
@@ -43,7 +44,7 @@ def focal(cfg, counts: np.ndarray) -> Loss:
     """-(1 - p)^gamma log p: what is right already counts little (Lin et al., arXiv 1708.02002, eq. 4)."""
     gamma, smoothing = cfg.focal_gamma, cfg.label_smoothing
 
-    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
         classes = logits.shape[1]
         log_p = logits.log_softmax(1)
         soft = shares(targets, classes) * (1 - smoothing) + smoothing / classes
@@ -65,7 +66,7 @@ def ldam(cfg, counts: np.ndarray) -> Loss:
     widest = heads.COSINE_SCALE * cfg.ldam_margin
     margins = torch.tensor(widest * rarity / rarity.max(), dtype=torch.float32)
 
-    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
         margin = shares(targets, logits.shape[1]) * margins.to(logits.device)
         return plain(logits - margin, targets, cfg.label_smoothing)
 
@@ -82,11 +83,11 @@ def adjusted(loss: Loss, rarity: np.ndarray) -> Loss:
     return lambda logits, targets: loss(logits + lead.to(logits.device), targets)
 
 
-def shares(targets: torch.Tensor, classes: int) -> torch.Tensor:
+def shares(targets: Tensor, classes: int) -> Tensor:
     """(B,) or (B, classes) targets -> (B, classes) float."""
     return targets if targets.ndim == 2 else F.one_hot(targets, classes).float()
 
 
-def plain(logits: torch.Tensor, targets: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+def plain(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Cross-entropy of each picture, (B,)."""
     return F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from emohelpers import models
@@ -99,10 +99,10 @@ class Ema:
 
     def __init__(self, decay: float):
         self.decay, self.steps = decay, 0
-        self.average: dict[str, torch.Tensor] = {}
+        self.average: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, moving: dict[str, torch.Tensor]) -> None:
+    def update(self, moving: dict[str, Tensor]) -> None:
         """After an optimizer step, with the live tensors by name."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
@@ -118,7 +118,7 @@ class Ema:
 
     @contextmanager
     @torch.no_grad()
-    def applied(self, moving: dict[str, torch.Tensor]) -> Iterator[None]:
+    def applied(self, moving: dict[str, Tensor]) -> Iterator[None]:
         """The averages stand in the model inside the block; the trained weights are back after it."""
         trained = {name: moving[name].detach().clone() for name in self.average}
         try:

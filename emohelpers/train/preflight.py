@@ -33,9 +33,12 @@ def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.Dat
     device = devices.device()
     batch, classes = parts["train"].on(device), len(objective.classes)
     trial = copy.deepcopy(model).to(device)
-    rows = [_sanity(trial, batch, classes), _overfit(copy.deepcopy(trial), parts["train"], cfg)]
-    rows.append(_classes(parts["train"], objective.classes))
-    rows.append(_gradients(trial, batch, objective, cfg))
+    rows = [
+        _sanity(trial, batch, classes),
+        _overfit(copy.deepcopy(trial), parts["train"], cfg),
+        _classes(parts["train"], objective.classes),
+        _gradients(trial, batch, objective, cfg),
+    ]
     return pd.DataFrame(rows)
 
 
@@ -44,10 +47,11 @@ def places(cfg, faces, run: str | Path) -> pd.DataFrame:
     rows = [
         ("data", cfg.dataset_root or cfg.manifest, faces.dataset.root),
         ("labels", cfg.labels_csv or "manifest's", ""),
+        ("golden set", cfg.testset_csv or cfg.golden, faces.golden.file),
+        ("weights", cfg.weights, ""),
+        ("results", cfg.output_dir or "this run's", run),
     ]
-    rows += [("golden set", cfg.testset_csv or cfg.golden, faces.golden.file), ("weights", cfg.weights, "")]
-    rows += [("results", cfg.output_dir or "this run's", run)]
-    return pd.DataFrame([{"what": w, "asked for": str(a), "found": str(f)} for w, a, f in rows])
+    return pd.DataFrame(rows, columns=["what", "asked for", "found"]).astype(str)
 
 
 def balance(labels: Sequence[str], classes: Sequence[str], cfg) -> pd.DataFrame:
@@ -75,44 +79,53 @@ def _sanity(model: nn.Module, batches: Batches, classes: int) -> dict[str, Any]:
 
 def _overfit(model: nn.Module, batches: Batches, cfg) -> dict[str, Any]:
     """All layers learn 32 unaugmented pictures; the loss is read in eval mode, as every later figure will be."""
-    rows = np.linspace(0, len(batches.rows) - 1, min(PICTURES, len(batches.rows))).astype(int)
-    few = Batches(
-        batches.pixels, batches.rows[rows], batches.targets[rows].numpy(), batches.preprocess, batch_size=SMALL
-    ).on(next(model.parameters()).device)
-    head = models.head_parameters(model)
-    trunk = RATE if cfg.weights == "random" else TRUNK_RATE
+    n = len(batches.rows)
+    rows = np.linspace(0, n - 1, min(PICTURES, n)).astype(int)
+    targets = batches.targets[rows].numpy()
+    few = Batches(batches.pixels, batches.rows[rows], targets, batches.preprocess, batch_size=SMALL)
+    steps = list(few.on(next(model.parameters()).device).epoch())
     model.requires_grad_(True)
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):  # it is there to prevent what is asked for here
             layer.p = 0.0
-    groups = [[p for n, p in model.named_parameters() if (n in head) == inside] for inside in (False, True)]
-    rates = [{"params": group, "lr": rate} for group, rate in zip(groups, (trunk, RATE), strict=True)]
-    optimizer = torch.optim.AdamW(rates, weight_decay=0)
-    steps = list(few.epoch())
+    optimizer = _overfit_optimizer(model, RATE if cfg.weights == "random" else TRUNK_RATE)
     before = _loss(model, steps)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for _ in range(EPOCHS):
             model.train()
-            for at in torch.randperm(len(steps)).tolist():
-                inputs, targets, _ = steps[at]
+            for step in torch.randperm(len(steps)).tolist():
+                inputs, labels, _ = steps[step]
                 optimizer.zero_grad()
-                F.cross_entropy(model(inputs).float(), targets).backward()
+                F.cross_entropy(model(inputs).float(), labels).backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
     after = _loss(model, steps)
-    wanted = f"half after {EPOCHS} epochs of {len(rows)} pictures"
     return {
-        "check": "overfit", "figure": f"loss {before:.2f} -> {after:.2f}", "wanted": wanted,
+        "check": "overfit",
+        "figure": f"loss {before:.2f} -> {after:.2f}",
+        "wanted": f"half after {EPOCHS} epochs of {len(rows)} pictures",
         "passed": bool(after < before / 2),
-    }  # fmt: skip
+    }
+
+
+def _overfit_optimizer(model: nn.Module, trunk_rate: float) -> torch.optim.Optimizer:
+    head = models.head_parameters(model)
+    groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        groups[name in head].append(parameter)
+    rates = [{"params": groups[False], "lr": trunk_rate}, {"params": groups[True], "lr": RATE}]
+    return torch.optim.AdamW(rates, weight_decay=0)
 
 
 @torch.no_grad()
 def _loss(model: nn.Module, steps: list) -> float:
     model.eval()
-    total = sum(F.cross_entropy(model(x).float(), y, reduction="sum").item() for x, y, _ in steps)
-    return total / sum(len(x) for x, _, _ in steps)
+    total, pictures = 0.0, 0
+    for inputs, targets, _ in steps:
+        total += F.cross_entropy(model(inputs).float(), targets, reduction="sum").item()
+        pictures += len(inputs)
+    return total / pictures
 
 
 def _classes(batches: Batches, classes: Sequence[str]) -> dict[str, Any]:
@@ -132,12 +145,10 @@ def _gradients(model: nn.Module, batches: Batches, objective, cfg) -> dict[str, 
             model.zero_grad()
             mixed, soft = objective.mix(inputs, targets)
             objective.loss(model(mixed).float(), soft).backward()
-            trained = [p for p in model.parameters() if p.grad is not None]
-            norms.append(float(nn.utils.get_total_norm([p.grad for p in trained])))
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            norms.append(float(nn.utils.get_total_norm(gradients)))
     limit = cfg.clip or float("inf")
     clipped = sum(norm > limit for norm in norms)
     figure = f"norm {min(norms):.2g} .. {max(norms):.2g}, {clipped} of {len(norms)} above the clip of {cfg.clip:g}"
-    return {
-        "check": "gradients", "figure": figure, "wanted": "finite, not all zero",
-        "passed": bool(np.isfinite(norms).all() and max(norms) > 0),
-    }  # fmt: skip
+    passed = bool(np.isfinite(norms).all() and max(norms) > 0)
+    return {"check": "gradients", "figure": figure, "wanted": "finite, not all zero", "passed": passed}

@@ -6,15 +6,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from emohelpers import models
 from emohelpers.train import optim
-
-
-class OutOfMemory(RuntimeError):
-    """Even two pictures at a time do not fit, with the remedy."""
+from emohelpers.train.errors import OutOfMemory
 
 
 class Step:
@@ -27,12 +24,12 @@ class Step:
     def __init__(
         self, model: nn.Module, objective, cfg, steps: int, processes: Accelerator, say: Callable[[str], None]
     ):
-        self.plain, self.objective, self.clip, self.processes, self.say = model, objective, cfg.clip, processes, say
+        self.plain, self.objective, self.processes, self.say = model, objective, processes, say
+        self.clip, self.parts = cfg.clip, cfg.accumulation
         optimizer = optim.optimizer(model, cfg)
         self.schedule = optim.schedule(optimizer, cfg, steps)  # first, or with fp16 it warns that `step` was replaced
         self.optimizer = processes.prepare(optimizer)
         self.ema = optim.Ema(cfg.ema) if cfg.ema else None
-        self.parts = cfg.accumulation
 
     def train(self, trainable: str | int) -> str:
         """Freezes all but `trainable` (see `models.freeze`) from now on; returns the description of the phase."""
@@ -45,7 +42,7 @@ class Step:
         self.moving = models.moving(self.plain)
         return phase
 
-    def __call__(self, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __call__(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         inputs, targets = self.objective.mix(inputs, targets)
         self.optimizer.zero_grad()  # before, not after: the last step's gradients stay to be looked at
         while True:
@@ -63,28 +60,32 @@ class Step:
             self.ema.update(self.moving)
         return means
 
-    def forward_backward(self, inputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward_backward(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Gradients of the batch's mean loss, summed over its parts."""
-        parts = list(zip(inputs.chunk(self.parts), targets.chunk(self.parts), strict=True))
+        parts = inputs.chunk(self.parts)
         means: dict[str, Any] = {}
-        for i, (part, target) in enumerate(parts):
+        for i, (part, target) in enumerate(zip(parts, targets.chunk(self.parts), strict=True)):
             share = len(part) / len(inputs)
-            with self.processes.no_sync(self.model) if i < len(parts) - 1 else nullcontext():
+            last = i == len(parts) - 1  # only then the processes exchange their gradients
+            with nullcontext() if last else self.processes.no_sync(self.model):
                 with self.processes.autocast():
                     output = self.model(part)
                 loss = self.objective.loss(output.float(), target)
                 self.processes.backward(loss * share)
-            for name, value in {"loss": loss.detach(), **self.objective.running(output, target)}.items():
+            figures = {"loss": loss.detach(), **self.objective.running(output, target)}
+            for name, value in figures.items():
                 means[name] = means.get(name, 0) + value * share
         return means
 
     def agree(self) -> None:
         """All processes take over the first one's buffers: BatchNorm is synchronised on GPUs only."""
-        if self.processes.num_processes > 1:
-            parameters = {name for name, _ in self.plain.named_parameters()}
-            for tensors in (self.moving, self.ema.average if self.ema else {}):
-                for name in sorted(set(tensors) - parameters):
-                    torch.distributed.broadcast(tensors[name], 0)
+        if self.processes.num_processes == 1:
+            return
+        parameters = {name for name, _ in self.plain.named_parameters()}
+        averages = self.ema.average if self.ema else {}
+        for tensors in (self.moving, averages):
+            for name in sorted(set(tensors) - parameters):
+                torch.distributed.broadcast(tensors[name], 0)
 
     def averaged(self):
         """Inside this context the model holds the averaged weights, where there are any."""
@@ -92,17 +93,18 @@ class Step:
 
     def rates(self) -> dict[str, float]:
         """Learning rates of the next step, of backbone and head."""
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        return {"lr_backbone": rates[0], "lr_head": rates[2]}
+        return optim.rates(self.optimizer)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, in plain types and tensors."""
         scaler = self.processes.scaler
         return {
-            "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict(), "parts": self.parts,
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "parts": self.parts,
             "scaler": scaler.state_dict() if scaler else None,
             "ema": (self.ema.steps, self.ema.average) if self.ema else None,
-        }  # fmt: skip
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up what `state` gave."""
@@ -115,7 +117,7 @@ class Step:
             self.ema.steps, average = state["ema"]
             self.ema.average = {name: tensor.to(self.processes.device) for name, tensor in average.items()}
 
-    def _halve(self, inputs: torch.Tensor) -> None:
+    def _halve(self, inputs: Tensor) -> None:
         if self.parts * 2 > len(inputs) // 2:  # BatchNorm needs two
             raise OutOfMemory(
                 f"out of memory with two pictures of {tuple(inputs.shape[1:])} at a time: choose a smaller backbone or "

@@ -1,7 +1,9 @@
 """From a config to pictures, model and predictions: what notebook 01 does step by step, for all that does it often."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +17,12 @@ from emohelpers.datasets import pixels as store
 from emohelpers.images import batches as images
 from emohelpers.images import votes
 from emohelpers.images.batches import Batches
+from emohelpers.metrics import compare
 from emohelpers.models import cache
 from emohelpers.train import loop, objectives
 from emohelpers.train.distil import Distillation
+from emohelpers.train.errors import TrainingError
+from emohelpers.train.evaluation import probabilities
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def whole(done: loop.Fit) -> loop.Fit:
         TrainingError: it is paused.
     """
     if done.status == "paused":
-        raise loop.TrainingError(
+        raise TrainingError(
             f"the training in {done.checkpoint.parent} is paused, its time is up: run again to go on with it and with "
             "those after it (Kaggle: attach this output first)."
         )
@@ -123,15 +128,32 @@ def whole(done: loop.Fit) -> loop.Fit:
 
 def batches(model: nn.Module, pixels: store.Pixels, rows: pd.DataFrame, batch_size: int) -> Batches:
     """Any rows as a finished model wants them, in order; rows of another class than the model's are an error."""
-    answers = votes.hard(rows, model.spec["classes"])
-    if pd.isna(answers).any():
-        strange = sorted(set(rows["label"]) - set(model.spec["classes"]))
-        raise metrics.PredictionError(f"the model has no class {', '.join(strange)}; leave those rows out")
-    look = models.prepared(model, pixels.side)
-    return Batches(pixels, pixels.rows(rows["path"]), answers, look, batch_size=batch_size)
+    classes = model.spec["classes"]
+    targets = votes.hard(rows, classes)
+    if pd.isna(targets).any():
+        unknown = sorted(set(rows["label"]) - set(classes))
+        raise metrics.PredictionError(f"the model has no class {', '.join(unknown)}; leave those rows out")
+    preprocess = models.prepared(model, pixels.side)
+    return Batches(pixels, pixels.rows(rows["path"]), targets, preprocess, batch_size=batch_size)
 
 
 def predict(model: nn.Module, batches: Batches, rows: pd.DataFrame, *, flip: bool = False) -> pd.DataFrame:
     """The table of predictions for `rows`, which are those of `batches` in their order."""
-    shares = loop.probabilities(model, batches, flip=flip)
+    shares = probabilities(model, batches, flip=flip)
     return metrics.predictions(rows["path"], rows["label"], shares, model.spec["classes"], group=rows["group"])
+
+
+def figures(predictions: pd.DataFrame, classes: Sequence[str], resamples: int) -> dict[str, Any]:
+    """A row of a table: n, accuracy and macro F1 with the ends of their 95 % intervals, ECE."""
+    scores = metrics.classification(predictions, classes, resamples=resamples)
+    row: dict[str, Any] = {"n": len(predictions)}
+    for name in ("accuracy", "macro_f1"):
+        score = scores[name]
+        row |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
+    return row | {"ece": scores["ece"]["value"]}
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], figure: str, resamples: int) -> dict[str, Any]:
+    """How much better `b` is than `a` in "accuracy" or "macro_f1": difference, 95 % interval and verdict, paired."""
+    compared = compare.compare(a, b, classes, resamples=resamples).set_index(["class", "figure"])
+    return compared.loc[("all", figure), ["difference", "low", "high", "verdict"]].to_dict()
