@@ -8,6 +8,7 @@ import pandas as pd
 
 from emohelpers import config, metrics
 from emohelpers.config import files
+from emohelpers.metrics import compare
 from emohelpers.train import study
 from emohelpers.train.study import Faces
 
@@ -89,7 +90,9 @@ def run(
     rows = []
     for name, (against, settings) in plan.items():
         predictions[name], row = _train(settings, faces, Path(folder) / _slug(name))
-        row |= study.difference(predictions[against], predictions[name], faces.classes, "macro_f1", cfg.bootstrap)
+        compared = compare.compare(predictions[against], predictions[name], faces.classes, resamples=cfg.bootstrap)
+        gain = compare.overall(compared, "macro_f1")
+        row |= {column: gain[column] for column in study.PAIRED}
         rows.append({"variant": name, "against": against, **row})
     table = pd.DataFrame(rows)
     files.write_csv(table, Path(folder) / "ablation.csv")
@@ -102,8 +105,8 @@ def _train(cfg, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any
     _, parts = study.build(cfg, faces)
     predictions = study.predict(done.model, parts["val"], faces.part("val"), flip=cfg.flip_test)
     files.write_csv(predictions, folder / "predictions_val.csv")
-    figures = metrics.classification(predictions, faces.classes, resamples=100)
-    row = {name: figures[name]["value"] for name in ("accuracy", "macro_f1", "ece")}
+    figures = metrics.values(predictions, faces.classes)
+    row = {name: figures[name] for name in ("accuracy", "macro_f1", "ece")}
     return predictions, row | {"n": len(predictions), "epochs": len(done.history), "seconds": done.seconds}
 
 

@@ -15,6 +15,7 @@ from emohelpers.config import files
 from emohelpers.datasets import splits
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.images.batches import Batches
+from emohelpers.metrics import compare
 from emohelpers.models.ensemble import Mixture
 from emohelpers.train import study
 from emohelpers.train.study import Faces
@@ -133,6 +134,8 @@ def options(members: Sequence[nn.Module], batches: Batches, rows: pd.DataFrame, 
     predictions = {name: study.predict(mixture, batches, rows) for name, mixture in mixtures.items()}
     lines = []
     for name, table in predictions.items():
-        gain = study.difference(predictions["one model"], table, classes, "accuracy", resamples)
-        lines.append({"option": name, **study.figures(table, classes, resamples), **gain})
+        compared = compare.compare(predictions["one model"], table, classes, resamples=resamples)
+        gain = compare.overall(compared, "accuracy")
+        line = {"option": name, **study.figures(table, classes, resamples)}
+        lines.append(line | {column: gain[column] for column in study.PAIRED})
     return pd.DataFrame(lines)

@@ -17,12 +17,13 @@ from emohelpers.datasets import pixels as store
 from emohelpers.images import batches as images
 from emohelpers.images import votes
 from emohelpers.images.batches import Batches
-from emohelpers.metrics import compare
 from emohelpers.models import cache
 from emohelpers.train import loop, objectives
 from emohelpers.train.distil import Distillation
 from emohelpers.train.errors import TrainingError
 from emohelpers.train.evaluation import probabilities
+
+PAIRED = ("difference", "low", "high", "verdict")  # of a comparison, what a row of a study's table keeps
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,3 @@ def figures(predictions: pd.DataFrame, classes: Sequence[str], resamples: int) -
         score = scores[name]
         row |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
     return row | {"ece": scores["ece"]["value"]}
-
-
-def difference(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], figure: str, resamples: int) -> dict[str, Any]:
-    """How much better `b` is than `a` in "accuracy" or "macro_f1": difference, 95 % interval and verdict, paired."""
-    compared = compare.compare(a, b, classes, resamples=resamples).set_index(["class", "figure"])
-    return compared.loc[("all", figure), ["difference", "low", "high", "verdict"]].to_dict()
