@@ -38,6 +38,7 @@ def expected_gradients(
     starts = torch.from_numpy(starts.ravel()).to(device)
     pictures = torch.arange(n, device=device).repeat_interleave(samples)
     classes = torch.from_numpy(targets).to(device)[pictures, None]
+    # The mean over each picture's samples of gradient times difference.
     total = torch.zeros_like(inputs)
     for batch in classifier.batches(n * samples):
         picture = pictures[batch]
@@ -74,6 +75,7 @@ class _BatchedLime(LimeImageExplainer):
         names, number = np.unique(segments, return_inverse=True)
         visible = self.random_state.randint(0, 2, num_samples * len(names)).reshape(num_samples, len(names))
         visible[0] = 1
+        # All pictures of a batch are composed at once: each pixel asks whether its segment is visible.
         picture, replacement = torch.from_numpy(np.stack([image, fudged_image])).to(device)
         segment = torch.from_numpy(number.reshape(segments.shape)).to(device)
         probabilities = []
@@ -105,6 +107,7 @@ def lime(
             segmentation_fn=superpixels,
             random_seed=seed,
         )
+        # Each pixel takes the weight of its segment.
         names, number = np.unique(explanation.segments, return_inverse=True)
         weights = np.zeros(len(names), np.float32)
         for segment, weight in explanation.local_exp[target]:

@@ -42,18 +42,21 @@ def rollout(classifier: Classifier, inputs: Tensor) -> ndarray:
         name = type(classifier.model).__name__
         raise ExplanationError(f"{name} has no attention to roll out: leave out 'rollout'.")
     model = copy.deepcopy(classifier.model)
+    # The fused kernel never holds the attention that is read here.
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # the fused kernel never holds the attention that is read here
+            module.fused_attn = False
     extract = AttentionExtract(model, method="hook")  # its hooks go with the copy
     prefix = model.num_prefix_tokens
     maps = []
     for batch in classifier.batches(len(inputs)):
+        # From block to block: how much of each patch arrives in each token.
         flow = None
         for attention in extract(inputs[batch]).values():  # each (n, heads, N, N), first block first
             residual = torch.eye(attention.shape[-1], device=attention.device)
             mixed = (attention.mean(1) + residual) / 2
             flow = mixed if flow is None else mixed @ flow
+        # What arrives in the class token, back on the grid of the patches.
         tokens = flow[:, 0] if prefix else flow.mean(1)  # (n, N)
         patches = tokens[:, prefix:].unflatten(1, model.patch_embed.grid_size)
         maps.append(_enlarged(patches, inputs.shape[2:]))

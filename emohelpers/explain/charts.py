@@ -59,6 +59,7 @@ def _layers_of_a_model(axis: Axes, rows: DataFrame) -> None:
     by_method = dict(list(rows.groupby("method", sort=False)))
     for i, (method, gains) in enumerate(by_method.items()):
         gains = gains.set_index("layer").reindex(grids.index)
+        # Methods side by side at each layer; the chosen layer's dot is filled.
         x = np.arange(len(grids)) + 0.16 * (i - (len(by_method) - 1) / 2)
         gain = gains["gain"]
         arms = np.clip([gain - gains["low"], gains["high"] - gain], 0, None)

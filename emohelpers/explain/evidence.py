@@ -85,6 +85,7 @@ def measure(
         resamples = explainer.cfg.bootstrap
         return {name: bootstrap.mean(score, groups, resamples=resamples) for name, score in scores.items()}
 
+    # The dearest measurements are made for all methods together.
     curves = _curves(explainer, squares, targets, values)
     areas = {name: faithfulness.areas(curve) for name, curve in curves.items()}
     masks = None if regions is None else localisation.as_input(regions, explainer.classifier.preprocess)

@@ -50,6 +50,7 @@ class Explainer:
         trials = DataFrame(columns=columns)
         for method in list(self.layers):
             table = DataFrame([self._trial(method, layer, squares, targets) for layer in layers], columns=columns)
+            # The layer with the largest gain; one with an empty map has none.
             if table["gain"].notna().any():
                 self.layers[method] = table.loc[table["gain"].idxmax(), "layer"]
             else:

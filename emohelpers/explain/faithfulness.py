@@ -55,6 +55,7 @@ def deletion_insertion(
     def probability(pictures: Tensor) -> ndarray:
         return classifier.probabilities(pictures).gather(1, column)[:, 0].cpu().numpy()
 
+    # Step by step a larger share of the highest pixels.
     deletion, insertion = [], []
     for step in range(steps + 1):
         highest = rank < round(step / steps * maps[0].size)
@@ -83,11 +84,13 @@ def randomised(classifier: Classifier, inputs: Tensor, seed: int) -> Classifier:
     """
     model = copy.deepcopy(classifier.model)
     generator = torch.Generator().manual_seed(seed)
+    # Weights of the same spread.
     for tensor in model.parameters():
         noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
         centre = tensor.mean() if tensor.ndim < 2 else 0  # a norm's gains stay around one
         spread = tensor.std() if tensor.numel() > 1 else 0
         tensor.data = centre + noise * spread
+    # Statistics of these inputs.
     for module in model.modules():
         if getattr(module, "running_mean", None) is not None:
             module.reset_running_stats()

@@ -58,6 +58,7 @@ def explain_folder(
         ExplanationError: a picture cannot be read or the model cannot be explained.
         WeightsError, ConfigError: the checkpoint is of another kind; no such method.
     """
+    # The model, the pictures as it was trained on them, and every method that suits it.
     cfg = config.make(config.Explain, "full", **({"methods": tuple(methods.split(","))} if methods else {}))
     model = models.load(paths.find_input(checkpoint, remedy="Give the path of a .pth of this suite."))
     side = model.spec["preprocess"]["side"]
@@ -70,6 +71,7 @@ def explain_folder(
     predictions["label"] = [emotion(path, classes) for path in table["path"]]
     home = Path(out or paths.outputs_root() / "explain" / Path(checkpoint).stem)
     files.write_csv(predictions, home / "predictions.csv")
+    # Layers by the evidence of some pictures, then the maps of all.
     squares = pixels.take(pixels.rows(table["path"]))
     few = slice(0, cfg.choice_each * len(classes))
     layers = explainer.choose_layers(squares[few], explainer.targets(predictions["predicted"][few]))

@@ -123,6 +123,7 @@ def mistakes(
     title = f"{name}: most confident mistakes"
     if worst.empty:
         return heatmaps.grid([[None]], [""], [f"none among {len(predictions)} faces"], title, scale=False)
+    # Two maps a face: of the class that was said, and of the label's.
     squares = pixels.take(pixels.rows(worst["path"]))
     pictures = explainer.classifier.preprocess.evaluate(squares)
     rows = {"face": list(pictures)}

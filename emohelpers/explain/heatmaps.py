@@ -52,6 +52,7 @@ def grid(
         scale: whether the colour scale is shown.
         side: inches of a picture.
     """
+    # The width that the longest line of a caption takes, in inches.
     lines = [line for caption in captions for line in caption.split("\n")]
     captions_width = 0.078 * max(map(len, lines), default=0)
     width = side * len(columns) + captions_width + (0.9 if scale else 0.2)

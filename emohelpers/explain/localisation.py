@@ -8,6 +8,7 @@ from emohelpers.images.preprocess import Preprocess
 
 # Pixels of the map around a region that still count; Zhang et al., arXiv 1608.00507, use 15 at 224 and up.
 TOLERANCE = 5
+PIXELS = (1, 2)  # axes of maps (n, h, w)
 
 
 def as_input(masks: ndarray, preprocess: Preprocess) -> ndarray:
@@ -29,21 +30,21 @@ def pointing(maps: ndarray, masks: ndarray, tolerance: int = TOLERANCE) -> ndarr
 
     Where several pixels share the maximum (a segment of LIME), the share of them that lies inside.
     """
-    highest = maps == maps.max(axis=(1, 2), keepdims=True)
+    highest = maps == maps.max(axis=PIXELS, keepdims=True)
     inside = highest & grown(masks, tolerance)
-    hits = inside.sum(axis=(1, 2)) / highest.sum(axis=(1, 2))
-    return np.where(masks.any(axis=(1, 2)), hits, np.nan)
+    hits = inside.sum(axis=PIXELS) / highest.sum(axis=PIXELS)
+    return np.where(masks.any(axis=PIXELS), hits, np.nan)
 
 
 def energy(maps: ndarray, masks: ndarray) -> ndarray:
     """The share of each map's positive part that lies in its mask: (n,) of 0..1, NaN where the mask is empty."""
     positive = np.clip(maps, 0, None)
-    inside = (positive * masks).sum(axis=(1, 2))
-    share = inside / np.maximum(positive.sum(axis=(1, 2)), 1e-12)
-    return np.where(masks.any(axis=(1, 2)), share, np.nan)
+    inside = (positive * masks).sum(axis=PIXELS)
+    share = inside / np.maximum(positive.sum(axis=PIXELS), 1e-12)
+    return np.where(masks.any(axis=PIXELS), share, np.nan)
 
 
 def area(masks: ndarray) -> ndarray:
     """The share of the picture that each mask covers: (n,), NaN where it is empty."""
-    share = masks.mean(axis=(1, 2))
+    share = masks.mean(axis=PIXELS)
     return np.where(share > 0, share, np.nan)

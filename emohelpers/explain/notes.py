@@ -50,6 +50,7 @@ def notes(
     for method, verdict in evidence.verdicts().items():
         if verdict != BELIEVE:
             lines.append(f"  {METHODS[method].title}: {verdict}.")
+    # Where the most believable method looks, class by class.
     best = evidence.best()
     places = [_looked_at(label, row) for label, row in lifts(explainer, maps[best].values, labels, parts).iterrows()]
     title = METHODS[best].title

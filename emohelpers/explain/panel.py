@@ -44,11 +44,13 @@ class Panel:
         self.trained = trained
         self.data = data
         self.cfg = cfg
+        # SHAP compares with faces of the training part.
         background = data.part("train").sample(cfg.background, random_state=cfg.seed)
         squares = self._squares(background)
         self.explainers = {
             name: Explainer(model, squares, cfg, layer=cfg.layers.get(name, "")) for name, model in trained.items()
         }
+        # Whom to ask about: a fixed set, and faces that all models name right.
         golden = data.part("golden")
         self.predictions = self._predictions(golden)
         self.probe = golden.groupby("label").sample(cfg.probe_each, random_state=cfg.seed)[["path", "label", "group"]]
