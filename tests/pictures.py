@@ -13,7 +13,7 @@ from emohelpers.datasets.labels import EMOTIONS
 
 @dataclass
 class Folder:
-    """What `store.build` and `splits` ask of a data set."""
+    """What `pixels.build` and `splits` ask of a data set."""
 
     root: Path
     table: pd.DataFrame

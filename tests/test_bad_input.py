@@ -26,7 +26,7 @@ import torch
 from emohelpers import config, models, train
 from emohelpers.config import files
 from emohelpers.datasets import faces as manifests
-from emohelpers.datasets import splits
+from emohelpers.datasets.groups import SplitError
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.suite import execution
 
@@ -39,7 +39,7 @@ SMALL = {
 OURS = (
     manifests.ManifestError,
     config.ConfigError,
-    splits.SplitError,
+    SplitError,
     models.WeightsError,
     train.TrainingError,
     OSError,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageCms
 
-from emohelpers.datasets import pairing, pairs, pairs_audit
+from emohelpers.datasets import decoding, pairing, pairs, pairs_audit
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import defects, photos
 from emohelpers.datasets.pairs import PARTS, PairError
@@ -56,7 +56,7 @@ def audited(root: Path, tmp: Path, **options) -> pd.DataFrame:
 def test_both_layouts_are_read_alike(tmp_path, layout):
     splits = sound(tmp_path / "training_files", layout)
     data = pairs.read(tmp_path)
-    assert {part: list(data.part(part)["folder"]) for part in PARTS} == splits and not data.found
+    assert {part: list(data.part(part)["folder"]) for part in PARTS} == splits and not data.problems
     assert len(data.table) == 18 and data.pairs["good_score"].isna().all()
     assert list(data.pairs["scene"]) == list(data.pairs["folder"])
     found = audited(tmp_path, tmp_path)
@@ -120,7 +120,7 @@ def test_no_pairs_and_no_splits_say_what_is_expected(tmp_path):
     with pytest.raises(PairError, match="<folder>/good.jpg"):
         pairs.read(tmp_path / "empty")
     write(tmp_path / "one", "a", 1)
-    kinds = {kind for kind, *_ in pairs.read(tmp_path / "one").found}
+    kinds = {kind for kind, *_ in pairs.read(tmp_path / "one").problems}
     assert kinds == {"splits.json missing", "split missing"}
     (tmp_path / "one" / "splits.json").write_text('{"train": "a"}')
     with pytest.raises(PairError, match="must be"):
@@ -141,13 +141,13 @@ def test_unreadable_and_empty_files_are_problems(tmp_path):
 def test_pictures_of_any_kind_become_eight_bit_srgb(tmp_path):
     grey = np.tile(np.linspace(0, 65535, 64).astype(np.uint16), (64, 1))
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    made = store.decode((tmp_path / "deep.png").read_bytes())
+    made = decoding.decode((tmp_path / "deep.png").read_bytes())
     assert abs(made[0, :, 0].astype(int) - np.linspace(0, 255, 64)).max() <= 1, "16-bit grey was clipped"
     red = Image.new("RGB", (8, 8), (200, 30, 30))
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     red.save(tmp_path / "srgb.png", icc_profile=lab)
-    assert (store.decode((tmp_path / "srgb.png").read_bytes()) == (200, 30, 30)).all(), "sRGB must stay as it is"
-    assert not store.foreign(lab) and not store.foreign(None) and not store.foreign(b"no profile")
+    assert (decoding.decode((tmp_path / "srgb.png").read_bytes()) == (200, 30, 30)).all(), "sRGB must stay as it is"
+    assert not decoding.foreign(lab) and not decoding.foreign(None) and not decoding.foreign(b"no profile")
 
 
 def test_pairs_of_scored_pictures_keep_to_scene_gap_and_order(tmp_path):
@@ -158,7 +158,7 @@ def test_pairs_of_scored_pictures_keep_to_scene_gap_and_order(tmp_path):
             rows.append((f"{scene}_{i}.png", f"s{scene}", score))
     scored = pd.DataFrame(rows, columns=["path", "scene", "score"])
     data = pairs.read(pairing.from_scores(tmp_path, scored, tmp_path / "made", min_gap=1.5))
-    assert len(data.pairs) == 12 and not data.found, "1 and 2 are too close"
+    assert len(data.pairs) == 12 and not data.problems, "1 and 2 are too close"
     assert (data.pairs["good_score"] - data.pairs["bad_score"] >= 1.5).all()
     assert data.pairs.groupby("scene")["split"].nunique().max() == 1 and set(data.pairs["split"]) == set(PARTS)
     with pytest.raises(PairError, match="lower min_gap"):

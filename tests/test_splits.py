@@ -8,14 +8,16 @@ import pytest
 from PIL import Image
 
 from emohelpers import config
-from emohelpers.datasets import pixels as store
-from emohelpers.datasets import splits
+from emohelpers.datasets import groups, splits
+from emohelpers.datasets.golden import golden_set
+from emohelpers.datasets.leaks import guard
+from emohelpers.datasets.pixels import build
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = pictures.write(tmp_path_factory.mktemp("bars"), each=40)
-    return folder.table, store.build(folder, 32, tmp_path_factory.mktemp("cache")), folder
+    return folder.table, build(folder, 32, tmp_path_factory.mktemp("cache")), folder
 
 
 def settings(**values):
@@ -31,7 +33,7 @@ def shared_groups(table):
 def test_parts_are_disjoint_stratified_and_of_the_size_asked_for(data, tmp_path, protocol):
     table, pixels, _ = data
     cfg = settings(golden=protocol)
-    golden = splits.golden(table, pixels, cfg, tmp_path, "bars")
+    golden = golden_set(table, pixels, cfg, tmp_path, "bars")
     done = splits.split(table, golden, cfg)
     sizes = done.groupby(["label", "split"]).size().unstack()
     assert (sizes["golden"] == (5 if "balanced" in protocol else 6)).all()
@@ -44,85 +46,85 @@ def test_groups_are_never_torn_apart_even_across_labels(data, tmp_path):
     rng = np.random.default_rng(0)
     table = table.assign(group=rng.integers(0, 90, len(table)).astype(str))  # groups of several labels
     cfg = settings()
-    golden = splits.golden(table, pixels, cfg, tmp_path, "bars")
+    golden = golden_set(table, pixels, cfg, tmp_path, "bars")
     assert shared_groups(splits.split(table, golden, cfg)) == []
     assert golden.table["label"].value_counts().between(4, 5).all()
 
 
 def test_the_cap_is_applied_and_stated(data, tmp_path):
     table, pixels, _ = data
-    golden = splits.golden(table, pixels, settings(golden="balanced:150"), tmp_path, "bars")
+    golden = golden_set(table, pixels, settings(golden="balanced:150"), tmp_path, "bars")
     assert (golden.table["label"].value_counts() == 8).all()  # 20 % of 40
     assert "150 a class would take more than 20% of some classes" in golden.notes[0] and "anger 8" in golden.notes[0]
 
 
 def test_golden_is_written_once_and_read_ever_after(data, tmp_path):
     table, pixels, _ = data
-    first = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    first = golden_set(table, pixels, settings(), tmp_path, "bars")
     written = first.file.stat().st_mtime_ns
-    again = splits.golden(
+    again = golden_set(
         table.sample(frac=1, random_state=1).reset_index(drop=True), pixels, settings(), tmp_path, "bars"
     )
     assert again.file == first.file and again.file.stat().st_mtime_ns == written
     pd.testing.assert_frame_equal(again.table, first.table)
-    other = splits.golden(table, pixels, settings(split_seed=7), tmp_path, "bars")
+    other = golden_set(table, pixels, settings(split_seed=7), tmp_path, "bars")
     assert other.file != first.file and set(other.table["path"]) != set(first.table["path"])
-    named = splits.golden(table, pixels, settings(testset_csv=str(first.file)), tmp_path / "elsewhere", "bars")
+    named = golden_set(table, pixels, settings(testset_csv=str(first.file)), tmp_path / "elsewhere", "bars")
     assert named.sha256 == first.sha256
 
 
 def test_other_data_never_meets_this_golden_set(data, tmp_path):
     table, pixels, _ = data
-    first = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    first = golden_set(table, pixels, settings(), tmp_path, "bars")
     fewer = table[table["path"] != table["path"].iloc[0]].reset_index(drop=True)
-    assert splits.golden(fewer, pixels, settings(), tmp_path, "bars").file != first.file
+    assert golden_set(fewer, pixels, settings(), tmp_path, "bars").file != first.file
 
 
 def test_an_edited_golden_file_is_an_error(data, tmp_path):
     table, pixels, _ = data
-    golden = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    golden = golden_set(table, pixels, settings(), tmp_path, "bars")
     text = golden.file.read_text()
     golden.file.write_text(text.replace("anger", "happy", 1))
-    with pytest.raises(splits.SplitError, match="was changed after it was written.*train every model"):
-        splits.golden(table, pixels, settings(), tmp_path, "bars")
+    with pytest.raises(groups.SplitError, match="was changed after it was written.*train every model"):
+        golden_set(table, pixels, settings(), tmp_path, "bars")
     golden.file.write_text(text)
-    splits.golden(table, pixels, settings(), tmp_path, "bars")
+    golden_set(table, pixels, settings(), tmp_path, "bars")
     golden.file.with_suffix(".json").unlink()
-    with pytest.raises(splits.SplitError, match="testset_saved.json beside it"):
-        splits.golden(table, pixels, settings(), tmp_path, "bars")
+    with pytest.raises(groups.SplitError, match="testset_saved.json beside it"):
+        golden_set(table, pixels, settings(), tmp_path, "bars")
 
 
 def test_a_damaged_stamp_and_a_missing_testset_are_told(data, tmp_path):
     table, pixels, _ = data
-    golden = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    golden = golden_set(table, pixels, settings(), tmp_path, "bars")
     for text in ("{", "[]", '{"sha256": "1"}'):
         golden.file.with_suffix(".json").write_text(text)
-        with pytest.raises(splits.SplitError, match="testset_saved.json is damaged.*Restore it"):
-            splits.golden(table, pixels, settings(), tmp_path, "bars")
+        with pytest.raises(groups.SplitError, match="testset_saved.json is damaged.*Restore it"):
+            golden_set(table, pixels, settings(), tmp_path, "bars")
     with pytest.raises(FileNotFoundError, match="(?s)nowhere.csv.*Places tried.*TESTSET_CSV must be"):
-        splits.golden(table, pixels, settings(testset_csv="nowhere.csv"), tmp_path, "bars")
+        golden_set(table, pixels, settings(testset_csv="nowhere.csv"), tmp_path, "bars")
 
 
 def test_changed_pictures_or_labels_behind_a_golden_file_are_an_error(data, tmp_path):
     table, pixels, folder = data
-    golden = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    golden = golden_set(table, pixels, settings(), tmp_path, "bars")
     named = settings(testset_csv=str(golden.file))
     victim = golden.table["path"][0]
     relabelled = table.assign(label=np.where(table["path"] == victim, "surprise", table["label"]))
-    with pytest.raises(splits.SplitError, match=f"1 of 40 pictures.*\n.*{victim}: other label"):
-        splits.golden(relabelled, pixels, named, tmp_path, "bars")
+    with pytest.raises(groups.SplitError, match=f"1 of 40 pictures.*\n.*{victim}: other label"):
+        golden_set(relabelled, pixels, named, tmp_path, "bars")
     copy = pictures.Folder(tmp_path / "copy", table)
     shutil.copytree(folder.root, copy.root)
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(copy.root / victim)
-    with pytest.raises(splits.SplitError, match="other content"):
-        splits.golden(table, store.build(copy, 32, tmp_path / "cache"), named, tmp_path, "bars")
+    with pytest.raises(groups.SplitError, match="other content"):
+        golden_set(table, build(copy, 32, tmp_path / "cache"), named, tmp_path, "bars")
 
 
 def test_a_class_too_small_for_three_parts_is_said(data, tmp_path):
     table, pixels, _ = data
     few = table[(table["label"] != "contempt") | (table["path"] == "contempt/0000contempt.png")].reset_index(drop=True)
-    with pytest.raises(splits.SplitError, match=r"golden test set .* no picture of: contempt \(1 pictures\)"):
-        splits.golden(few, pixels, settings(golden="stratified:0.15"), tmp_path, "bars")
+    with pytest.raises(groups.SplitError, match=r"golden test set .* no picture of: contempt \(1 pictures\)"):
+        golden_set(few, pixels, settings(golden="stratified:0.15"), tmp_path, "bars")
 
 
 @pytest.fixture
@@ -131,7 +133,7 @@ def tangled(tmp_path):
     folder = pictures.write(tmp_path / "in", each=30)
     table = folder.table
     cfg = settings()
-    golden = splits.golden(table, store.build(folder, 32, tmp_path / "cache"), cfg, tmp_path / "golden", "bars")
+    golden = golden_set(table, build(folder, 32, tmp_path / "cache"), cfg, tmp_path / "golden", "bars")
     source = golden.table["path"]
     extra = []
 
@@ -149,13 +151,13 @@ def tangled(tmp_path):
         add(f"edit{i}.png", pictures.bar(i, np.random.default_rng(90 + i)), "contempt", parent=source[i])
     more = pd.DataFrame(extra, columns=table.columns)
     folder.table = pd.concat([table, more]).sort_values("path", ignore_index=True)
-    return folder, golden, cfg, store.build(folder, 32, tmp_path / "cache2")
+    return folder, golden, cfg, build(folder, 32, tmp_path / "cache2")
 
 
 def test_the_guard_finds_copies_twins_and_children_and_leaves_nothing(tangled):
     folder, golden, cfg, pixels = tangled
     done = splits.split(folder.table, golden, cfg)
-    clean, leaks = splits.guard(done, pixels, 0.96)
+    clean, leaks = guard(done, pixels, 0.96)
     reason = dict(zip(leaks.removed["path"], leaks.removed["reason"], strict=True))
     assert reason["copy.png"] == "content" and reason["twin.png"] == "near-duplicate"
     assert reason["edit2.png"] == reason["edit3.png"] == "parent"
@@ -165,20 +167,20 @@ def test_the_guard_finds_copies_twins_and_children_and_leaves_nothing(tangled):
 
 def test_grouping_first_means_that_the_guard_has_nothing_to_do(tangled):
     folder, golden, cfg, pixels = tangled
-    table = splits.grouped(folder.table, pixels, 0.96)
+    table = groups.grouped(folder.table, pixels, 0.96)
     group = dict(zip(table["path"], table["group"], strict=True))
     source = golden.table["path"]
     assert group["copy.png"] == group[source[0]] and group["twin.png"] == group[source[1]]
     assert group["edit2.png"] == group[source[2]]
-    fresh = splits.golden(table, pixels, settings(split_seed=3), golden.file.parent, "bars")
+    fresh = golden_set(table, pixels, settings(split_seed=3), golden.file.parent, "bars")
     done = splits.split(table, fresh, cfg)
     assert shared_groups(done[done["parent"] == ""]) == []
 
 
 def test_synthetic_rows_are_training_rows_only(tangled):
     folder, golden, cfg, pixels = tangled
-    done = splits.split(splits.grouped(folder.table, pixels, 0.96), golden, cfg)
-    clean, leaks = splits.guard(done, pixels, 0.96)
+    done = splits.split(groups.grouped(folder.table, pixels, 0.96), golden, cfg)
+    clean, leaks = guard(done, pixels, 0.96)
     synthetic = clean[clean["parent"] != ""]
     assert (synthetic["split"] == "train").all() and leaks.left == 0
 
@@ -187,26 +189,26 @@ def test_synthetic_rows_are_never_drawn_and_change_no_golden_set(data, tmp_path)
     """A table may say that a picture was made and not from which: then it is a training picture too."""
     table, pixels, _ = data
     made = table.assign(source=np.where(np.arange(len(table)) % 4 == 0, "synthetic", "original"))
-    golden = splits.golden(made, pixels, settings(), tmp_path, "bars")
+    golden = golden_set(made, pixels, settings(), tmp_path, "bars")
     done = splits.split(made, golden, settings())
     assert set(done.loc[done["source"] == "synthetic", "split"]) == {"train"}
     fewer = made[(made["source"] == "original") | (np.arange(len(made)) % 8 == 0)].reset_index(drop=True)
-    assert splits.golden(fewer, pixels, settings(), tmp_path, "bars").file == golden.file
+    assert golden_set(fewer, pixels, settings(), tmp_path, "bars").file == golden.file
 
 
 def test_a_named_golden_set_is_kept_in_the_run_under_the_suites_name(data, tmp_path):
     table, pixels, _ = data
-    first = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    first = golden_set(table, pixels, settings(), tmp_path, "bars")
     mine = tmp_path / "mine.csv"
     mine.write_bytes(first.file.read_bytes())
     mine.with_suffix(".json").write_bytes(first.file.with_suffix(".json").read_bytes())
-    named = splits.golden(table, pixels, settings(testset_csv=str(mine)), tmp_path, "bars")
+    named = golden_set(table, pixels, settings(testset_csv=str(mine)), tmp_path, "bars")
     assert named.save(tmp_path / "run").name == "testset_saved.csv"
-    assert splits.golden(table, pixels, settings(testset_csv=str(tmp_path / "run" / "testset_saved.csv")), tmp_path, "")
+    assert golden_set(table, pixels, settings(testset_csv=str(tmp_path / "run" / "testset_saved.csv")), tmp_path, "")
 
 
 def test_stamp_says_what_the_set_is(data, tmp_path):
     table, pixels, _ = data
-    golden = splits.golden(table, pixels, settings(), tmp_path, "bars")
+    golden = golden_set(table, pixels, settings(), tmp_path, "bars")
     stamp = json.loads(golden.file.with_suffix(".json").read_text())
     assert stamp["protocol"] == "balanced5-cap0.2-s42" and stamp["n"] == 40 and stamp["dataset"] == "bars"

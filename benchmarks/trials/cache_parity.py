@@ -87,9 +87,7 @@ def main(args) -> None:
             dataset = faces.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
             pixels = store.build(dataset, store.side_for(dataset, cfg), home / "pixels")
             dataset = faces.check(dataset, pixels, cfg.max_unreadable)
-            table = splits.grouped(dataset.table, pixels, cfg.twin_similarity)
-            golden = splits.golden(table, pixels, cfg, home / "golden", dataset.name)
-            table, _ = splits.guard(splits.split(table, golden, cfg), pixels, cfg.twin_similarity)
+            table, golden, _ = splits.parts(dataset.table, pixels, cfg, home / "golden", dataset.name)
             row |= {"train": int((table["split"] == "train").sum()), "n": int((table["split"] == "golden").sum())}
             row[mode] = one(dataset, pixels, table, cfg, home / f"{mode}_{seed}")
             print(json.dumps({"seed": seed, mode: row[mode]}), flush=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from emohelpers.config import files, paths
-from emohelpers.datasets import labels, resemblance, splits
+from emohelpers.datasets import labels, leaks, resemblance
 from emohelpers.datasets.faces import Dataset
+from emohelpers.datasets.groups import sources
 from emohelpers.datasets.locate import ManifestError, parts_of
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.datasets.tables import column, named_column, read_csv
@@ -31,10 +32,10 @@ class Combined:
     left: int  # leaks that are still there: none
 
     def __str__(self) -> str:
-        reasons = self.removed["reason"].value_counts()
-        told = ", ".join(f"{n:,} by {reason}" for reason, n in reasons.items()) or "none"
-        kept = int((self.table["source"] == SYNTHETIC).sum())
-        return f"{len(self.table):,} rows, {kept:,} of them edits; edits removed as leaks: {told}; left: {self.left}"
+        edits = int((self.table["source"] == SYNTHETIC).sum())
+        removed = leaks.by_reason(self.removed) or "none"
+        counts = f"{len(self.table):,} rows, {edits:,} of them edits"
+        return f"{counts}; edits removed as leaks: {removed}; left: {self.left}"
 
     def save(self, folder: str | Path, classes: tuple[str, ...]) -> Path:
         """Writes the table, `label_map.json` (name -> index) and `removed.csv`; returns the table's path."""
@@ -49,17 +50,17 @@ def add(dataset: Dataset, edits: pd.DataFrame, root: str | Path) -> Dataset:
     Raises:
         ManifestError: an edit has the path of a photograph, or a label that is no class.
     """
-    here = set(dataset.table["path"])
-    if twice := [path for path in edits["path"] if path in here]:
-        raise ManifestError(
-            f"{len(twice):,} edits have the path of a photograph, first {twice[0]}: rename their folder"
-        )
+    twice = edits.loc[edits["path"].isin(dataset.table["path"]), "path"]
+    if len(twice):
+        first = twice.iloc[0]
+        raise ManifestError(f"{len(twice):,} edits have the path of a photograph, first {first}: rename their folder")
     if strange := sorted(set(edits["label"]) - set(dataset.classes)):
         raise ManifestError(f"edits are labelled {', '.join(strange)}; the classes are {', '.join(dataset.classes)}")
     rows = edits[["path", "label", "parent"]].assign(split="", source=SYNTHETIC)
-    rows["group"] = [parent or path for path, parent in zip(rows["path"], rows["parent"], strict=True)]
+    rows["group"] = rows["parent"].where(rows["parent"] != "", rows["path"])
     table = pd.concat([dataset.table, rows], ignore_index=True)
-    return replace(dataset, table=table, elsewhere={**dataset.elsewhere, **dict.fromkeys(rows["path"], Path(root))})
+    roots = dict.fromkeys(rows["path"], Path(root))
+    return replace(dataset, table=table, elsewhere=dataset.elsewhere | roots)
 
 
 def combine(dataset: Dataset, pixels: Pixels, table: pd.DataFrame, cfg) -> Combined:
@@ -70,50 +71,54 @@ def combine(dataset: Dataset, pixels: Pixels, table: pd.DataFrame, cfg) -> Combi
         table: its photographs, grouped, split and guarded (`splits`): only edits are looked at here.
         cfg: `twin_similarity`, `seed`.
     """
-    edits = dataset.table[dataset.table["source"] == SYNTHETIC]
-    clean, removed, left = _guarded(dataset.table, edits, table, pixels, cfg.twin_similarity)
-    kept = edits[edits["path"].isin(clean)]
-    real = dataset.table[dataset.table["source"] != SYNTHETIC]
-    rows = pd.concat([real, kept]).rename(columns={"path": "filepath"})[["filepath", "label", "source", "parent"]]
-    rows = rows.sort_values("filepath").sample(frac=1, random_state=cfg.seed).reset_index(drop=True)
-    parts = {"photographs": real, "edits offered": edits, "edits kept": kept}
+    synthetic = dataset.table["source"] == SYNTHETIC
+    edits, photographs = dataset.table[synthetic], dataset.table[~synthetic]
+    removed, left = _leaks(dataset.table, edits, table, pixels, cfg.twin_similarity)
+    clean = edits[~edits["path"].isin(removed["path"])]
+    rows = pd.concat([photographs, clean]).rename(columns={"path": "filepath"})
+    rows = rows[["filepath", "label", "source", "parent"]].sort_values("filepath")
+    rows = rows.sample(frac=1, random_state=cfg.seed).reset_index(drop=True)
+    return Combined(rows, removed, _counts(photographs, edits, clean, dataset.classes), left)
+
+
+def _counts(photographs: pd.DataFrame, edits: pd.DataFrame, clean: pd.DataFrame, classes) -> pd.DataFrame:
+    """Rows of each class and of all: photographs, edits offered, edits kept, all."""
+    parts = {"photographs": photographs, "edits offered": edits, "edits kept": clean}
     counts = pd.DataFrame({name: part["label"].value_counts() for name, part in parts.items()}, dtype="Int64")
-    counts = counts.reindex(list(dataset.classes)).fillna(0).astype(int).rename_axis("class")
+    counts = counts.reindex(list(classes)).fillna(0).astype(int).rename_axis("class")
     counts["all"] = counts["photographs"] + counts["edits kept"]
     counts.loc["all"] = counts.sum()
-    return Combined(rows, removed, counts, left)
+    return counts
 
 
-def _guarded(
+def _leaks(
     every: pd.DataFrame, edits: pd.DataFrame, table: pd.DataFrame, pixels: Pixels, likeness: float
-) -> tuple[set[str], pd.DataFrame, int]:
-    """Paths of the clean edits, what was removed (path, label, reason, partner), and leaks that are left."""
-    group, own = (
-        dict(zip(table["path"], table["group"], strict=True)),
-        dict(zip(every["path"], splits.sources(every), strict=True)),
-    )
-    source = edits["path"].map(own)
-    known = set(every["path"]) - set(edits["path"])
-    orphans = edits[[face in known and face not in group for face in source]]
-    removed = [orphans[["path", "label"]].assign(reason="parent left out", partner=orphans["path"].map(own))]
-    rest = edits.drop(orphans.index)
-    rest = rest.assign(split="train", group=[group.get(own[path], path) for path in rest["path"]])
+) -> tuple[pd.DataFrame, int]:
+    """Edits that must go (path, label, reason, partner), and the leaks that are left then."""
+    group = dict(zip(table["path"], table["group"], strict=True))
+    source = pd.Series(sources(every), every.index)[edits.index]
+    # edits of a photograph that the guard or the audit left out of the table
+    is_orphan = source.isin(set(every["path"]) - set(edits["path"])) & ~source.isin(table["path"])
+    orphans = edits.loc[is_orphan, ["path", "label"]].assign(reason="parent left out", partner=source[is_orphan])
+    # the others as training rows beside the held-out photographs
+    rest = edits[~is_orphan]
+    groups = [group.get(photograph, path) for photograph, path in zip(source[~is_orphan], rest["path"], strict=True)]
     held = table[table["split"].isin(["golden", "val"])]
-    clean, leaks = splits.guard(pd.concat([held, rest], ignore_index=True), pixels, likeness)
-    rest = rest[rest["path"].isin(clean["path"])]
-    strange = _resembling(rest, table.reset_index(drop=True), pixels)
-    removed += [leaks.removed[leaks.removed["path"].isin(edits["path"])].drop(columns="part"), strange]
-    return set(rest["path"]) - set(strange["path"]), pd.concat(removed, ignore_index=True), leaks.left
+    both = pd.concat([held, rest.assign(split="train", group=groups)], ignore_index=True)
+    clean, found_leaks = leaks.guard(both, pixels, likeness)
+    shared = found_leaks.removed[found_leaks.removed["path"].isin(edits["path"])].drop(columns="part")
+    alike = _resembling(rest[rest["path"].isin(clean["path"])], table, pixels)
+    return pd.concat([orphans, shared, alike], ignore_index=True), found_leaks.left
 
 
-def _resembling(edits: pd.DataFrame, real: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:
+def _resembling(edits: pd.DataFrame, table: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:
     """Edits that clearly resemble a held-out face, whatever their lineage says: path, label, reason, partner."""
-    thumbs = [pixels.thumbs[pixels.rows(part["path"])] for part in (edits, real)]
-    best, _, clear = resemblance.resembled(*thumbs, real["group"].to_numpy())
-    partner = real.iloc[best]
-    found = clear & partner["split"].isin(["golden", "val"]).to_numpy()
-    rows = edits[found][["path", "label"]].assign(reason="resemblance", partner=partner["path"].to_numpy()[found])
-    return rows.reset_index(drop=True)
+    thumbs = pixels.thumbnails(edits["path"]), pixels.thumbnails(table["path"])
+    best, _, clear = resemblance.resembled(*thumbs, table["group"].to_numpy())
+    partner = table.iloc[best]
+    leaking = clear & partner["split"].isin(["golden", "val"]).to_numpy()
+    rows = edits.loc[leaking, ["path", "label"]]
+    return rows.assign(reason="resemblance", partner=partner["path"].to_numpy()[leaking])
 
 
 def read(dataset: Dataset, combined_labels: str | Path, augmented_root: str | Path = "") -> Dataset:
@@ -132,39 +137,51 @@ def read(dataset: Dataset, combined_labels: str | Path, augmented_root: str | Pa
     """
     file = paths.find_input(str(combined_labels), remedy="COMBINED_LABELS is the table that notebook 02 wrote.")
     table = read_csv(file)
-    names = {
-        key: column(table, [key, *also], key, file) for key, also in {"filepath": ["path", "pth"], "label": []}.items()
-    }
-    rows = pd.DataFrame({"path": ["/".join(parts_of(path)) for path in table[names["filepath"]]]})
-    rows["label"] = [labels.canonical(name) for name in table[names["label"]]]
-    told = named_column(table, ["parent"])
-    rows["parent"] = ["/".join(parts_of(path)) for path in table[told]] if told else ""
-    label = dict(zip(dataset.table["path"], dataset.table["label"], strict=True))
-    source = named_column(table, ["source"])
-    real = table[source].isin(["original", ""]) if source else rows["path"].isin(list(label))
-    edits = rows[~real.to_numpy()]
-    problems = [
-        (len(wrong), text, wrong)
-        for text, wrong in {
-            "photographs are not in the data set": [p for p in rows.loc[real.to_numpy(), "path"] if p not in label],
-            "photographs have another label there": [
-                p
-                for p, said in rows.loc[real.to_numpy(), ["path", "label"]].itertuples(index=False)
-                if label.get(p, said) != said
-            ],
-            "parents are not in the data set": [p for p in edits["parent"] if p and p not in label],
-            "rows stand there twice": list(rows.loc[rows["path"].duplicated(), "path"]),
-        }.items()
-        if wrong
-    ]
+    rows = _rows(table, file, set(dataset.table["path"]))
+    problems = _problems(rows, dict(zip(dataset.table["path"], dataset.table["label"], strict=True)))
     if problems:
-        lines = "\n".join(f"  {n:,} {text}, first {wrong[0]}" for n, text, wrong in problems)
+        lines = "\n".join(f"  {len(paths):,} {text}, first {paths[0]}" for text, paths in problems.items())
         raise ManifestError(
             f"{file} does not belong to {dataset.title} ({dataset.root}):\n{lines}\nRun notebook 02 again"
         )
-    beside = augmented_root or file.parent / FOLDER
-    done = add(dataset, edits, paths.find_input(str(beside), remedy="AUGMENTED_ROOT is the folder of the edits."))
-    unknown = int((edits["parent"] == "").sum())
-    notes = [f"{len(edits):,} edits were added from {file}"]
-    notes += [f"{unknown:,} of them name no parent: only content and looks can give a leak away"] if unknown else []
-    return replace(done, notes=[*dataset.notes, *notes])
+    edits = rows[~rows["real"]]
+    root = paths.find_input(
+        str(augmented_root or file.parent / FOLDER), remedy="AUGMENTED_ROOT is the folder of the edits."
+    )
+    notes = [*dataset.notes, f"{len(edits):,} edits were added from {file}"]
+    if orphans := int((edits["parent"] == "").sum()):
+        notes.append(f"{orphans:,} of them name no parent: only content and looks can give a leak away")
+    return replace(add(dataset, edits, root), notes=notes)
+
+
+def _rows(table: pd.DataFrame, file: Path, photographs: set[str]) -> pd.DataFrame:
+    """path, label, parent and real (whether it is a photograph) of each row of a combined table."""
+
+    def plain(values: pd.Series) -> list[str]:
+        return ["/".join(parts_of(path)) for path in values]
+
+    filepath = column(table, ["filepath", "path", "pth"], "filepath", file)
+    rows = pd.DataFrame({"path": plain(table[filepath])})
+    rows["label"] = [labels.canonical(name) for name in table[column(table, ["label"], "label", file)]]
+    parent, source = named_column(table, ["parent"]), named_column(table, ["source"])
+    rows["parent"] = plain(table[parent]) if parent else ""
+    rows["real"] = table[source].isin(["original", ""]) if source else rows["path"].isin(photographs)
+    return rows
+
+
+def _problems(rows: pd.DataFrame, label_of: dict[str, str]) -> dict[str, list[str]]:
+    """The paths of each thing that is wrong with a combined table; `label_of` has the data set's photographs."""
+    real, edits = rows[rows["real"]], rows[~rows["real"]]
+    missing = [path for path in real["path"] if path not in label_of]
+    relabelled = [
+        path for path, label in zip(real["path"], real["label"], strict=True) if label_of.get(path, label) != label
+    ]
+    orphans = [parent for parent in edits["parent"] if parent and parent not in label_of]
+    twice = list(rows.loc[rows["path"].duplicated(), "path"])
+    problems = {
+        "photographs are not in the data set": missing,
+        "photographs have another label there": relabelled,
+        "parents are not in the data set": orphans,
+        "rows stand there twice": twice,
+    }
+    return {text: paths for text, paths in problems.items() if paths}

@@ -1,6 +1,5 @@
 """Where pairs come from: pictures of a scene that people scored, photographs spoiled on purpose, drawn scenes."""
 
-import hashlib
 import itertools
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,13 @@ import numpy as np
 import pandas as pd
 
 from emohelpers.config import files, paths
-from emohelpers.datasets import audit, pairs, splits
-from emohelpers.datasets import pixels as store
+from emohelpers.datasets import audit, decoding, pairs
 from emohelpers.datasets.drawn import defects, photos
+from emohelpers.datasets.groups import shuffled
 from emohelpers.datasets.locate import is_picture
-from emohelpers.datasets.pairs import PARTS, SIDES, PairError, Pairs
+from emohelpers.datasets.pairs import PARTS, SCORES, SIDES, PairError, Pairs
+from emohelpers.datasets.pixels import Pixels
+from emohelpers.datasets.thumbnails import twins
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # when nobody has decided
 QUALITY = 95  # of the JPEGs that `spoiled` writes, the unspoiled ones too
@@ -34,20 +35,25 @@ def find(cfg) -> Pairs:
             "no pairs are named: give DATASET_ROOT, a folder (or Kaggle handle) with training_files/<folder>/"
             "{good,bad}/<picture> and splits.json. PRESET='demo' draws its own."
         )
-    home = paths.cache_folder()
-    drawn = photos.write_photos(home / f"demo_photos_{cfg.drawn_scenes}", scenes=cfg.drawn_scenes)
-    stamp = {"drawing": photos.DRAWING_VERSION, "scenes": cfg.drawn_scenes, "min_gap": cfg.min_gap}
-    table, place = pd.read_csv(drawn / "photos.csv"), home / f"demo_pairs_{cfg.drawn_scenes}_gap{cfg.min_gap:g}"
-    with files.new_folder(place, "pairs.json", stamp) as new:
+    scenes, min_gap = cfg.drawn_scenes, cfg.min_gap
+    drawn = photos.write_photos(paths.cache_folder() / f"demo_photos_{scenes}", scenes=scenes)
+    folder = paths.cache_folder() / f"demo_pairs_{scenes}_gap{min_gap:g}"
+    stamp = {"drawing": photos.DRAWING_VERSION, "scenes": scenes, "min_gap": min_gap}
+    with files.new_folder(folder, "pairs.json", stamp) as new:
         if new:
-            from_scores(drawn, table, new, min_gap=cfg.min_gap)
-    return pairs.read(place, demo="drawn scenes")
+            from_scores(drawn, pd.read_csv(drawn / "photos.csv"), new, min_gap=min_gap)
+    return pairs.read(folder, demo="drawn scenes")
 
 
 def from_scores(
-    root: str | Path, scored: pd.DataFrame, out: str | Path, *, min_gap: float, shares: Mapping[str, float] = SHARES,
+    root: str | Path,
+    scored: pd.DataFrame,
+    out: str | Path,
+    *,
+    min_gap: float,
+    shares: Mapping[str, float] = SHARES,
     seed: int = 42,
-) -> Path:  # fmt: skip
+) -> Path:
     """Writes every pair of pictures of a scene whose scores are at least `min_gap` apart, as `pairs.read` reads them.
 
     Args:
@@ -58,31 +64,36 @@ def from_scores(
         PairError: no pair is that far apart.
         FileExistsError: `out` holds something already.
     """
-    made = []
+    lines, pictures = [], []
     for scene, rows in scored.sort_values("path").groupby("scene"):
-        for number, (one, other) in enumerate(itertools.combinations(rows.itertuples(), 2)):
-            good, bad = (one, other) if one.score > other.score else (other, one)
+        for number, both in enumerate(itertools.combinations(rows.itertuples(), 2)):
+            bad, good = sorted(both, key=lambda row: row.score)
             if good.score - bad.score >= max(min_gap, 1e-9):
-                made.append((f"{scene}_{number:03d}", str(scene), good, bad))
-    if not made:
+                lines.append((f"{scene}_{number:03d}", str(scene), good.score, bad.score))
+                pictures.append((good.path, bad.path))
+    if not lines:
         raise PairError(f"no two pictures of a scene are {min_gap:g} apart: lower min_gap, or score more pictures")
-    scenes = sorted({scene for _, scene, *_ in made}, key=lambda s: hashlib.sha256(f"{seed}:{s}".encode()).digest())
-    ends = np.cumsum([shares[part] for part in PARTS]) * len(scenes)
-    part_of = {scene: PARTS[min(int(np.searchsorted(ends, i + 0.5)), 2)] for i, scene in enumerate(scenes)}
+    scores = pd.DataFrame(lines, columns=SCORES)
     with files.new_folder(out) as home:
-        for folder, _, *both in made:
-            for side, picture in zip(SIDES, both, strict=True):
-                target = home / folder / side / Path(picture.path).name
+        for folder, both in zip(scores["folder"], pictures, strict=True):
+            for side, path in zip(SIDES, both, strict=True):
+                target = home / folder / side / Path(path).name
                 target.parent.mkdir(parents=True)
-                shutil.copyfile(Path(root) / picture.path, target)
-        lists = {part: [folder for folder, scene, *_ in made if part_of[scene] == part] for part in PARTS}
-        files.write_json(home / "splits.json", lists)
-        lines = [(folder, scene, good.score, bad.score) for folder, scene, good, bad in made]
-        files.write_csv(
-            pd.DataFrame(lines, columns=["folder", "scene", "good_score", "bad_score"]), home / "scores.csv"
-        )
+                shutil.copyfile(Path(root) / path, target)
+        files.write_json(home / "splits.json", _by_scene(scores, shares, seed))
+        files.write_csv(scores, home / "scores.csv")
         files.write_csv(scored.assign(wrong=scored.get("wrong", "")), home / "pictures.csv")
     return Path(out)
+
+
+def _by_scene(scores: pd.DataFrame, shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+    """The content of a splits.json that keeps the folders of a scene together."""
+    scenes = shuffled(set(scores["scene"]), seed)
+    ends = np.cumsum([shares[part] for part in PARTS]) * len(scenes)
+    numbers = np.searchsorted(ends, np.arange(len(scenes)) + 0.5)
+    part_of = {scene: PARTS[min(number, 2)] for scene, number in zip(scenes, numbers, strict=True)}
+    parts = scores["scene"].map(part_of)
+    return {part: list(scores.loc[parts == part, "folder"]) for part in PARTS}
 
 
 def spoiled(
@@ -93,21 +104,20 @@ def spoiled(
     Returns path, scene (the photograph), score (1 - strength), wrong; also in `out`/photos.csv. The photograph itself
     is encoded anew like the others, so that no trace in the file tells them apart.
     """
-    source = sorted(p for p in Path(photographs).iterdir() if is_picture(p.name))
-    if not source:
+    sources = sorted(path for path in Path(photographs).iterdir() if is_picture(path.name))
+    if not sources:
         raise PairError(f"no photographs in {photographs}. {paths.listing(Path(photographs))}")
     rows = []
     with files.new_folder(out) as home:
-        for index, path in enumerate(source):
-            picture = store.decode(path.read_bytes())
-            drawn = np.random.default_rng([seed, index]).permutation(list(defects.KINDS))[:kinds]
-            plan = [("", 0.0), *((str(kind), strength) for kind in drawn for strength in strengths)]
+        for index, path in enumerate(sources):
+            picture = decoding.decode(path.read_bytes())
+            chosen = np.random.default_rng([seed, index]).permutation(list(defects.KINDS))[:kinds]
+            plan = [("", 0.0), *itertools.product(map(str, chosen), strengths)]
             for number, (kind, strength) in enumerate(plan):
                 rng = np.random.default_rng([seed, index, number])
-                done = defects.spoil(picture, kind, strength, rng) if kind else picture
+                spoilt = defects.spoil(picture, kind, strength, rng) if kind else picture
                 name = f"{path.stem}_{number}.jpg"
-                written = cv2.imwrite(str(home / name), done[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-                if not written:  # OpenCV does not say why
+                if not cv2.imwrite(str(home / name), spoilt[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
                     raise OSError(f"{home / name} could not be written: look at the disk's free space")
                 rows.append((name, path.stem, 1 - strength, f"{kind} {strength:.2f}" if kind else ""))
         table = pd.DataFrame(rows, columns=["path", "scene", "score", "wrong"])
@@ -115,18 +125,18 @@ def spoiled(
     return table
 
 
-def draw_splits(data: Pairs, pixels: store.Pixels, likeness: float, *, seed: int = 42) -> dict[str, list[str]]:
+def draw_splits(data: Pairs, pixels: Pixels, likeness: float, *, seed: int = 42) -> dict[str, list[str]]:
     """The content of a splits.json by `SHARES`: scenes, equal contents, near-duplicates and mirror images together."""
-    table, rows = data.table, pixels.rows(data.table["path"])
-    keys = [list(table["scene"]), [pixels.sha256[row] for row in rows], [p.split("/")[0] for p in table["path"]]]
-    group = audit.joined(list(table["path"]), keys, splits.twins(pixels.thumbs[rows], likeness))
-    of = dict(zip(table["path"], group, strict=True))
-    members: dict[str, list[str]] = {}
-    for row in data.pairs.itertuples():
-        members.setdefault(of[row.good], []).append(row.folder)
-    folders = data.pairs["folder"].nunique()  # several pairs may come of one
-    made: dict[str, list[str]] = {part: [] for part in PARTS}
-    for name in sorted(members, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()):
-        lacks = {part: SHARES[part] - len(made[part]) / folders for part in PARTS}
-        made[max(PARTS, key=lambda part: lacks[part])] += sorted(set(members[name]))
-    return made
+    paths = list(data.table["path"])
+    thumbs = pixels.thumbnails(paths)
+    keys = [list(data.table["scene"]), pixels.hashes(paths), [path.split("/")[0] for path in paths]]
+    group_of = dict(zip(paths, audit.joined(paths, keys, twins(thumbs, thumbs, likeness)), strict=True))
+    members: dict[str, set[str]] = {}
+    for folder, good in zip(data.pairs["folder"], data.pairs["good"], strict=True):  # several pairs may come of one
+        members.setdefault(group_of[good], set()).add(folder)
+    total = data.pairs["folder"].nunique()
+    parts: dict[str, list[str]] = {part: [] for part in PARTS}
+    for group in shuffled(members, seed):
+        missing = {part: SHARES[part] - len(parts[part]) / total for part in PARTS}
+        parts[max(PARTS, key=missing.__getitem__)] += sorted(members[group])
+    return parts

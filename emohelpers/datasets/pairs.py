@@ -2,7 +2,7 @@
 
 On a disk: `training_files/<folder>/{good,bad}/<picture>` or `<folder>/{good,bad}.jpg`, with `splits.json` =
 {"train": [folder, ...], "val": [...], "test": [...]} and, where scores exist, `scores.csv` = folder, scene, good_score,
-bad_score. `pair_audit` says what is wrong with them, `pairing` makes them.
+bad_score. `pairs_audit` says what is wrong with them, `pairing` makes them.
 """
 
 import itertools
@@ -18,6 +18,9 @@ from emohelpers.datasets.locate import is_picture
 SIDES = ("good", "bad")
 PARTS = ("train", "val", "test")
 COLUMNS = ("folder", "scene", "split", "good", "bad", "good_score", "bad_score")
+SCORES = ("folder", "scene", "good_score", "bad_score")  # of scores.csv
+
+Problems = list[tuple[str, str, str]]  # kind, where, and what is wrong there
 
 
 class PairError(ValueError):
@@ -26,13 +29,13 @@ class PairError(ValueError):
 
 @dataclass(frozen=True)
 class Pairs:
-    """A data set of pairs; with `root`, `name` and `table` it is what `store.build` decodes."""
+    """A data set of pairs; with `root`, `name` and `table` it is what `pixels.build` decodes."""
 
     name: str
     root: Path
     pairs: pd.DataFrame  # COLUMNS, one row a pair; scores are NaN where nobody gave any
     table: pd.DataFrame  # path, scene, split, score, wrong (the known defects, or ""): one row a file
-    found: list[tuple[str, str, str]]  # what reading came across, each (kind, where, told): see pair_audit
+    problems: Problems  # of reading, see `pairs_audit`
     demo: str = ""  # "drawn scenes", or empty for photographs; said in every figure
 
     def part(self, split: str) -> pd.DataFrame:
@@ -41,106 +44,121 @@ class Pairs:
 
 
 def read(root: str | Path, splits_json: str | Path = "", *, demo: str = "") -> Pairs:
-    """All pairs below `root`, in either layout; whatever is wrong is collected for `pair_audit`.
+    """All pairs below `root`, in either layout; whatever is wrong is collected for `pairs_audit`.
 
     A folder with several pictures on a side gives every combination.
 
     Raises:
         PairError: no folder of pairs at all.
     """
-    place = paths.find_input(str(root), remedy="DATASET_ROOT is the folder that holds training_files or the pairs.")
-    home = place / "training_files" if (place / "training_files").is_dir() else place
-    folders = sorted(p for p in home.iterdir() if p.is_dir() and not p.name.startswith(".")) if home.is_dir() else []
-    found: list[tuple[str, str, str]] = []
-    sides = {folder.name: {side: _pictures(folder, side) for side in SIDES} for folder in folders}
-    if not any(all(both.values()) for both in sides.values()):
+    top = paths.find_input(str(root), remedy="DATASET_ROOT is the folder that holds training_files or the pairs.")
+    home = top / "training_files" if (top / "training_files").is_dir() else top
+    pictures = _folders(home)
+    problems: Problems = []
+    split_of = _splits(home, str(splits_json), problems)
+    scores = _scores(home / "scores.csv", problems)
+    rows = []
+    for name, (good_side, bad_side) in pictures.items():
+        for side, files in zip(SIDES, (good_side, bad_side), strict=True):
+            if not files:
+                inside = paths.listing(home / name, 1, 4)
+                problems.append(("side missing", name, f"no picture for {side!r}: {inside}"))
+        if name not in split_of:
+            problems.append(("split missing", name, "is in no part of splits.json"))
+        scene, good_score, bad_score = scores.get(name, (name, float("nan"), float("nan")))
+        for good, bad in itertools.product(good_side, bad_side):
+            rows.append((name, scene, split_of.get(name, ""), good, bad, good_score, bad_score))
+    for name in split_of:
+        if name not in pictures:
+            problems.append(("folder missing", name, "is named in splits.json and has no folder"))
+    pairs = pd.DataFrame(rows, columns=COLUMNS)
+    return Pairs(top.name, home, pairs, _table(pairs, home / "pictures.csv"), problems, demo)
+
+
+def _folders(home: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Of each folder the paths of its good and of its bad pictures.
+
+    Raises:
+        PairError: none has both.
+    """
+    folders = sorted(path for path in home.iterdir() if path.is_dir()) if home.is_dir() else []
+    pictures = {
+        folder.name: (_pictures(folder, "good"), _pictures(folder, "bad"))
+        for folder in folders
+        if not folder.name.startswith(".")
+    }
+    if not any(good and bad for good, bad in pictures.values()):
         raise PairError(
             f"no pairs below {home}: a pair is <folder>/good/<picture> and <folder>/bad/<picture>, or "
             f"<folder>/good.jpg and <folder>/bad.jpg.\n{paths.listing(home)}"
         )
-    assigned = _splits(home, str(splits_json), found)
-    scores = _scores(home / "scores.csv", found)
-    rows = []
-    for name, both in sides.items():
-        for side in (side for side in SIDES if not both[side]):
-            found.append(("side missing", name, f"no picture for {side!r}: {paths.listing(home / name, 1, 4)}"))
-        scene, *values = scores.get(name, (name, float("nan"), float("nan")))
-        if name not in assigned:
-            found.append(("split missing", name, "is in no part of splits.json"))
-        for good, bad in itertools.product(both["good"], both["bad"]):
-            inside = [str(Path(name, picture).as_posix()) for picture in (good, bad)]
-            rows.append((name, scene, assigned.get(name, ""), *inside, *values))
-    found += [
-        ("folder missing", name, "is named in splits.json and has no folder") for name in assigned if name not in sides
-    ]
-    pairs = pd.DataFrame(rows, columns=COLUMNS)
-    return Pairs(place.name, home, pairs, _table(pairs, home / "pictures.csv"), found, demo)
+    return pictures
 
 
 def _pictures(folder: Path, side: str) -> list[str]:
-    """Names below `folder` of the pictures of one side, in either layout and any case."""
-    names: list[str] = []
+    """Paths, with the folder's name, of the pictures of one side, in either layout and any case."""
+    files: list[Path] = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name.lower() == side:
-            inside = sorted(p.name for p in entry.iterdir() if is_picture(p.name) and p.name[0] != ".")
-            names += [f"{entry.name}/{name}" for name in inside]
+            files += sorted(file for file in entry.iterdir() if is_picture(file.name) and file.name[0] != ".")
         elif entry.stem.lower() == side and is_picture(entry.name):
-            names.append(entry.name)
-    return names
+            files.append(entry)
+    return [file.relative_to(folder.parent).as_posix() for file in files]
 
 
-def _splits(home: Path, named: str, found: list[tuple[str, str, str]]) -> dict[str, str]:
+def _splits(home: Path, named: str, problems: Problems) -> dict[str, str]:
     """Folder -> part. A folder that is named twice keeps the first."""
-    places = [Path(named).expanduser()] if named else [p / "splits.json" for p in (home, home.parent)]
-    places += [] if named else [home.parent / "docs" / "splits.json"]  # where the original kept it
-    place = next((p for p in places if p.is_file()), None)
-    if place is None:
-        tried = ", ".join(map(str, places))
-        found.append(("splits.json missing", tried, "write one: python -m emohelpers appeal split FOLDER draws it"))
+    # beside the pairs, above them, and where the original project kept it
+    usual = [home / "splits.json", home.parent / "splits.json", home.parent / "docs" / "splits.json"]
+    candidates = [Path(named).expanduser()] if named else usual
+    file = next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        tried = ", ".join(map(str, candidates))
+        problems.append(("splits.json missing", tried, "write one: python -m emohelpers appeal split FOLDER draws it"))
         return {}
     try:
-        content = json.loads(place.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PairError(f"{place} is not JSON: {error}") from error
+        raise PairError(f"{file} is not JSON: {error}") from error
     if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
-        raise PairError(f'{place} must be {{"train": [folder, ...], "val": [folder, ...], "test": [folder, ...]}}')
-    assigned: dict[str, str] = {}
+        raise PairError(f'{file} must be {{"train": [folder, ...], "val": [folder, ...], "test": [folder, ...]}}')
+    split_of: dict[str, str] = {}
     for part, names in content.items():
         if part not in PARTS:
-            found.append(("unknown split", part, f"splits.json may have {', '.join(PARTS)}"))
+            problems.append(("unknown split", part, f"splits.json may have {', '.join(PARTS)}"))
             continue
-        for name in names:
-            if name in assigned:
-                found.append(("folder named twice", str(name), f"in {assigned[name]} and in {part} of splits.json"))
-            assigned.setdefault(str(name), part)
-    found += [("split missing", part, "has no folder in splits.json") for part in PARTS if not content.get(part)]
-    return assigned
+        for name in map(str, names):
+            if name in split_of:
+                problems.append(("folder named twice", name, f"in {split_of[name]} and in {part} of splits.json"))
+            split_of.setdefault(name, part)
+    for part in PARTS:
+        if not content.get(part):
+            problems.append(("split missing", part, "has no folder in splits.json"))
+    return split_of
 
 
-def _scores(place: Path, found: list[tuple[str, str, str]]) -> dict[str, tuple[str, float, float]]:
+def _scores(file: Path, problems: Problems) -> dict[str, tuple[str, float, float]]:
     """Folder -> scene and both scores, read by name."""
-    if not place.is_file():
+    if not file.is_file():
         return {}
-    table = pd.read_csv(place, skipinitialspace=True).rename(columns=str.strip)
-    if missing := [name for name in ("folder", "scene", "good_score", "bad_score") if name not in table]:
-        raise PairError(f"{place} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    for row in table.itertuples():
-        if row.good_score <= row.bad_score:
-            found.append(
-                ("scores contradict", row.folder, f"good {row.good_score:g} is not above bad {row.bad_score:g}")
-            )
-    columns = (table["folder"].astype(str), table["scene"].astype(str), table["good_score"], table["bad_score"])
-    return {folder: (scene, good, bad) for folder, scene, good, bad in zip(*columns, strict=True)}
+    table = pd.read_csv(file, skipinitialspace=True).rename(columns=str.strip)
+    if missing := [name for name in SCORES if name not in table]:
+        raise PairError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    scores = {}
+    for folder, scene, good, bad in table[list(SCORES)].itertuples(index=False):
+        if good <= bad:
+            problems.append(("scores contradict", folder, f"good {good:g} is not above bad {bad:g}"))
+        scores[str(folder)] = (str(scene), good, bad)
+    return scores
 
 
 def _table(pairs: pd.DataFrame, known: Path) -> pd.DataFrame:
     """One row a file: path, scene, split, score, wrong; the last by file name from pictures.csv, if it is there."""
-    sides = [
-        pairs[[side, "scene", "split", f"{side}_score"]].set_axis(["path", "scene", "split", "score"], axis=1)
-        for side in SIDES
-    ]
+    columns = ["path", "scene", "split", "score"]
+    sides = [pairs[[side, "scene", "split", f"{side}_score"]].set_axis(columns, axis=1) for side in SIDES]
     table = pd.concat(sides).drop_duplicates("path").sort_values("path", ignore_index=True)
-    told: dict[str, str] = {}
+    defects: dict[str, str] = {}
     if known.is_file():
-        told = pd.read_csv(known, dtype=str, keep_default_na=False).set_index("path")["wrong"].to_dict()
-    return table.assign(wrong=[told.get(Path(path).name, "") for path in table["path"]])
+        pictures = pd.read_csv(known, dtype=str, keep_default_na=False)
+        defects = dict(zip(pictures["path"], pictures["wrong"], strict=True))
+    return table.assign(wrong=[defects.get(Path(path).name, "") for path in table["path"]])

@@ -7,37 +7,30 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from emohelpers.config import files
-from emohelpers.datasets import pixels as store
-from emohelpers.datasets import splits
+from emohelpers.datasets import decoding, thumbnails
 from emohelpers.datasets.pairs import PARTS, PairError, Pairs
-from emohelpers.datasets.pixels import BROKEN, Pixels
+from emohelpers.datasets.pixels import Pixels
 
-CONVERTED = ("CMYK", "16-bit", "turned by EXIF", "colour profile")  # dealt with while decoding, see store.decode
+CONVERTED = ("CMYK", "16-bit", "turned by EXIF", "colour profile")  # dealt with in `decoding`
 NOTES = (*CONVERTED, "small validation set")  # said, but no reason to stop
 PNG, DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # where a PNG says how many bits a channel has
 
 
 def audit(data: Pairs, pixels: Pixels, *, min_side: int, likeness: float, min_delta: float) -> pd.DataFrame:
-    """Everything found: kind, where, told, stops (whether a training must not start).
+    """Every problem and note: kind, where, told (what is wrong), stops (whether a training must not start).
 
     Args:
         pixels: the decoded pictures of `data`.
         min_side: pixels that the shorter side must have.
-        likeness: cosine of thumbnails from which two pictures count as one, see `splits.twins`.
+        likeness: cosine of thumbnails from which two pictures count as one, see `thumbnails.twins`.
         min_delta: gain of accuracy that early stopping looks for.
     """
-    found = list(data.found)
-    for path in data.table["path"]:
-        found += [(kind, path, told) for kind, told in _file(data.root / path, min_side)]
-    known = {path for kind, path, _ in found if kind == "unreadable"}
-    found += [("unreadable", path, why) for path, why in pixels.unreadable.items() if path not in known]
-    found += [*_torn(data), *_same(data, pixels), *_alike(data, pixels, likeness)]
-    n = len(data.part("val"))
-    if n and 1 / n > min_delta > 0:
-        told = f"{n} pairs: one pair is {1 / n:.1%} of accuracy, so a gain of {min_delta:.1%} cannot be seen; "
-        found.append(("small validation set", "val", told + "the hinge loss decides when to stop"))
-    table = pd.DataFrame(found, columns=["kind", "where", "told"])
+    headers = [(kind, path, text) for path in data.table["path"] for kind, text in _header(data.root / path, min_side)]
+    damaged = {path for kind, path, _ in headers if kind == "unreadable"}
+    undecoded = [("unreadable", path, why) for path, why in pixels.unreadable.items() if path not in damaged]
+    problems = [*data.problems, *headers, *undecoded]
+    problems += [*_torn(data), *_same(data, pixels), *_alike(data, pixels, likeness), *_small(data, min_delta)]
+    table = pd.DataFrame(problems, columns=["kind", "where", "told"])
     return table.assign(stops=~table["kind"].isin(NOTES)).sort_values("stops", ascending=False, kind="stable")
 
 
@@ -47,10 +40,12 @@ def check(findings: pd.DataFrame, root: str | Path) -> None:
     Raises:
         PairError: with all problems at once.
     """
-    wrong = findings[findings["stops"]]
-    if len(wrong):
-        lines = "\n".join(f"  {i}. {r.kind}: {r.where}: {r.told}" for i, r in enumerate(wrong.itertuples(), 1))
-        raise PairError(f"{len(wrong)} problem(s) in the pairs below {root}:\n{lines}")
+    problems = findings[findings["stops"]]
+    if len(problems):
+        lines = "\n".join(
+            f"  {i}. {row.kind}: {row.where}: {row.told}" for i, row in enumerate(problems.itertuples(), 1)
+        )
+        raise PairError(f"{len(problems)} problem(s) in the pairs below {root}:\n{lines}")
 
 
 def summary(findings: pd.DataFrame) -> str:
@@ -60,35 +55,40 @@ def summary(findings: pd.DataFrame) -> str:
     lines = []
     for (stops, kind), rows in findings.groupby(["stops", "kind"], sort=False):
         first = rows.iloc[0]
-        lines.append(f"{'PROBLEM' if stops else 'note'} {kind} ({len(rows)}): {first['where']}: {first['told']}")
+        word = "PROBLEM" if stops else "note"
+        lines.append(f"{word} {kind} ({len(rows)}): {first['where']}: {first['told']}")
     return "\n".join(lines)
 
 
-def write(findings: pd.DataFrame, path: str | Path) -> Path:
-    """Writes the findings as CSV; returns the path."""
-    return files.write_csv(findings, path)
-
-
-def _file(path: Path, min_side: int) -> Iterator[tuple[str, str]]:
-    """What one file's header tells: kind, told."""
+def _header(path: Path, min_side: int) -> Iterator[tuple[str, str]]:
+    """What one file's header says: kind, and what is wrong or remarkable."""
     try:
-        head = path.read_bytes()
-        with Image.open(io.BytesIO(head)) as picture:  # the header alone: pixels were decoded by the store
-            size, mode, info = picture.size, picture.mode, picture.info
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as picture:  # the header alone: pixels were decoded already
+            width, height = picture.size
+            mode, profile = picture.mode, picture.info.get("icc_profile")
             orientation = picture.getexif().get(0x0112, 1)
-    except BROKEN as error:
-        yield "unreadable", str(error).split(" <")[0] or type(error).__name__
+    except decoding.BROKEN as error:
+        yield "unreadable", decoding.why(error)
         return
-    if min(size) < min_side:
-        yield "too small", f"{size[0]}x{size[1]} pixels, the shorter side must have {min_side}"
+    if min(width, height) < min_side:
+        yield "too small", f"{width}x{height} pixels, the shorter side must have {min_side}"
     if mode == "CMYK":
         yield "CMYK", "converted to sRGB"
-    if mode.startswith("I") or (head.startswith(PNG) and head[DEPTH_AT] == 16):
+    if mode.startswith("I") or (data.startswith(PNG) and data[DEPTH_AT] == 16):
         yield "16-bit", "reduced to 8 bits"
     if orientation != 1:
         yield "turned by EXIF", f"orientation {orientation}, turned upright"
-    if store.foreign(info.get("icc_profile")):
+    if decoding.foreign(profile):
         yield "colour profile", "converted to sRGB"
+
+
+def _small(data: Pairs, min_delta: float) -> Iterator[tuple[str, str, str]]:
+    """A validation part in which one pair weighs more than the gain that is looked for."""
+    n = len(data.part("val"))
+    if n and 1 / n > min_delta > 0:
+        weight = f"{n} pairs: one pair is {1 / n:.1%} of accuracy, so a gain of {min_delta:.1%} cannot be seen"
+        yield "small validation set", "val", f"{weight}; the hinge loss decides when to stop"
 
 
 def _torn(data: Pairs) -> Iterator[tuple[str, str, str]]:
@@ -102,39 +102,39 @@ def _torn(data: Pairs) -> Iterator[tuple[str, str, str]]:
 
 def _same(data: Pairs, pixels: Pixels) -> Iterator[tuple[str, str, str]]:
     """Equal contents: across splits, on both sides of a pair, and pairs that contradict one another."""
-    sha = dict(zip(pixels.paths, pixels.sha256, strict=True))
-    seen: dict[str, tuple[str, str]] = {}
+    sha256 = dict(zip(pixels.paths, pixels.sha256, strict=True))
+    first: dict[str, tuple[str, str]] = {}  # of each content: path and split
     for row in data.table[data.table["split"].isin(PARTS)].itertuples():
-        path, split = seen.setdefault(sha[row.path], (row.path, row.split))
-        if sha[row.path] and split != row.split:
+        content = sha256[row.path]
+        path, split = first.setdefault(content, (row.path, row.split))
+        if content and split != row.split:
             yield "picture in two splits", row.path, f"{row.split}; the same as {path} in {split}"
-    order: dict[tuple[str, str], str] = {}
+    folder_of: dict[tuple[str, str], str] = {}
     for row in data.pairs.itertuples():
-        good, bad = sha[row.good], sha[row.bad]
+        good, bad = sha256[row.good], sha256[row.bad]
         if good and good == bad:
             yield "both sides equal", row.folder, f"{row.good} and {row.bad} are the same picture"
-        elif (bad, good) in order:
-            yield "pairs contradict", row.folder, f"{order[bad, good]} says the opposite of the same two pictures"
-        order.setdefault((good, bad), row.folder)
+        elif (bad, good) in folder_of:
+            yield "pairs contradict", row.folder, f"{folder_of[bad, good]} says the opposite of the same two pictures"
+        folder_of.setdefault((good, bad), row.folder)
 
 
 def _alike(data: Pairs, pixels: Pixels, likeness: float) -> Iterator[tuple[str, str, str]]:
     """Near-duplicates and mirror images in different parts, of scenes that are not torn anyway."""
-    table = data.table[data.table["split"].isin(PARTS)].reset_index(drop=True)
-    if table.empty:
-        return
-    rows = pixels.rows(table["path"])
-    thumbs = pixels.thumbs[rows]
-    mirrored = thumbs.reshape(len(rows), store.THUMB, store.THUMB)[:, :, ::-1].reshape(len(rows), -1)
-    told = set()
-    for i, j in splits.twins(thumbs, likeness):
-        one, other = table.iloc[i], table.iloc[j]
-        equal = pixels.sha256[rows[i]] == pixels.sha256[rows[j]]
-        if one["split"] != other["split"] and one["scene"] != other["scene"] and not equal:
-            straight, turned = float(thumbs[i] @ thumbs[j]), float(mirrored[i] @ thumbs[j])
-            kind = "mirrored copy across splits" if turned > straight else "near-duplicate across splits"
-            pair = (pixels.sha256[rows[i]], pixels.sha256[rows[j]])
-            if pair not in told:
-                told.add(pair)
-                where = f"{other['split']}; like {one['path']} in {one['split']} ({max(straight, turned):.3f})"
-                yield kind, other["path"], where
+    table = data.table[data.table["split"].isin(PARTS)]
+    table = table.assign(sha256=pixels.hashes(table["path"]))
+    thumbs = pixels.thumbnails(table["path"])
+    rows = list(table.itertuples())
+    reported = set()
+    for i, j in thumbnails.twins(thumbs, thumbs, likeness):
+        earlier, later = rows[i], rows[j]
+        contents = (earlier.sha256, later.sha256)
+        apart = earlier.split != later.split and earlier.scene != later.scene
+        if i >= j or not apart or contents[0] == contents[1] or contents in reported:
+            continue
+        reported.add(contents)
+        plain = float(thumbs[i] @ thumbs[j])
+        turned = float(thumbnails.mirrored(thumbs[[i]])[0] @ thumbs[j])
+        kind = "mirrored copy across splits" if turned > plain else "near-duplicate across splits"
+        cosine = max(plain, turned)
+        yield kind, later.path, f"{later.split}; like {earlier.path} in {earlier.split} ({cosine:.3f})"

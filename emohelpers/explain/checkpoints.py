@@ -8,7 +8,7 @@ import torch
 
 from emohelpers import models
 from emohelpers.config import paths
-from emohelpers.datasets import splits
+from emohelpers.datasets import leaks
 from emohelpers.explain.classifier import ExplanationError
 
 
@@ -41,7 +41,7 @@ def load(checkpoints: Sequence[str | Path], classes: Sequence[str], cfg: Any) ->
     backbones = [model.spec["backbone"] for model in loaded]
     by_name = {}
     for file, model, backbone in zip(files, loaded, backbones, strict=True):
-        if difference := splits.apart(model.facts.get("config", {}), cfg):
+        if difference := leaks.apart(model.facts.get("config", {}), cfg):
             raise ExplanationError(
                 f"{file} was trained with another split: {difference}. Give its settings in OVERRIDES, or name "
                 "other CHECKPOINTS: what is explained must be faces that it has not seen."

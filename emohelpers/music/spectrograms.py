@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from emohelpers import config
 from emohelpers.config import files
+from emohelpers.datasets.pixels import ByPath
 from emohelpers.music import descriptors, sound
 from emohelpers.music.sound import Spectrum, UnreadableSong
 
@@ -31,7 +32,7 @@ class BrokenWorker(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Spectrograms:
+class Spectrograms(ByPath):
     """Spectrograms in the order of the table they were built from, and what was heard of each song."""
 
     paths: list[str]
@@ -41,11 +42,6 @@ class Spectrograms:
     descriptors: pd.DataFrame  # a row a song, see `descriptors.describe`; no columns if they were not asked for
     spectrum: Spectrum
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
-
-    def rows(self, paths: Sequence[str]) -> np.ndarray:
-        """(n,) positions of `paths` in the array."""
-        where = {path: i for i, path in enumerate(self.paths)}
-        return np.fromiter((where[p] for p in paths), dtype=np.int64, count=len(paths))
 
     def notes(self) -> list[str]:
         """What the clips are, worth saying: which seconds, how many songs are longer, which were filled up."""

@@ -19,7 +19,7 @@ import pandas as pd
 
 from emohelpers import config
 from emohelpers.config import files
-from emohelpers.datasets import edits, pixels
+from emohelpers.datasets import decoding, edits
 from emohelpers.saga import balance, editors, lineage
 from emohelpers.saga.balance import Plan
 from emohelpers.saga.editors import Declined, Editor, Exhausted, Job
@@ -54,7 +54,7 @@ class Made:
         places = (
             (self.root if ok else self.refused) / path for path, ok in zip(rows["path"], rows["accepted"], strict=True)
         )
-        return np.stack([pixels.fit_square(pixels.decode(place.read_bytes()), side) for place in places])
+        return np.stack([decoding.fit_square(decoding.decode(place.read_bytes()), side) for place in places])
 
 
 def run(plan: Plan, editor: Editor, guard: Guard, dataset, side: int, cfg, folder: str | Path) -> Made:
@@ -74,7 +74,7 @@ def run(plan: Plan, editor: Editor, guard: Guard, dataset, side: int, cfg, folde
 
 def square(dataset, path: str, side: int) -> np.ndarray:
     """(side, side, 3) uint8 of one photograph."""
-    return pixels.fit_square(pixels.decode((dataset.root / path).read_bytes()), side)
+    return decoding.fit_square(decoding.decode((dataset.root / path).read_bytes()), side)
 
 
 def publish(made: Made, paths: Collection[str], folder: str | Path) -> Path:
@@ -197,12 +197,12 @@ class _Run:
                 continue
             row = {"path": "", "label": job.target, "parent": job.path, "original_label": job.label, "accepted": False}
             row["prompt_sha256"] = hashlib.sha256(job.prompt.encode()).hexdigest()
-            picture = editors.decoded(content, pixels.decode) if isinstance(content, bytes) else None
+            picture = editors.decoded(content, decoding.decode) if isinstance(content, bytes) else None
             if picture is None:
                 why = "not a picture" if isinstance(content, bytes) else content
                 self.rows.append({**row, "reason": f"editor: {why}"})
                 continue
-            edits.append(pixels.fit_square(picture, self.side))
+            edits.append(decoding.fit_square(picture, self.side))
             faces.append(square(self.dataset, job.path, self.side) if job.path else np.zeros_like(edits[-1]))
             rows.append((row, job, content))
         if not rows:

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from emohelpers.config import paths
-from emohelpers.datasets import splits
-from emohelpers.datasets.pixels import Pixels, decode
+from emohelpers.datasets import leaks
+from emohelpers.datasets.decoding import decode
+from emohelpers.datasets.pixels import Pixels
 from emohelpers.saga import gates
 from emohelpers.saga.gates import NAMES, Classifier, Clip, GateError, Identity, Ssim
 
@@ -68,7 +69,7 @@ def build(cfg, pixels: Pixels, table: pd.DataFrame, classes: Sequence[str], chec
             continue
         gate = made[name]()
         if name == "classifier":
-            if apart := splits.apart(gate.config, cfg):
+            if apart := leaks.apart(gate.config, cfg):
                 raise GateError(
                     f"classifier: the baseline was trained with another split: {apart}. Its temperature and thresholds "
                     "would stand on faces that it knows. Give both notebooks the same settings."

@@ -6,6 +6,7 @@ Edits lie as `aug_<target>/aug_<stem>_<current>_to_<target>.jpg` or `<emotion>/a
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +14,12 @@ from types import SimpleNamespace
 import pandas as pd
 
 from emohelpers.config import paths
-from emohelpers.datasets import labels, resemblance, splits
-from emohelpers.datasets import pixels as store
+from emohelpers.datasets import labels, pixels, resemblance
 from emohelpers.datasets.edits import FOLDER
 from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, is_picture, parts_of
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.datasets.tables import read_csv
+from emohelpers.datasets.thumbnails import likenesses
 
 TABLE = "augmented_labels.csv"  # seed 000
 COLUMNS = ("original_path", "original_label", "augmented_label", "augmented_path", "augmentation_type")  # seed 000
@@ -35,8 +36,8 @@ class Edits:
 
     def __str__(self) -> str:
         via = self.table["via"].replace("", "unknown").value_counts()
-        told = ", ".join(f"{n:,} by {how}" if how != "unknown" else f"{n:,} unknown" for how, n in via.items())
-        return f"{len(self.table):,} edits below {self.root}; parents: {told}; unusable: {len(self.left_out):,}"
+        parents = ", ".join(f"{n:,} {way}" if way == "unknown" else f"{n:,} by {way}" for way, n in via.items())
+        return f"{len(self.table):,} edits below {self.root}; parents: {parents}; unusable: {len(self.left_out):,}"
 
 
 def attached(root: str | Path, dataset) -> Edits:
@@ -48,51 +49,55 @@ def attached(root: str | Path, dataset) -> Edits:
     Raises:
         ManifestError: nothing there looks like such a set.
     """
-    place = paths.find_input(str(root), remedy="AUGMENTED_ROOT is the unpacked augmented_affectnet_dataset.zip.")
+    folder = paths.find_input(str(root), remedy="AUGMENTED_ROOT is the unpacked augmented_affectnet_dataset.zip.")
     tree = Tree()
-    home, folders = _home(tree, place, dataset.root)
-    found = {
-        f"{Path(folder).name}/{name}": emotion
-        for folder, emotion in folders.items()
-        for name in tree.files(folder)
-        if is_picture(name)
-    }
-    known, lost = _told(tree, place, home, found)
-    stems, ids = _index(dataset.table)
-    rows, bad = [], [(path, f"in {TABLE}, but no such file") for path in lost]
-    for path, folder_label in sorted(found.items()):
-        told = known.get(path, {})
+    home, emotions = _home(tree, folder, dataset.root)
+    label_of = {}  # of each picture that lies there, by its folder
+    for name, emotion in emotions.items():
+        pictures = filter(is_picture, tree.files(f"{home}/{name}"))
+        label_of |= {f"{name}/{picture}": emotion for picture in pictures}
+    listed, lost = _listed(tree, folder, home, label_of)
+    photographs = _Photographs(dataset.table)
+    rows, left_out = [], [(path, f"in {TABLE}, but no such file") for path in lost]
+    for path, folder_label in sorted(label_of.items()):
+        line = listed.get(path, {})
         name = NAME.fullmatch(Path(path).stem)
-        said = [told.get("augmented_label") or folder_label, name["target"] if name else ""]
-        meant = {labels.canonical(word) for word in said if word}
-        if len(meant) > 1:
-            bad.append((path, f"labelled {' and '.join(sorted(meant))}"))
+        words = [line.get("augmented_label") or folder_label, name["target"] if name else ""]
+        emotions_named = {labels.canonical(word) for word in words if word}
+        if len(emotions_named) > 1:
+            left_out.append((path, f"labelled {' and '.join(sorted(emotions_named))}"))
             continue
-        parent, via, several = _parent(told.get("original_path", ""), name, stems, ids)
-        rows.append((path, meant.pop(), parent, via, several, told.get("augmentation_type", "")))
+        parent, via, candidates = photographs.parent(line.get("original_path", ""), name)
+        rows.append((path, emotions_named.pop(), parent, via, candidates, line.get("augmentation_type", "")))
     table = pd.DataFrame(rows, columns=["path", "label", "parent", "via", "candidates", "type"])
-    return Edits(Path(home), table, pd.DataFrame(bad, columns=["path", "reason"]))
+    return Edits(Path(home), table, pd.DataFrame(left_out, columns=["path", "reason"]))
 
 
-def matched(root: str | Path, dataset, pixels: Pixels, likeness: float, cache: str | Path) -> Edits:
-    """The edits of a ready set with all parents that table, names or looks tell; `pixels` are of the photographs.
+def matched(root: str | Path, dataset, of_photographs: Pixels, likeness: float, cache: str | Path) -> Edits:
+    """The edits of a ready set with all parents that table, names or looks tell.
+
+    Args:
+        of_photographs: the decoded pictures of `dataset`.
 
     Raises:
         ManifestError: nothing there looks like such a set, or its pictures cannot be read.
     """
-    found = attached(root, dataset)
-    seen = store.build(SimpleNamespace(name="edits", root=found.root, table=found.table), pixels.side, cache)
-    if seen.unreadable:
-        path, reason = next(iter(seen.unreadable.items()))
-        raise ManifestError(f"{len(seen.unreadable):,} edits below {found.root} cannot be read, first {path}: {reason}")
-    return by_looks(found, dataset.table, pixels, seen, likeness)
+    edits = attached(root, dataset)
+    decoded = SimpleNamespace(name="edits", root=edits.root, table=edits.table)
+    of_edits = pixels.build(decoded, of_photographs.side, cache)
+    if of_edits.unreadable:
+        path, reason = next(iter(of_edits.unreadable.items()))
+        raise ManifestError(
+            f"{len(of_edits.unreadable):,} edits below {edits.root} cannot be read, first {path}: {reason}"
+        )
+    return by_looks(edits, dataset.table, of_photographs, of_edits, likeness)
 
 
-def ready(cfg, dataset, table: pd.DataFrame, pixels: Pixels, cache: str | Path) -> Edits | None:
+def ready(cfg, dataset, table: pd.DataFrame, of_photographs: Pixels, cache: str | Path) -> Edits | None:
     """The ready set of a config, `matched`; None for an editor that makes its own.
 
     Args:
-        table: the photographs with their final groups (`splits.grouped`), by which twins are one.
+        table: the photographs with their final groups (`groups.grouped`), by which twins are one.
     """
     if cfg.editor != "attached":
         return None
@@ -102,10 +107,13 @@ def ready(cfg, dataset, table: pd.DataFrame, pixels: Pixels, cache: str | Path) 
             f"({FOLDER}/aug_<emotion>/... or augmented/<emotion>/...). To make edits: "
             'OVERRIDES = {"editor": "gemini"} or {"editor": "diffusers"}.'
         )
-    return matched(cfg.augmented_root, replace(dataset, table=table), pixels, cfg.twin_similarity, cache)
+    grouped = replace(dataset, table=table)
+    return matched(cfg.augmented_root, grouped, of_photographs, cfg.twin_similarity, cache)
 
 
-def by_looks(edits: Edits, photographs: pd.DataFrame, pixels: Pixels, seen: Pixels, likeness: float) -> Edits:
+def by_looks(
+    edits: Edits, photographs: pd.DataFrame, of_photographs: Pixels, of_edits: Pixels, likeness: float
+) -> Edits:
     """The edits with parents found by their looks where names did not tell, or told what cannot be.
 
     Of several candidates by name the most alike is taken; without any, the photograph that an edit clearly resembles
@@ -113,36 +121,39 @@ def by_looks(edits: Edits, photographs: pd.DataFrame, pixels: Pixels, seen: Pixe
     group that the edit clearly resembles. What then has no parent stays unknown.
 
     Args:
-        photographs: `path, group`; `pixels` of them, `seen` of the edits.
+        photographs: `path, group`; `of_photographs` and `of_edits` are the decoded pictures.
     """
-    table, names, groups = edits.table.copy(), photographs["path"].to_numpy(), photographs["group"].to_numpy()
-    position, thumbs = {path: i for i, path in enumerate(names)}, pixels.thumbs[pixels.rows(names)]
-    own = seen.thumbs[seen.rows(table["path"])]
-    best, cosine, clear = resemblance.resembled(own, thumbs, groups)
-    parents, how = table["parent"].to_list(), table["via"].to_list()
-    for row, (parent, several) in enumerate(zip(parents, table["candidates"], strict=True)):
-        if several:
-            rows = [position[path] for path in several]
-            alike = splits.likenesses(own[row : row + 1], thumbs[rows])[0]
-            parents[row], how[row] = names[rows[int(alike.argmax())]], "name and looks"
-        elif not parent and (clear[row] or cosine[row] >= likeness):
-            parents[row], how[row] = names[best[row]], "looks"
-        elif parent and clear[row] and groups[best[row]] != groups[position[parent]]:
-            parents[row], how[row] = names[best[row]], f"looks, against its {how[row]}"
-    return Edits(edits.root, table.assign(parent=parents, via=how), edits.left_out)
+    names, groups = list(photographs["path"]), photographs["group"].to_numpy()
+    group_of = dict(zip(names, groups, strict=True))
+    thumbs = of_edits.thumbnails(edits.table["path"])
+    best, cosine, clear = resemblance.resembled(thumbs, of_photographs.thumbnails(names), groups)
+    parents, ways = [], []
+    for i, row in enumerate(edits.table.itertuples()):
+        parent, via = row.parent, row.via
+        alike = names[best[i]]
+        if row.candidates:
+            cosines = likenesses(thumbs[[i]], of_photographs.thumbnails(row.candidates))[0]
+            parent, via = row.candidates[cosines.argmax()], "name and looks"
+        elif not parent and (clear[i] or cosine[i] >= likeness):
+            parent, via = alike, "looks"
+        elif parent and clear[i] and group_of[alike] != group_of[parent]:
+            parent, via = alike, f"looks, against its {via}"
+        parents.append(parent)
+        ways.append(via)
+    return replace(edits, table=edits.table.assign(parent=parents, via=ways))
 
 
 def _home(tree: Tree, root: Path, originals: Path) -> tuple[str, dict[str, str]]:
-    """The folder that holds the emotions' folders, and these with their emotion."""
+    """The folder that holds the emotions' folders, and the names of these with their emotion."""
     for level in tree.levels(root.as_posix(), DEPTH - 1):
-        for place in level:
-            inside = {f"{place}/{name}": emotion for name in tree.folders(place) if (emotion := _emotion(name))}
-            marked = {folder: e for folder, e in inside.items() if Path(folder).name.lower().startswith("aug_")}
-            named = "aug" in Path(place).name.lower() or Path(place) == root
+        for folder in level:
+            emotions = {name: emotion for name in tree.folders(folder) if (emotion := _emotion(name))}
+            marked = {name: emotion for name, emotion in emotions.items() if name.lower().startswith("aug_")}
             if marked:
-                return place, marked
-            if inside and named and Path(place) != originals:
-                return place, inside
+                return folder, marked
+            path = Path(folder)
+            if emotions and path != originals and (path == root or "aug" in path.name.lower()):
+                return folder, emotions
     raise ManifestError(
         f"no folders aug_<emotion> or augmented/<emotion> below {root}.\n{paths.listing(root)}\n"
         "AUGMENTED_ROOT is the unpacked augmented_affectnet_dataset.zip of notebook 02."
@@ -156,45 +167,58 @@ def _emotion(folder: str) -> str:
         return ""
 
 
-def _told(tree: Tree, place: Path, home: str, found: dict[str, str]) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """What `augmented_labels.csv` says of each file, and the files it names that are not there."""
-    tables = tree.search(place.as_posix(), TABLE) or tree.match(Path(home).parent.as_posix(), TABLE)
+def _listed(tree: Tree, root: Path, home: str, files: Iterable[str]) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The row of `augmented_labels.csv` of each file, and the files it names that are not there."""
+    tables = tree.search(root.as_posix(), TABLE) or tree.match(Path(home).parent.as_posix(), TABLE)
     if not tables:
         return {}, []
     table = read_csv(tables[0])
     if missing := [name for name in COLUMNS[:4] if name not in table.columns]:
         raise ManifestError(f"{tables[0]} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
-    short = {_short(path): path for path in found}
-    keys = [_short("/".join(parts_of(path)[-2:])) for path in table["augmented_path"]]
-    rows = table.to_dict("records")
-    lost = [row["augmented_path"] for key, row in zip(keys, rows, strict=True) if key not in short]
-    return {short[key]: row for key, row in zip(keys, rows, strict=True) if key in short}, lost
+    file_of = {_short(path): path for path in files}
+    listed, lost = {}, []
+    for row in table.to_dict("records"):
+        key = _short(_last_two(row["augmented_path"]))
+        if key in file_of:
+            listed[file_of[key]] = row
+        else:
+            lost.append(row["augmented_path"])
+    return listed, lost
+
+
+def _last_two(path: str) -> str:
+    """Folder and name of a path."""
+    return "/".join(parts_of(path)[-2:])
 
 
 def _short(path: str) -> str:
-    """`aug_fear/x.jpg` and `fear/x.jpg` are two spellings of one place."""
+    """`aug_fear/x.jpg` and `fear/x.jpg` are two spellings of one path."""
     folder, _, name = path.rpartition("/")
     return f"{_emotion(folder) or folder}/{name}"
 
 
-def _index(table: pd.DataFrame) -> tuple[dict[str, list[tuple[str, str]]], dict[str, str]]:
-    stems: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    ids = {}
-    for path, label in zip(table["path"], table["label"], strict=True):
-        stems[Path(path).stem].append((path, label))
-        ids["/".join(parts_of(path)[-2:]).casefold()] = path
-    return stems, ids
+class _Photographs:
+    """The photographs of a data set by stem, and by folder and name."""
 
+    def __init__(self, table: pd.DataFrame):
+        self.by_stem: dict[str, list[tuple[str, str]]] = defaultdict(list)  # path and label
+        for path, label in zip(table["path"], table["label"], strict=True):
+            self.by_stem[Path(path).stem].append((path, label))
+        self.by_name = {_last_two(path).casefold(): path for path in table["path"]}
 
-def _parent(told: str, name: re.Match | None, stems: dict, ids: dict) -> tuple[str, str, tuple[str, ...]]:
-    """Parent, how it was found, and the candidates where the name fits several photographs."""
-    if path := ids.get("/".join(parts_of(told)[-2:]).casefold()) if told else None:
-        return path, "table", ()
-    if not name:
-        return "", "", ()
-    same = stems.get(name["stem"], [])
-    current = _emotion(name["current"])
-    fitting = [path for path, label in same if label == current] or [path for path, _ in same]
-    if len(fitting) == 1:
-        return fitting[0], "name", ()
-    return "", "", tuple(fitting)
+    def parent(self, listed: str, name: re.Match | None) -> tuple[str, str, tuple[str, ...]]:
+        """Parent, how it was found, and the candidates where the name fits several photographs.
+
+        Args:
+            listed: the original that the table names, or ""; name: the match of `NAME`.
+        """
+        if listed and (path := self.by_name.get(_last_two(listed).casefold())):
+            return path, "table", ()
+        if not name:
+            return "", "", ()
+        same_stem = self.by_stem.get(name["stem"], [])
+        current = _emotion(name["current"])
+        fitting = [path for path, label in same_stem if label == current] or [path for path, _ in same_stem]
+        if len(fitting) == 1:
+            return fitting[0], "name", ()
+        return "", "", tuple(fitting)

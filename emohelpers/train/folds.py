@@ -12,7 +12,7 @@ from torch import nn
 
 from emohelpers import config, metrics
 from emohelpers.config import files
-from emohelpers.datasets import splits
+from emohelpers.datasets import leaks
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.images.batches import Batches
 from emohelpers.metrics import compare
@@ -46,7 +46,7 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd
 def strange(rows: pd.DataFrame, pixels: Pixels, learned: Faces, cfg) -> pd.DataFrame:
     """The rows of another data set that are no picture, nor a twin of one, of a model's training or validation."""
     used = learned.table[learned.table["split"] != "golden"]
-    return rows[~splits.known(rows, pixels, used, learned.pixels, cfg.twin_similarity)]
+    return rows[~leaks.known(rows, pixels, used, learned.pixels, cfg.twin_similarity)]
 
 
 def _test(model: nn.Module, faces: Faces, cfg, learned: Faces | None) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from torch import nn
 
 from emohelpers import metrics, models
 from emohelpers.config import paths
-from emohelpers.datasets import edits, splits
+from emohelpers.datasets import edits, pixels, splits
 from emohelpers.datasets import faces as manifests
-from emohelpers.datasets import pixels as store
+from emohelpers.datasets.golden import Golden
+from emohelpers.datasets.leaks import Leaks
+from emohelpers.datasets.pixels import Pixels
 from emohelpers.images import batches as images
 from emohelpers.images import votes
 from emohelpers.images.batches import Batches
@@ -31,10 +33,10 @@ class Faces:
     """A data set, decoded, split and guarded."""
 
     dataset: manifests.Dataset
-    pixels: store.Pixels
+    pixels: Pixels
     table: pd.DataFrame  # split = train, val, golden
-    golden: splits.Golden
-    leaks: splits.Leaks
+    golden: Golden
+    leaks: Leaks
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -73,12 +75,11 @@ def prepare(cfg) -> Faces:
     dataset = manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
     if cfg.combined_labels:
         dataset = edits.read(dataset, cfg.combined_labels, cfg.augmented_root)
-    pixels = store.build(dataset, store.side_for(dataset, cfg), paths.cache_folder() / "pixels")
-    dataset = manifests.check(dataset, pixels, cfg.max_unreadable)
-    table = splits.grouped(dataset.table, pixels, cfg.twin_similarity)
-    golden = splits.golden(table, pixels, cfg, paths.outputs_root() / "golden", dataset.name)
-    table, leaks = splits.guard(splits.split(table, golden, cfg), pixels, cfg.twin_similarity)
-    return Faces(dataset, pixels, table, golden, leaks)
+    decoded = pixels.build(dataset, pixels.side_for(dataset, cfg), paths.cache_folder() / "pixels")
+    dataset = manifests.check(dataset, decoded, cfg.max_unreadable)
+    golden_folder = paths.outputs_root() / "golden"
+    table, golden, leaks = splits.parts(dataset.table, decoded, cfg, golden_folder, dataset.name)
+    return Faces(dataset, decoded, table, golden, leaks)
 
 
 def build(cfg, faces: Faces) -> tuple[nn.Module, dict[str, Batches]]:
@@ -127,7 +128,7 @@ def whole(done: loop.Fit) -> loop.Fit:
     return done
 
 
-def batches(model: nn.Module, pixels: store.Pixels, rows: pd.DataFrame, batch_size: int) -> Batches:
+def batches(model: nn.Module, pixels: Pixels, rows: pd.DataFrame, batch_size: int) -> Batches:
     """Any rows as a finished model wants them, in order; rows of another class than the model's are an error."""
     classes = model.spec["classes"]
     targets = votes.hard(rows, classes)

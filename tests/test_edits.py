@@ -14,11 +14,13 @@ from PIL import Image
 
 from emohelpers import config
 from emohelpers.config import files
-from emohelpers.datasets import edits as combine
-from emohelpers.datasets import faces, splits
-from emohelpers.datasets import pixels as store
+from emohelpers.datasets import faces, groups, splits, thumbnails
+from emohelpers.datasets.decoding import decode, fit_square
+from emohelpers.datasets.edits import add, combine, read
+from emohelpers.datasets.golden import golden_set
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.locate import ManifestError
+from emohelpers.datasets.pixels import build
 from emohelpers.saga import lineage
 
 SIDE = 48
@@ -54,10 +56,10 @@ def world(tmp_path_factory):
         rows.append((path, label, 0.5))
     pd.DataFrame(rows, columns=["pth", "label", "relFCs"]).to_csv(home / "labels.csv")
     dataset = faces.load("affectnet", home)
-    pixels = store.build(dataset, SIDE, tmp_path_factory.mktemp("cache"))
+    pixels = build(dataset, SIDE, tmp_path_factory.mktemp("cache"))
     cfg = config.make(config.Saga, "full", golden="balanced:5", augmented_root="-", gates_off=["clip"])
-    table = splits.grouped(dataset.table, pixels, cfg.twin_similarity)
-    golden = splits.golden(table, pixels, cfg, tmp_path_factory.mktemp("golden"), "x")
+    table = groups.grouped(dataset.table, pixels, cfg.twin_similarity)
+    golden = golden_set(table, pixels, cfg, tmp_path_factory.mktemp("golden"), "x")
     return SimpleNamespace(home=home, dataset=dataset, pixels=pixels, cfg=cfg, golden=golden, seen=seen,
                            table=splits.split(table, golden, cfg))  # fmt: skip
 
@@ -135,7 +137,7 @@ def test_lost_names_and_shared_stems_are_matched_by_looks(world, tmp_path):
     table = pd.DataFrame({"path": ["happy/ffhq_1.png", "neutral/ffhq_1.png"], "label": "sad", "group": "ffhq_1"})
     both = SimpleNamespace(name="two", root=home, table=table)
     save(tmp_path / "set/augmented/fear/aug_ffhq_1_sad_to_fear.jpg", edited(world.seen[rows["path"].iloc[1]], rng))
-    pixels = store.build(both, SIDE, tmp_path / "cache")
+    pixels = build(both, SIDE, tmp_path / "cache")
     found = lineage.matched(tmp_path / "set", both, pixels, 0.96, tmp_path / "cache")
     assert list(found.table["parent"]) == ["neutral/ffhq_1.png"] and list(found.table["via"]) == ["name and looks"]
 
@@ -161,12 +163,12 @@ def planted(world, tmp_path_factory):
             stolen[f"{name}.jpg"] = train[i]
     rows = [(path, "fear", parent) for path, parent in {**clean, **children, **stolen}.items()]
     edits = pd.DataFrame(rows, columns=["path", "label", "parent"])
-    return combine.add(world.dataset, edits, root), set(clean), set(children) | set(stolen)
+    return add(world.dataset, edits, root), set(clean), set(children) | set(stolen)
 
 
 def test_every_planted_leak_is_removed_and_no_clean_edit_lost(world, planted, tmp_path):
     both, clean, leaks = planted
-    done = combine.combine(both, store.build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
+    done = combine(both, build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
     kept = set(done.table.loc[done.table["source"] == "synthetic", "filepath"])
     assert len(clean) > 2000 and kept == clean and set(done.removed["path"]) == leaks and done.left == 0
     assert set(done.table.loc[done.table["source"] == "original", "filepath"]) == set(world.dataset.table["path"])
@@ -179,13 +181,13 @@ def test_an_edit_that_resembles_a_golden_face_is_removed_whatever_its_table_says
     held, train = of(world, "golden")["path"].iloc[3], of(world, "train")["path"].iloc[0]
     made = world.seen[held].copy()
     made[26:44, 10:38] = (made[26:44, 10:38] * 0.3 + 60).astype(np.uint8)
-    alike = float(store.thumbnail(made) @ store.thumbnail(world.seen[held]))
+    alike = float(thumbnails.thumbnail(made) @ thumbnails.thumbnail(world.seen[held]))
     assert alike < 0.96
     save(tmp_path / "aug_fear/x.png", made)
-    both = combine.add(
+    both = add(
         world.dataset, pd.DataFrame([("aug_fear/x.png", "fear", train)], columns=["path", "label", "parent"]), tmp_path
     )
-    done = combine.combine(both, store.build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
+    done = combine(both, build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
     assert list(done.removed["reason"]) == ["resemblance"] and done.removed["partner"][0] == held
     (tmp_path / "aug_fear/x.png").rename(tmp_path / f"aug_fear/aug_{Path(train).stem}_happy_to_fear.png")
     found = lineage.matched(tmp_path, world.dataset, world.pixels, 0.96, tmp_path / "cache")
@@ -195,8 +197,8 @@ def test_an_edit_that_resembles_a_golden_face_is_removed_whatever_its_table_says
 def test_edits_change_no_part_of_the_photographs(world, planted, tmp_path):
     """Not even where an edit looks like two faces at once: groups, validation part and golden set stay."""
     both, _, _ = planted
-    pixels = store.build(both, SIDE, tmp_path / "cache")
-    table = splits.split(splits.grouped(both.table, pixels, 0.96), world.golden, world.cfg)
+    pixels = build(both, SIDE, tmp_path / "cache")
+    table = splits.split(groups.grouped(both.table, pixels, 0.96), world.golden, world.cfg)
     again = table[table["source"] == "original"].set_index("path")[["split", "group"]]
     pd.testing.assert_frame_equal(again, world.table.set_index("path")[["split", "group"]])
 
@@ -205,14 +207,14 @@ def test_written_and_read_again(world, tmp_path):
     root = tmp_path / "run" / "augmented_affectnet"
     edits = edits_of(world, of(world, "train").head(60), root, "aug_{}")
     rows = [(path, path.split("/")[0].removeprefix("aug_"), parent) for path, parent in edits.items()]
-    both = combine.add(world.dataset, pd.DataFrame(rows, columns=["path", "label", "parent"]), root)
-    done = combine.combine(both, store.build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
+    both = add(world.dataset, pd.DataFrame(rows, columns=["path", "label", "parent"]), root)
+    done = combine(both, build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
     file = done.save(tmp_path / "run", world.dataset.classes)
     assert list(pd.read_csv(file).columns) == ["filepath", "label", "source", "parent"]
     assert (tmp_path / "run" / "label_map.json").is_file()
-    again = combine.read(world.dataset, file)  # the edits lie beside the table
+    again = read(world.dataset, file)  # the edits lie beside the table
     assert set(again.table["path"]) == set(both.table["path"]) and set(again.elsewhere) == set(edits)
-    twice = combine.combine(both, store.build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
+    twice = combine(both, build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
     first = pd.read_csv(twice.save(tmp_path / "b", world.dataset.classes))
     pd.testing.assert_frame_equal(first, pd.read_csv(file))
 
@@ -228,7 +230,7 @@ def test_a_table_of_other_photographs_is_refused(world, tmp_path):
     with pytest.raises(
         ManifestError, match="(?s)not in the data set.*another label.*parents are not.*notebook 02 again"
     ):
-        combine.read(world.dataset, file, tmp_path)
+        read(world.dataset, file, tmp_path)
 
 
 def test_the_original_projects_table_is_read_and_its_lack_of_lineage_said(world, tmp_path):
@@ -237,7 +239,7 @@ def test_the_original_projects_table_is_read_and_its_lack_of_lineage_said(world,
     rows = [(path, label, "original") for path, label in world.dataset.table[["path", "label"]].itertuples(index=False)]
     rows += [(path, path.split("/")[1], "augmented") for path in made]
     file = files.write_csv(pd.DataFrame(rows, columns=["filepath", "label", "source"]), tmp_path / "c.csv")
-    done = combine.read(world.dataset, file, tmp_path)
+    done = read(world.dataset, file, tmp_path)
     assert len(done.table) == len(rows) and "5 of them name no parent" in done.notes[-1]
     assert set(done.table.loc[done.table["path"].isin(made), "source"]) == {"synthetic"}
 
@@ -245,11 +247,11 @@ def test_the_original_projects_table_is_read_and_its_lack_of_lineage_said(world,
 def test_pictures_of_two_roots_are_read_as_one(world, tmp_path):
     made = edits_of(world, world.table.head(20), tmp_path, "aug_{}")
     rows = pd.DataFrame([(p, "fear", q) for p, q in made.items()], columns=["path", "label", "parent"])
-    both = combine.add(world.dataset, rows, tmp_path)
-    pixels = store.build(both, SIDE, tmp_path / "cache")
+    both = add(world.dataset, rows, tmp_path)
+    pixels = build(both, SIDE, tmp_path / "cache")
     wanted = [rows["path"][7], world.dataset.table["path"][0], rows["path"][0]]
     taken = pixels.take(pixels.rows(wanted))
-    alone = [store.fit_square(store.decode((both.elsewhere.get(p, both.root) / p).read_bytes()), SIDE) for p in wanted]
+    alone = [fit_square(decode((both.elsewhere.get(p, both.root) / p).read_bytes()), SIDE) for p in wanted]
     assert np.array_equal(taken, np.stack(alone)) and len(pixels.sha256) == len(pixels.thumbs) == len(both.table)
     assert np.array_equal(pixels.array[pixels.rows(wanted)[1]], alone[1]) and pixels.array[:3].shape == (
         3,
@@ -258,7 +260,7 @@ def test_pictures_of_two_roots_are_read_as_one(world, tmp_path):
         3,
     )
     (tmp_path / wanted[0]).unlink()
-    assert wanted[0] in store.build(both, SIDE, tmp_path / "cache").unreadable
+    assert wanted[0] in build(both, SIDE, tmp_path / "cache").unreadable
 
 
 def test_an_edit_of_an_edit_of_a_golden_face_is_found(world, tmp_path):
@@ -266,8 +268,8 @@ def test_an_edit_of_an_edit_of_a_golden_face_is_found(world, tmp_path):
     for name in ("a.jpg", "b.jpg"):
         save(tmp_path / name, face(rng))
     rows = pd.DataFrame([("a.jpg", "fear", held), ("b.jpg", "sad", "a.jpg")], columns=["path", "label", "parent"])
-    both = combine.add(world.dataset, rows, tmp_path)
-    done = combine.combine(both, store.build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
+    both = add(world.dataset, rows, tmp_path)
+    done = combine(both, build(both, SIDE, tmp_path / "cache"), world.table, world.cfg)
     assert set(done.removed["path"]) == {"a.jpg", "b.jpg"} and done.left == 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from emohelpers import config
-from emohelpers.datasets import pixels as store
+from emohelpers.datasets import decoding, pixel_store, pixels, thumbnails
 
 
 def png(picture, **options):
@@ -24,24 +24,24 @@ def png(picture, **options):
 
 def test_store_holds_what_the_files_hold(tmp_path):
     data = pictures.write(tmp_path / "in", each=3)
-    pixels = store.build(data, 32, tmp_path / "cache")
+    built = pixels.build(data, 32, tmp_path / "cache")
     for row, path in enumerate(data.table["path"]):
-        assert np.array_equal(pixels.array[row], np.asarray(Image.open(data.root / path)))
-    assert pixels.unreadable == {} and len(set(pixels.sha256)) == len(data.table)
-    assert pixels.paths == list(data.table["path"])
+        assert np.array_equal(built.array[row], np.asarray(Image.open(data.root / path)))
+    assert built.unreadable == {} and len(set(built.sha256)) == len(data.table)
+    assert built.paths == list(data.table["path"])
 
 
 def test_a_second_build_decodes_nothing_and_a_changed_file_is_decoded_again(tmp_path):
     data = pictures.write(tmp_path / "in", each=2)
-    first = store.build(data, 32, tmp_path / "cache")
+    first = pixels.build(data, 32, tmp_path / "cache")
     home = next(p for p in (tmp_path / "cache").iterdir() if p.is_dir())
     before = (home / "index.json").stat().st_mtime_ns
-    store.build(data, 32, tmp_path / "cache")
+    pixels.build(data, 32, tmp_path / "cache")
     assert (home / "index.json").stat().st_mtime_ns == before
     changed = data.root / data.table["path"][5]
     time.sleep(0.01)
     Image.fromarray(np.full((32, 32, 3), 7, np.uint8)).save(changed)
-    again = store.build(data, 32, tmp_path / "cache")
+    again = pixels.build(data, 32, tmp_path / "cache")
     assert (again.array[5] == 7).all() and again.sha256[5] != first.sha256[5]
     assert np.array_equal(again.array[4], first.array[4])
 
@@ -55,10 +55,10 @@ def test_what_is_not_a_whole_picture_is_listed_and_never_black_without_notice(tm
     folder = pictures.write(tmp_path / "in", each=2)
     bad = folder.table["path"][3]
     (folder.root / bad).write_bytes(data)
-    pixels = store.build(folder, 32, tmp_path / "cache")
-    assert list(pixels.unreadable) == [bad] and reason in pixels.unreadable[bad]
-    assert pixels.sha256[3] == ""
-    assert list(store.build(folder, 32, tmp_path / "cache").unreadable) == [bad], "forgotten by the second run"
+    built = pixels.build(folder, 32, tmp_path / "cache")
+    assert list(built.unreadable) == [bad] and reason in built.unreadable[bad]
+    assert built.sha256[3] == ""
+    assert list(pixels.build(folder, 32, tmp_path / "cache").unreadable) == [bad], "forgotten by the second run"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom a file can be closed to")
@@ -66,38 +66,38 @@ def test_a_picture_that_was_closed_is_read_when_it_is_opened(tmp_path):
     folder = pictures.write(tmp_path / "in", each=1)
     closed = folder.root / folder.table["path"][0]
     closed.chmod(0)
-    assert len(store.build(folder, 32, tmp_path / "cache").unreadable) == 1
+    assert len(pixels.build(folder, 32, tmp_path / "cache").unreadable) == 1
     closed.chmod(0o600)
-    assert store.build(folder, 32, tmp_path / "cache").unreadable == {}
+    assert pixels.build(folder, 32, tmp_path / "cache").unreadable == {}
 
 
 def test_a_missing_file_is_named_as_missing(tmp_path):
     folder = pictures.write(tmp_path / "in", each=2)
     gone = folder.table["path"][0]
     (folder.root / gone).unlink()
-    assert store.build(folder, 32, tmp_path / "cache").unreadable == {gone: "file is missing"}
+    assert pixels.build(folder, 32, tmp_path / "cache").unreadable == {gone: "file is missing"}
 
 
 def test_alpha_palette_grey_and_exif_rotation_are_decoded_as_a_viewer_shows_them():
     red = np.zeros((8, 12, 4), np.uint8)
     red[..., 0], red[:, :6, 3] = 255, 255  # left half opaque, right half transparent
-    shown = store.decode(png(red))
+    shown = decoding.decode(png(red))
     assert shown[0, 0].tolist() == [255, 0, 0] and shown[0, -1].tolist() == [255, 255, 255]
-    assert store.decode(png(np.full((4, 4), 9, np.uint8))).tolist() == [[[9, 9, 9]] * 4] * 4
+    assert decoding.decode(png(np.full((4, 4), 9, np.uint8))).tolist() == [[[9, 9, 9]] * 4] * 4
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise
     marked = np.zeros((16, 32, 3), np.uint8)
     marked[:8, :16] = 255  # top left
-    turned = store.decode(png(marked, format="JPEG", exif=exif, quality=95))
+    turned = decoding.decode(png(marked, format="JPEG", exif=exif, quality=95))
     assert turned.shape == (32, 16, 3) and turned[4, 12].min() > 200 and turned[28, 4].max() < 50
 
 
 def test_fit_square_is_a_centre_crop_and_averages_when_it_shrinks():
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 200
-    assert (store.fit_square(wide, 10) == 200).all()
+    assert (decoding.fit_square(wide, 10) == 200).all()
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
-    small = store.fit_square(cv2.merge([board] * 3), 16)
+    small = decoding.fit_square(cv2.merge([board] * 3), 16)
     assert np.abs(small.astype(int) - 127).max() <= 1  # a checkerboard becomes grey, not stripes
 
 
@@ -106,10 +106,10 @@ def test_thumbnails_know_the_same_face_under_light_noise_and_compression():
     face = cv2.resize(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
     other = cv2.resize(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
     darker = np.clip(face * 0.7 + 20 + rng.normal(0, 5, face.shape), 0, 255).astype(np.uint8)
-    squeezed = store.decode(png(face, format="JPEG", quality=30))
-    like = store.thumbnail(face)
-    assert like @ store.thumbnail(darker) > 0.98 and like @ store.thumbnail(squeezed) > 0.98
-    assert like @ store.thumbnail(other) < 0.7
+    squeezed = decoding.decode(png(face, format="JPEG", quality=30))
+    like = thumbnails.thumbnail(face)
+    assert like @ thumbnails.thumbnail(darker) > 0.98 and like @ thumbnails.thumbnail(squeezed) > 0.98
+    assert like @ thumbnails.thumbnail(other) < 0.7
 
 
 def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
@@ -119,15 +119,15 @@ def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
         import sys, time
         sys.path.insert(0, {os.path.dirname(pictures.__file__)!r})
         import pictures
-        from emohelpers.datasets import pixels as store
-        store.PART = 16
-        real = store.decode
-        store.decode = lambda data: (time.sleep(0.004), real(data))[1]
+        from emohelpers.datasets import pixels
+        pixels.PART = 16
+        real = pixels.decode
+        pixels.decode = lambda data: (time.sleep(0.004), real(data))[1]
         from pathlib import Path
         table = pictures.write(Path({str(tmp_path / "again")!r}), each=40).table
         data = pictures.Folder(Path({str(folder.root)!r}), table)
         print("go", flush=True)
-        store.build(data, 32, {str(tmp_path / "cache")!r}, workers=1)
+        pixels.build(data, 32, {str(tmp_path / "cache")!r}, workers=1)
         """
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -135,7 +135,7 @@ def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
 
     def decoded() -> int:
         homes = [p for p in (tmp_path / "cache").glob("*") if p.is_dir()]
-        return sum(map(bool, store._Index.read(homes[0], len(folder.table)).stamps)) if homes else 0
+        return sum(map(bool, pixel_store.Index.read(homes[0], len(folder.table)).stamps)) if homes else 0
 
     while process.poll() is None and not decoded():
         time.sleep(0.01)
@@ -143,16 +143,16 @@ def test_a_kill_in_the_middle_costs_no_wrong_pixel(tmp_path):
     process.wait()
     done = decoded()
     assert 0 < done < len(folder.table), "the kill came too early or too late to test anything"
-    pixels = store.build(folder, 32, tmp_path / "cache")
-    fresh = store.build(folder, 32, tmp_path / "fresh")
-    assert np.array_equal(pixels.array, fresh.array) and pixels.sha256 == fresh.sha256
-    assert np.array_equal(pixels.thumbs, fresh.thumbs)
+    built = pixels.build(folder, 32, tmp_path / "cache")
+    fresh = pixels.build(folder, 32, tmp_path / "fresh")
+    assert np.array_equal(built.array, fresh.array) and built.sha256 == fresh.sha256
+    assert np.array_equal(built.thumbs, fresh.thumbs)
 
 
 def test_too_small_a_disk_is_said_before_the_work(tmp_path, monkeypatch):
     folder = pictures.write(tmp_path / "in", each=1)
     with pytest.raises(OSError, match=r"need .* GB below .* are free.*EMOHELPERS_CACHE"):
-        store.build(folder, 200_000, tmp_path / "cache")
+        pixels.build(folder, 200_000, tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("pixels.npy"))
 
 
@@ -161,7 +161,7 @@ def test_the_store_keeps_what_the_model_sees_and_no_more_than_there_is(tmp_path,
     folder = pictures.write(tmp_path, each=1, side=side)
     cfg = config.make(config.Baseline, "demo", img_size=img_size, eval_zoom=zoom)
     (folder.root / folder.table["path"][0]).write_bytes(b"")  # what cannot be read does not decide
-    assert store.side_for(folder, cfg) == kept
+    assert pixels.side_for(folder, cfg) == kept
 
 
 def test_two_processes_that_build_one_store_both_get_it_whole(tmp_path):
@@ -172,11 +172,11 @@ def test_two_processes_that_build_one_store_both_get_it_whole(tmp_path):
         sys.path.insert(0, {os.path.dirname(pictures.__file__)!r})
         from pathlib import Path
         import pictures
-        from emohelpers.datasets import pixels as store
-        store.PART = 8
+        from emohelpers.datasets import pixels
+        pixels.PART = 8
         sys.stdin.readline()
-        pixels = store.build(pictures.known(Path({str(folder.root)!r}), each=40), 32, {str(tmp_path / "cache")!r})
-        print(pixels.array.sum(), len(pixels.unreadable))
+        built = pixels.build(pictures.known(Path({str(folder.root)!r}), each=40), 32, {str(tmp_path / "cache")!r})
+        print(built.array.sum(), len(built.unreadable))
         """
     )
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -185,6 +185,6 @@ def test_two_processes_that_build_one_store_both_get_it_whole(tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
     told = [process.communicate()[0].split() for process in both]
-    alone = store.build(folder, 32, tmp_path / "alone")
+    alone = pixels.build(folder, 32, tmp_path / "alone")
     assert [process.returncode for process in both] == [0, 0]
     assert told[0] == told[1] == [str(alone.array.sum()), "0"]

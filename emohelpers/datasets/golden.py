@@ -1,0 +1,129 @@
+"""The golden test set: drawn once by group, written with its hash, and verified whenever it is read again."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from emohelpers import config
+from emohelpers.config import files, paths
+from emohelpers.datasets.groups import SplitError, check_classes, draw, originals
+from emohelpers.datasets.pixels import Pixels
+
+NAME = "testset_saved.csv"  # seed 000
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A test set written once: its pictures, and the file with its hash."""
+
+    table: pd.DataFrame  # path, label, group, sha256
+    file: Path
+    protocol: str
+    sha256: str  # of the file
+    notes: list[str] = field(default_factory=list)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies the file and its stamp to `folder`, where a later notebook or another machine takes them from."""
+        target = Path(folder) / NAME  # whatever the file is called that TESTSET_CSV named
+        files.write_bytes(_stamp_of(target), _stamp_of(self.file).read_bytes())
+        return files.write_bytes(target, self.file.read_bytes())
+
+
+def golden_set(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> Golden:
+    """The golden set of this data: read and verified if it exists, else drawn by group and written once.
+
+    Only original pictures are drawn. The file's name carries data set, protocol, seed and a fingerprint of the original
+    pictures, so that demo and real data, or two protocols, never meet, and synthetic rows that are added later change
+    nothing. `cfg.testset_csv` names an existing file instead.
+
+    Raises:
+        SplitError: the file, a picture in it or a label has changed since it was written; a class is too small.
+    """
+    table = table.assign(sha256=pixels.hashes(table["path"]))
+    if cfg.testset_csv:
+        remedy = "TESTSET_CSV must be a golden set that a run wrote, with its .json beside it; empty: one is drawn."
+        return _verified(paths.find_input(cfg.testset_csv, remedy=remedy), table)
+    photographs = table[originals(table)]
+    contents = photographs[["path", "label", "sha256"]].itertuples(index=False, name=None)
+    fingerprint = config.digest(sorted(contents))[:8]
+    protocol = _protocol(cfg)
+    file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / NAME
+    if not file.is_file():
+        quota, notes = _quota(photographs, cfg)
+        part = photographs[draw(photographs, quota, cfg.split_seed)]
+        check_classes(part, table["label"], f"golden test set ({cfg.golden})", table)
+        text = part[["path", "label", "group", "sha256"]].to_csv(index=False, lineterminator="\n")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        stamp = {"sha256": digest, "protocol": protocol, "dataset": name, "n": len(part), "notes": notes}
+        files.write_json(_stamp_of(file), stamp)  # first the stamp: a table without one would not be trusted
+        files.write_text(file, text)
+    return _verified(file, table)
+
+
+def _protocol(cfg) -> str:
+    """How the set is drawn, for its file's name: "balanced150-cap0.2-s42", "stratified0.15-s42"."""
+    kind, _, size = cfg.golden.partition(":")
+    cap = f"-cap{cfg.golden_cap:g}" if kind == "balanced" else ""
+    return f"{kind}{size}{cap}-s{cfg.split_seed}"
+
+
+def _quota(photographs: pd.DataFrame, cfg) -> tuple[dict[str, int], list[str]]:
+    """Pictures of each class to draw, and what is to be said of them."""
+    counts = photographs["label"].value_counts()
+    kind, _, size = cfg.golden.partition(":")
+    if kind != "balanced":
+        return {label: round(n * float(size)) for label, n in counts.items()}, []
+    quota = {label: min(int(size), int(n * cfg.golden_cap)) for label, n in counts.items()}
+    capped = ", ".join(f"{label} {n}" for label, n in sorted(quota.items()) if n < int(size))
+    if not capped:
+        return quota, []
+    note = f"{size} a class would take more than {cfg.golden_cap:.0%} of some classes; capped: {capped}"
+    return quota, [note]
+
+
+def _stamp_of(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _verified(file: Path, table: pd.DataFrame) -> Golden:
+    """The set in `file`, whose hash is that of its stamp and whose pictures are still those of `table`."""
+    stamp_file = _stamp_of(file)
+    if not file.is_file() or not stamp_file.is_file():
+        raise SplitError(
+            f"the golden set needs {file} and {stamp_file.name} beside it (its hash); one is missing. "
+            "Copy both from the run that wrote them, or leave TESTSET_CSV empty."
+        )
+    try:
+        stamp = json.loads(stamp_file.read_text(encoding="utf-8"))
+        protocol, written, notes = stamp["protocol"], stamp["sha256"], stamp["notes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SplitError(f"{stamp_file} is damaged ({error}). Restore it from the run that wrote it.") from error
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    remedy = f"Restore both files, or remove {file.parent} and train every model that was compared on it again."
+    if digest != written:
+        raise SplitError(f"{file} was changed after it was written (hash {digest[:12]}, was {written[:12]}). {remedy}")
+    part = pd.read_csv(file, dtype=str, keep_default_na=False)
+    # each picture of the set, beside what the data set has under its path today
+    columns = table.drop_duplicates("path").set_index("path")[["label", "sha256"]]
+    today = columns.reindex(part["path"]).fillna("")
+    pairs = zip(part.itertuples(), today.itertuples(), strict=True)
+    changes = [f"{was.path}: {change}" for was, now in pairs if (change := _difference(was, now))]
+    if changes:
+        first = "\n  ".join(changes[:3])
+        raise SplitError(
+            f"{len(changes)} of {len(part)} pictures of the golden set {file} are not what they were:\n  {first}\n"
+            f"Is this the same data set? {remedy}"
+        )
+    return Golden(part, file, protocol, digest, notes)
+
+
+def _difference(was, now) -> str:
+    """What has changed of a picture since the set was written, or ""; both have label and sha256."""
+    if not now.label:
+        return "not in the data set"
+    if now.label != was.label:
+        return "other label"
+    return "other content" if now.sha256 != was.sha256 else ""

@@ -1,0 +1,90 @@
+"""The leak guard: what a part shares with pictures that are held out, by id, group, lineage, content or looks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emohelpers.datasets.groups import sources
+from emohelpers.datasets.pixels import Pixels
+from emohelpers.datasets.thumbnails import twins
+
+GIVES_WAY = (("golden", "val"), ("golden", "train"), ("val", "train"))  # the second to the first
+DECIDES = ("manifest", "testset_csv", "golden", "golden_cap", "val_share", "split_seed", "twin_similarity")
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """What the guard removed from training and validation, by reason, and what is left (nothing)."""
+
+    removed: pd.DataFrame  # path, label, reason, partner, part
+    left: int
+
+    def __str__(self) -> str:
+        removed = by_reason(self.removed) or "nothing"
+        return f"leak guard: removed {removed} from training and validation; left: {self.left}"
+
+
+def by_reason(removed: pd.DataFrame) -> str:
+    """How many rows were removed for each reason."""
+    counts = removed["reason"].value_counts()
+    return ", ".join(f"{n:,} by {reason}" for reason, n in counts.items())
+
+
+def guard(table: pd.DataFrame, pixels: Pixels, likeness: float) -> tuple[pd.DataFrame, Leaks]:
+    """Removes from training whatever shares id, group, content or looks with a golden or validation picture, or was
+    made from one; validation gives way to the golden set. Looks everything up again and counts what is left.
+    """
+    removed = []
+    for held, part in GIVES_WAY:
+        shared = _shared(table, pixels, likeness, held, part)
+        removed.append(shared.assign(part=part))
+        table = table[(table["split"] != part) | ~table["path"].isin(shared["path"])]
+    left = sum(len(_shared(table, pixels, likeness, held, part)) for held, part in GIVES_WAY)
+    return table.reset_index(drop=True), Leaks(pd.concat(removed, ignore_index=True), left)
+
+
+def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, part: str) -> pd.DataFrame:
+    """Rows of `part` that share something with the part `held`: path, label, reason, partner."""
+    source = pd.Series(sources(table), table.index)
+    rows, partners = table[table["split"] == part], table[table["split"] == held]
+    paths, partner_paths = list(rows["path"]), list(partners["path"])
+    # what the rows and their possible partners have in common, the plainest reason first
+    ways = {
+        "same id": (paths, partner_paths),
+        "group": (rows["group"], partners["group"]),
+        "parent": (source[rows.index], partner_paths),
+        "content": (pixels.hashes(paths), pixels.hashes(partner_paths)),
+    }
+    shared: dict[str, tuple[str, str]] = {}
+    for reason, (keys, partner_keys) in ways.items():
+        partner_of = dict(zip(partner_keys, partner_paths, strict=True))
+        for path, key in zip(paths, keys, strict=True):
+            if key and key in partner_of:
+                shared.setdefault(path, (reason, partner_of[key]))
+    for partner, row in twins(pixels.thumbnails(partner_paths), pixels.thumbnails(paths), likeness):
+        shared.setdefault(paths[row], ("near-duplicate", partner_paths[partner]))
+    label = dict(zip(paths, rows["label"], strict=True))
+    lines = [(path, label[path], reason, partner) for path, (reason, partner) in shared.items()]
+    return pd.DataFrame(lines, columns=["path", "label", "reason", "partner"])
+
+
+def known(rows: pd.DataFrame, pixels: Pixels, learned: pd.DataFrame, their: Pixels, likeness: float) -> np.ndarray:
+    """(n,) bool: which rows of one data set show a picture, or a twin of one, among the rows of another."""
+    same = np.isin(pixels.hashes(rows["path"]), their.hashes(learned["path"]))
+    pairs = twins(pixels.thumbnails(rows["path"]), their.thumbnails(learned["path"]), likeness)
+    same[pairs[:, 0]] = True
+    return same
+
+
+def apart(used: Mapping[str, Any], cfg) -> str:
+    """Which settings that decide golden set and parts differ between a training (its config as JSON) and `cfg`, or "".
+
+    A model must not be asked about faces, nor judge edits of faces, that its own training may have seen.
+    """
+    settings = {name: (used.get(name), getattr(cfg, name)) for name in DECIDES}
+    return "; ".join(
+        f"{name} = {theirs!r}, here {here!r}" for name, (theirs, here) in settings.items() if theirs != here
+    )
