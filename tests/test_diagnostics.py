@@ -50,8 +50,8 @@ def test_suspects_are_the_widest_disagreements(predictions, tmp_path):
     margin = np.where(predictions["label"] == predictions["predicted"], -1, shares.max(1) - own)
     captions = [axis.get_xlabel() for axis in figure.axes if axis.get_xlabel()]
     first = predictions.iloc[margin.argmax()]
-    assert len(captions) == 4 and captions[0].startswith(f"label {first['label']} ")
-    assert f"says {first['predicted']} " in captions[0]
+    assert len(captions) == 4 and captions[0].startswith(f"labelled {first['label']} ")
+    assert f"said {first['predicted']} " in captions[0]
     right = predictions.assign(predicted=predictions["label"])
     assert isinstance(diagnostics.suspects(right, EMOTIONS, pixels, paths), Figure)
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from emohelpers import metrics
+from emohelpers.config import versions
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.report import facts, figures
 
@@ -50,25 +51,25 @@ def test_metrics_json_says_how_each_figure_came_about(tmp_path, predictions):
 def test_the_commit_is_that_of_our_checkout_or_none(tmp_path, monkeypatch):
     package = tmp_path / "emohelpers"
     package.mkdir()
-    monkeypatch.setattr(facts.emohelpers, "__file__", str(package / "__init__.py"))
-    assert facts.commit() is None  # no repository
+    monkeypatch.setattr(versions.emohelpers, "__file__", str(package / "__init__.py"))
+    assert versions.commit() is None  # no repository
 
     def git(*words):
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", tmp_path, *identity, *words], check=True, capture_output=True)
 
     git("init")
-    assert facts.commit() is None  # no commit
+    assert versions.commit() is None  # no commit
     (tmp_path / "a.txt").write_text("a")
     git("add", "a.txt")
     git("commit", "-m", "a")
-    assert facts.commit() is None  # somebody else's repository
+    assert versions.commit() is None  # somebody else's repository
     (tmp_path / "data_manifests").mkdir()
-    assert len(facts.commit()) == 40
+    assert len(versions.commit()) == 40
     (tmp_path / "a.txt").write_text("b")
-    assert facts.commit().endswith("-dirty")
+    assert versions.commit().endswith("-dirty")
     monkeypatch.setenv("PATH", "")
-    assert facts.commit() is None  # no git
+    assert versions.commit() is None  # no git
 
 
 def test_class_table_counts_every_part_and_class():
@@ -144,10 +145,10 @@ def test_confusion_matrix_shows_counts_and_percent(predictions):
 
 
 def test_curves_mark_the_best_epoch_and_the_phases(history):
-    loss, _, f1 = figures.curves(history).axes
+    loss, f1 = figures.curves(history).axes
     assert "best epoch (4): 0.600" in [t.get_text() for t in f1.get_legend().get_texts()]
-    assert [t.get_text() for t in loss.texts] == ["all"]
-    by_loss = figures.curves(history, monitor="val_loss").axes[2]
+    assert [t.get_text() for t in loss.texts] == ["head", "all"]
+    by_loss = figures.curves(history, monitor="val_loss").axes[1]
     assert "best epoch (6): 0.500" in [t.get_text() for t in by_loss.get_legend().get_texts()]
     with pytest.raises(KeyError, match="no column val_f1; it has epoch, phase"):
         figures.curves(history, monitor="val_f1")
@@ -160,7 +161,8 @@ def test_errors_shows_the_surest_mistakes_first(predictions):
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     sure = wrong[metrics.columns(EMOTIONS)].max(axis=1)
     first = wrong.loc[sure.idxmax()]
-    assert figure.axes[0].get_xlabel() == f"labelled {first['label']}\nsaid {first['predicted']} {sure.max():.0%}"
+    label = f"labelled {first['label']} {first['p_' + first['label']]:.0%}"
+    assert figure.axes[0].get_xlabel() == f"{label}\nsaid {first['predicted']} {sure.max():.0%}"
     assert len(figure.axes) == 3
     with pytest.raises(KeyError, match="no picture"):
         figures.errors(predictions, EMOTIONS, pixels[:2], order[:2])

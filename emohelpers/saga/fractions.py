@@ -177,14 +177,17 @@ def calibrated(model, faces: Faces, cfg, golden: pd.DataFrame) -> dict[str, floa
     """Calibration error of `golden` predictions before and after the temperature of the validation part."""
     _, parts = study.build(settings(cfg, seed=cfg.seed, epochs=cfg.epochs), faces)
     val = study.predict(model, parts["val"], faces.part("val"))
-    calibration = calibrate.mend(val, golden, faces.classes)
+    log_p = np.log(np.clip(val[metrics.columns(faces.classes)].to_numpy(), 1e-12, None))  # of float32, as ever
+    temperature = calibrate.temperature(log_p, metrics.read(val, faces.classes).true)
+    mended = calibrate.rescale(golden, faces.classes, temperature)
+    before, after = metrics.values(golden, faces.classes), metrics.values(mended, faces.classes)
     return {
-        "ECE": calibration.ece[0],
-        "NLL": metrics.values(golden, faces.classes)["nll"],
-        "temperature": calibration.temperature,
-        "ECE after": calibration.ece[1],
-        "NLL after": metrics.values(calibration.predictions, faces.classes)["nll"],
-        "floor": reliability.floor(metrics.read(calibration.predictions, faces.classes).confidence),
+        "ECE": before["ece"],
+        "NLL": before["nll"],
+        "temperature": temperature,
+        "ECE after": after["ece"],
+        "NLL after": after["nll"],
+        "floor": reliability.floor(metrics.read(mended, faces.classes).confidence),
     }
 
 

@@ -17,7 +17,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from emohelpers import config
-from emohelpers.config import files, paths
+from emohelpers.config import files, paths, versions
 from emohelpers.suite import execution, stamps
 from emohelpers.suite.notebooks import Notebook, NotebookError
 
@@ -76,7 +76,7 @@ def made_of(run: Run) -> dict[str, Any]:
         "inputs": stamps.stamps({**defaults, **run.values}) | stamps.mounted(),
         "needs": {stem: [found.get("key"), found.get("started")] for stem, found in before.items()},
         "code": stamps.code(),
-        "versions": stamps.versions(),
+        "versions": versions.versions(),
     }
 
 

@@ -2,22 +2,13 @@
 
 import hashlib
 import os
-import platform
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from emohelpers.config import paths
 
 HOME = Path(__file__).parents[1]
-PACKAGES = (  # what figures depend on; the tools that start and check notebooks are left out
-    *("torch", "torchvision", "timm", "accelerate", "safetensors", "huggingface_hub", "transformers"),
-    *("numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless", "opencv-python"),
-    *("matplotlib", "seaborn", "pydantic", "pyyaml", "filelock", "tqdm", "psutil"),
-    *("onnx", "onnxscript", "onnxruntime", "grad-cam", "shap", "lime", "librosa", "soundfile"),
-)
 
 
 def sources() -> Iterator[tuple[str, Path]]:
@@ -35,18 +26,6 @@ def code() -> str:
     for name, path in sources():
         digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:12]
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Python and those of `PACKAGES` that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue  # an extra that only some notebooks need
-    return found
 
 
 def stamp(place: Path) -> str:

@@ -1,0 +1,106 @@
+"""Galleries: pictures with captions, and the mistakes that a model was surest of."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from emohelpers import metrics
+from emohelpers.report import style
+
+
+def gallery(
+    images: np.ndarray,
+    captions: Sequence[str] = (),
+    path: str | Path | None = None,
+    columns: int = 8,
+    title: str = "",
+    demo: bool = False,
+    frames: Sequence[Any] | None = None,
+) -> Figure:
+    """A grid of pictures uint8 (N, H, W, 3), captions under them if given; `frames` are colours of their borders."""
+    captions = captions or [""] * len(images)
+    if len(images) != len(captions):
+        raise ValueError(f"{len(images)} pictures and {len(captions)} captions")
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    with style.house():
+        wide = images.shape[2] / images.shape[1] if len(images) else 1  # a pair side by side is twice as wide
+        size = (1.45 * columns * wide, (1.35 + 0.17 * lines) * rows + (0.45 if title or demo else 0))
+        figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for i, (axis, image, caption) in enumerate(zip(axes.flat, images, captions, strict=False)):
+            axis.set_axis_on()
+            axis.imshow(image, interpolation="lanczos")
+            axis.set(xticks=[], yticks=[])
+            axis.set_xlabel(caption, size=8.5, labelpad=3)
+            axis.spines[:].set(
+                visible=frames is not None, color=frames[i] if frames is not None else "white", linewidth=2.5
+            )
+        return style.finish(figure, title, demo, path)
+
+
+def surest(
+    predictions: pd.DataFrame, classes: Sequence[str], count: int, by: Literal["confidence", "margin"] = "confidence"
+) -> pd.DataFrame:
+    """The `count` mistakes that the model was surest of, with `confidence`, `of_label` and `margin` between the two.
+
+    By confidence they are its mistakes; by margin they are labels worth a second look (Northcutt et al.,
+    arXiv 1911.00068, rank by the same).
+    """
+    arrays = metrics.read(predictions, classes)
+    of_label = arrays.scores[np.arange(len(predictions)), arrays.true]
+    confidence = arrays.scores.max(axis=1)
+    table = predictions.assign(confidence=confidence, of_label=of_label, margin=confidence - of_label)
+    return table[~arrays.right].nlargest(count, by)
+
+
+def errors(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    pixels: np.ndarray,
+    paths: Sequence[str],
+    path: str | Path | None = None,
+    count: int = 16,
+    title: str = "Most confident mistakes",
+    demo: bool = False,
+    by: Literal["confidence", "margin"] = "confidence",
+) -> Figure:
+    """The mistakes the model was surest of, framed in the colour of what it said.
+
+    Args:
+        pixels: uint8 (N, H, W, 3), and `paths` the path of each of its rows.
+        by: see `surest`.
+    """
+    mistakes = surest(predictions, classes, count, by)
+    rows = pd.Index(paths).get_indexer(mistakes["path"])
+    missing = mistakes["path"].to_numpy()[rows < 0]
+    if missing.size:
+        raise KeyError(f"{missing.size} mistakes have no picture, first {missing[0]}")
+    captions = [
+        f"labelled {row.label} {row.of_label:.0%}\nsaid {row.predicted} {row.confidence:.0%}"
+        for row in mistakes.itertuples()
+    ]
+    total = (predictions["label"] != predictions["predicted"]).sum()
+    frames = style.colours(list(mistakes["predicted"]))
+    return gallery(pixels[rows], captions, path, 8, f"{title} ({len(mistakes)} of {total})", demo, frames)
+
+
+def suspects(
+    predictions: pd.DataFrame,
+    classes: Sequence[str],
+    pixels: np.ndarray,
+    paths: Sequence[str],
+    path: str | Path | None = None,
+    count: int = 16,
+    title: str = "Labels worth a second look",
+    demo: bool = False,
+) -> Figure:
+    """Pictures whose label the model thinks least likely while it is sure of another; see `errors`."""
+    return errors(predictions, classes, pixels, paths, path, count, title, demo, by="margin")
