@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from pandas import DataFrame
 
-from emohelpers import metrics
 from emohelpers.config.registry import METHODS
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.explain import heatmaps
 from emohelpers.explain.explainer import Explainer
 from emohelpers.explain.methods import Maps
+from emohelpers.report.galleries import surest
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,8 @@ def mistakes(
     explainer: Explainer, predictions: DataFrame, pixels: Pixels, method: str, count: int, name: str
 ) -> Figure:
     """The mistakes that the model `name` was surest of, and what spoke for the class it said and for the label's."""
-    confidence = predictions[metrics.columns(explainer.classifier.classes)].max(axis=1)
-    wrong = predictions.assign(confidence=confidence)[predictions["label"] != predictions["predicted"]]
-    worst = wrong.nlargest(count, "confidence")
+    wrong = predictions["label"] != predictions["predicted"]
+    worst = surest(predictions, explainer.classifier.classes, count)
     title = f"{name}: most confident mistakes"
     if worst.empty:
         return heatmaps.grid([[None]], [""], [f"none among {len(predictions)} faces"], title, scale=False)
@@ -132,5 +131,5 @@ def mistakes(
         maps = explainer.maps(method, squares, explainer.targets(worst[column]), check=False)
         rows[question] = overlaid(pictures, maps)
     columns = [f"labelled {row.label}\nsaid {row.predicted} {row.confidence:.0%}" for row in worst.itertuples()]
-    title = f"{title} ({len(worst)} of {len(wrong)}), {METHODS[method].title}"
+    title = f"{title} ({len(worst)} of {wrong.sum()}), {METHODS[method].title}"
     return heatmaps.grid(list(rows.values()), list(rows), columns, title, side=1.35)
