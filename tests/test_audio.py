@@ -72,13 +72,11 @@ def test_a_clip_a_little_short_ends_in_silence_and_says_so(tmp_path: Path) -> No
     assert heard["filled"] == pytest.approx(0.1, abs=1e-3)
 
 
-def test_which_seconds_of_a_long_song(tmp_path: Path) -> None:
+def test_the_start_of_a_long_song(tmp_path: Path) -> None:
     wave = np.concatenate([tones.tone(4.0, pitch=220), tones.tone(2.0, pitch=1760), tones.tone(4.0, pitch=220)])
     soundfile.write(tmp_path / "a.wav", wave, tones.RATE)
     first, _ = sound.decode(tmp_path / "a.wav", SHORT)
-    middle, _ = sound.decode(tmp_path / "a.wav", Spectrum(seconds=2.0, clip_from="middle"))
     np.testing.assert_allclose(first, wave[: len(first), 0], atol=1e-4)  # 16 bits in the file
-    np.testing.assert_allclose(middle, wave[4 * tones.RATE : 6 * tones.RATE, 0], atol=1e-4)
 
 
 def test_pictures_keep_the_scale_and_average() -> None:
@@ -92,11 +90,11 @@ def test_pictures_keep_the_scale_and_average() -> None:
 
 def test_a_spectrogram_can_be_listened_to(tmp_path: Path) -> None:
     samples = tones.tone(2.0, pitch=660)[:, 0]
-    made = sound.sound(sound.mel(sound.power(samples, SHORT), SHORT), SHORT, rounds=8)
+    made = sound.play(sound.mel(sound.power(samples, SHORT), SHORT), SHORT, rounds=8)
     assert len(made) == pytest.approx(len(samples), abs=SHORT.hop) and np.abs(made).max() <= 1
     spectrum = np.abs(np.fft.rfft(made))
     assert np.fft.rfftfreq(len(made), 1 / tones.RATE)[spectrum.argmax()] == pytest.approx(660, rel=0.03)
-    sound.write_sound(tmp_path / "a.wav", made, tones.RATE)
+    sound.write(tmp_path / "a.wav", made, tones.RATE)
     assert soundfile.info(tmp_path / "a.wav").samplerate == tones.RATE
 
 

@@ -1,5 +1,6 @@
 """Batches of spectrograms, and the contenders on real songs alone."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,37 +10,47 @@ import tones
 import torch
 
 from emohelpers import config, models, music
-from emohelpers.datasets import songs
+from emohelpers.datasets import songs as rated
 from emohelpers.metrics import regression
-from emohelpers.music import composer, gan, results, sound, spectra, spectrograms
+from emohelpers.music import contenders, nets, results, sound, spectra, spectrograms
+from emohelpers.music.collection import Collection
+from emohelpers.music.composer import Composed
 from emohelpers.music.spectra import Augmentation, Scale, Spectra
+from emohelpers.report.run import Run
 from emohelpers.train import objectives
 
 SPECTRUM = sound.Spectrum(seconds=2.0, mels=32)
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory) -> tuple[spectrograms.Spectrograms, pd.DataFrame]:
+def songs(tmp_path_factory) -> Collection:
     place = tmp_path_factory.mktemp("music")
-    data = songs.load("deam", tones.folder(place / "deam", ids=tuple(range(2, 62))))
-    made = spectrograms.build(data, SPECTRUM, place / "store")
-    return made, songs.split(songs.check(data, made).table, settings())
+    data = rated.load("deam", tones.folder(place / "deam", ids=tuple(range(2, 62))))
+    store = spectrograms.build(data, SPECTRUM, place / "store")
+    return Collection("deam", "", rated.split(rated.check(data, store).table, settings()), store)
 
 
 def settings(**values):
     small = {
         "seconds": 2.0, "mels": 32, "img_size": 32, "epochs": 2, "batch_size": 16, "ast_shape": (32, 48),
-        "ast_width": 48,
-        "ast_layers": 2, "ast_epochs": 2, "unfreeze": {}, "trainable": 1, "ema": 0.0, "bootstrap": 200,
+        "ast_width": 48, "ast_layers": 2, "ast_epochs": 2, "unfreeze": {}, "trainable": 1, "ema": 0.0, "bootstrap": 200,
     }  # fmt: skip
     return config.make(config.Music, "demo", **(small | values))
 
 
-def composed(place: Path, n: int = 200) -> gan.Composed:
+def run(cfg, folder: Path) -> Run:
+    return Run("07_deam_gan_vit", cfg, folder)
+
+
+def ids_of_test_songs(songs: Collection) -> list[str]:
+    return list(songs.table.loc[songs.table["split"] == "test", "song"])
+
+
+def composed(place: Path, n: int = 200) -> Composed:
     place.mkdir(exist_ok=True)
     np.save(place / "synthetic-000.npy", np.full((n, 16, 16), -40, np.float16))
     table = pd.DataFrame({"file": "synthetic-000.npy", "row": range(n), "valence": 0.5, "arousal": -0.5})
-    return gan.Composed(table, place)
+    return Composed(table, place)
 
 
 def clips(n: int = 10) -> np.ndarray:
@@ -57,9 +68,8 @@ def test_batches_fill_every_channel_and_keep_the_order() -> None:
 
 def test_augmentation_is_drawn_by_seed_and_epoch_and_shared_by_processes() -> None:
     look = Augmentation()
-    made = Spectra(
-        clips(), np.arange(20).reshape(10, 2), Scale((0.0,), (1.0,)), batch_size=4, augmentation=look, seed=3
-    )
+    targets = np.arange(20).reshape(10, 2)
+    made = Spectra(clips(), targets, Scale((0.0,), (1.0,)), batch_size=4, augmentation=look, seed=3)
     first = [x for x, *_ in made.epoch(0)]
     assert len(first) == 2 and all(torch.equal(a, b[0]) for a, b in zip(first, made.epoch(0), strict=True))
     assert not torch.equal(first[0], next(made.epoch(1))[0])
@@ -107,25 +117,23 @@ def test_sections_are_shown_one_at_a_time_and_judged_together() -> None:
     assert apart == pytest.approx(objectives.Regression().scores(outputs.reshape(10, 3, 2).mean(1), wanted), rel=1e-5)
 
 
-@pytest.mark.parametrize("kept", ["off", "on"])
-def test_a_vision_transformer_learns_from_sections(heard, tmp_path: Path, capsys, kept: str) -> None:
-    made, table = heard
-    cfg = settings(sections=3, img_size=16, cache=kept)
-    net = music.vision(cfg)
-    parts = music.parts(net, made, table, (16, 16), cfg)
-    assert len(parts["test"].rows) == 3 * (table["split"] == "test").sum()
-    fit = music.trained(net, parts, cfg, tmp_path, "vit.pth")
-    assert ("are kept as" in capsys.readouterr().out) == (kept == "on")
-    assert list(music.judged(fit.model, parts, table, cfg)["song"]) == list(table.loc[table["split"] == "test", "song"])
+@pytest.mark.parametrize("cache", ["off", "on"])
+def test_a_vision_transformer_learns_from_sections(songs: Collection, tmp_path: Path, capsys, cache: str) -> None:
+    cfg = settings(sections=3, img_size=16, cache=cache)
+    parts = contenders.batches(contenders.vision(cfg), songs, (16, 16), cfg)
+    assert len(parts["test"].rows) == 3 * songs.counts["test"]
+    vit = music.vision_transformer(songs, run(cfg, tmp_path))
+    assert ("are kept as" in capsys.readouterr().out) == (cache == "on")
+    assert list(vit.predictions["song"]) == ids_of_test_songs(songs) and (tmp_path / "vit_real.pth").is_file()
 
 
-def test_synthetic_rows_are_training_rows_up_to_the_cap(heard, tmp_path: Path) -> None:
-    made, table = heard
-    cfg, real = settings(synthetic_cap=0.4), int((table["split"] == "train").sum())
-    net = music.transformer(music.from_scratch(cfg), music.clips(made, table, cfg.ast_shape, "train"))
-    plain = music.parts(net, made, table, (32, 48), cfg)
-    mixed = music.parts(net, made, table, (32, 48), cfg, composed(tmp_path / "s"))
-    again = music.parts(net, made, table, (32, 48), cfg, composed(tmp_path / "s"), again=True)
+def test_synthetic_rows_are_training_rows_up_to_the_cap(songs: Collection, tmp_path: Path) -> None:
+    cfg, real = settings(synthetic_cap=0.4), songs.counts["train"]
+    clips = composed(tmp_path / "s")
+    net = contenders.transformer(contenders.from_scratch(cfg), songs.clips(cfg.ast_shape, "train"))
+    plain = contenders.batches(net, songs, (32, 48), cfg)
+    mixed = contenders.batches(net, songs, (32, 48), cfg, clips)
+    again = contenders.batches(net, songs, (32, 48), cfg, again=len(clips))
     extra = len(mixed["train"].rows) - real
     assert len(plain["train"].rows) == real and extra == int(real * 0.4 / 0.6 + 1e-9)
     assert len(again["train"].rows) == len(mixed["train"].rows), "as many steps"
@@ -133,39 +141,33 @@ def test_synthetic_rows_are_training_rows_up_to_the_cap(heard, tmp_path: Path) -
     np.testing.assert_array_equal(again["train"].pictures[real:], plain["train"].pictures[:extra])
     for part in ("val", "test"):
         assert mixed[part].digest() == plain[part].digest(), "held-out songs are real, whatever is composed"
-    assert music.allowed(100, 20, 0.5) == 20 and music.allowed(100, 3200, 0.5) == 100 and music.allowed(100, 9, 0) == 0
+    none = contenders.batches(net, songs, (32, 48), settings(synthetic_cap=0.0), clips)
+    assert len(none["train"].rows) == real
+    allowed = contenders.allowed
+    assert allowed(100, 20, 0.5) == 20 and allowed(100, 3200, 0.5) == 100 and allowed(100, 9, 0) == 0
 
 
-def test_contenders_are_judged_on_the_test_songs(heard, tmp_path: Path) -> None:
-    made, table = heard
-    wanted = list(table.loc[table["split"] == "test", "song"])
-    mean = music.predictions(table, music.mean_predictor(table))
-    ridge = music.predictions(table, music.ridge(made, table))
-    assert list(mean["song"]) == wanted == list(ridge["song"])
-    assert regression.ccc(*regression.read(ridge)[:2])[0] > 0.5, "pitch follows valence in these tones"
-    cfg = settings()
-    net = music.vision(cfg)
-    parts = music.parts(net, made, table, (32, 32), cfg)
-    fit = music.trained(net, parts, cfg, tmp_path, "vit.pth")
-    told = music.judged(fit.model, parts, table, cfg)
-    assert list(told["song"]) == wanted
-    again = models.load(tmp_path / "vit.pth", classes=songs.TARGETS)
+def test_contenders_are_judged_on_the_ids_of_test_songs(songs: Collection, tmp_path: Path) -> None:
+    mean, ridge = music.mean_predictor(songs), music.ridge(songs)
+    vit = music.vision_transformer(songs, run(settings(), tmp_path))
+    for contender in (mean, ridge, vit):
+        assert list(contender.predictions["song"]) == ids_of_test_songs(songs)
+    assert ridge.ccc[0] > 0.5, "pitch follows valence in these tones"
+    again = models.load(tmp_path / "vit_real.pth", classes=music.TARGETS)
     assert again.spec["task"] == "regression" and len(again.spec["preprocess"]["mean"]) == 3
-    table = results.comparison({"mean": mean, "ridge": ridge}, 100)
-    assert len(table) == 5 and table.loc["mean", "CCC valence"].startswith(("0.000", "-0.000"))
+    table = results.comparison([mean, ridge], 100)
+    assert len(table) == 5 and table.loc["mean predictor", "CCC valence"].startswith(("0.000", "-0.000"))
+    assert list(results.networks([mean, vit]).index) == ["ViT"]
 
 
-def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(heard, tmp_path: Path) -> None:
+def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(songs: Collection, tmp_path: Path) -> None:
     full = config.make(config.Music, "full")
-    net = music.transformer(music.from_scratch(full), np.random.default_rng(0).random((4, 8, 8)))
+    net = contenders.transformer(contenders.from_scratch(full), np.random.default_rng(0).random((4, 8, 8)))
     assert 5.5e6 < models.count(net)["parameters"] < 6.5e6 and net(torch.zeros(1, 1, *full.ast_shape)).shape == (1, 2)
-    made, table = heard
-    cfg = music.from_scratch(settings())
-    small = music.transformer(cfg, music.clips(made, table, cfg.ast_shape, "train"))
-    parts = music.parts(small, made, table, cfg.ast_shape, cfg)
-    fit = music.trained(small, parts, cfg, tmp_path, "ast.pth")
+    cfg = settings()
+    fit = music.audio_transformer(songs, run(cfg, tmp_path)).training
     assert (fit.history["phase"] == "all").all()
-    again = models.load(tmp_path / "ast.pth")
+    again = models.load(tmp_path / "ast_model.pth")
     clip = torch.rand(2, 1, *cfg.ast_shape)
     torch.testing.assert_close(again.eval()(clip), fit.model(clip))
 
@@ -173,11 +175,39 @@ def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(hear
 def test_the_full_recipe_builds() -> None:
     full = config.make(config.Music, "full")
     assert full.backbone.endswith("in21k") and full.monitor.removeprefix("val_") in objectives.Regression.figures
-    composer.Generator({"shape": list(full.gan_shape), "latent": 8, "width": 2, "regulariser": "spectral"})
+    nets.Generator({"shape": list(full.gan_shape), "latent": 8, "width": 2, "regulariser": "spectral"})
 
 
 def test_an_archive_names_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("x")
-    assert results.archive(tmp_path, ["a.txt"]).stat().st_size
-    with pytest.raises(FileNotFoundError, match=r"b\.txt"):
-        results.archive(tmp_path, ["a.txt", "b.txt"])
+    for name in results.ARCHIVE[1:]:
+        (tmp_path / name).write_text("x")
+    with pytest.raises(FileNotFoundError, match=r"best_vit_model\.pth"):
+        results.archive(run(settings(), tmp_path))
+    (tmp_path / "best_vit_model.pth").write_text("x")
+    results.archive(run(settings(), tmp_path))
+    assert zipfile.ZipFile(tmp_path / "vit_output.zip").namelist() == list(results.ARCHIVE)
+
+
+def test_sentences_follow_from_the_figures() -> None:
+    rng = np.random.default_rng(0)
+    rated = rng.uniform(-1, 1, (60, 2))
+
+    def contender(name: str, predicted: np.ndarray) -> music.Contender:
+        return music.Contender(name, regression.predictions([f"{i}" for i in range(60)], rated, predicted))
+
+    mean = contender("mean predictor", np.zeros((60, 2)))
+    good = contender("good", rated + rng.normal(0, 0.1, (60, 2)))
+    half = contender("half", np.stack([rated[:, 0], rng.uniform(-1, 1, 60)], 1))
+    names = ["condition read back, valence", "condition read back, arousal"]
+    checks = pd.DataFrame({"synthetic": [0.9, 0.8]}, index=names)
+    told = results.sentences([mean, good, half], results.paired(good, half, 200), checks, 200)
+    assert told[0].startswith("good: CCC valence 0.9") and told[0].endswith("both above the mean predictor.")
+    assert told[1].endswith("valence alone is above the mean predictor.")
+    assert "helped for valence" in told[2] and "harmed for arousal" in told[3] and "0.90 and 0.80" in told[4]
+
+
+def test_examples_are_typical_of_their_quadrants(songs: Collection) -> None:
+    clips, ratings = songs.examples("train")
+    small, same = songs.examples("train", (16, 16))
+    assert len(clips) == len(ratings) == 4 and small.shape == (4, 16, 16) and (ratings == same).all()
+    assert small.min() >= -80 and small.max() <= 0

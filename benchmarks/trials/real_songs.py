@@ -26,7 +26,7 @@ SETTINGS = {  # what differs from the notebook's demo: the seed's whole spectrog
     "seconds": 30.0, "mels": 128, "backbone": "mobilenetv2_100", "img_size": 96, "sections": 6, "head": "linear",
     "head_dropout": 0.2, "lr": 1e-3, "lr_backbone": 5e-4, "trainable": 0, "unfreeze": {1: "all"}, "epochs": 10,
     "patience": 0, "ast_epochs": 20, "ast_shape": [64, 192], "gan_shape": [64, 128], "gan_epochs": 30,
-    "gan_regulariser": "penalty",
+    "gan_gradient_penalty": 10.0,
 }  # fmt: skip
 
 

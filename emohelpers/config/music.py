@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from emohelpers.config.settings import Aside, Count, Depth, Positive, Share
+from emohelpers.config.settings import Added, Aside, Count, Depth, Positive, Share
 from emohelpers.config.shared import FORMERLY_OF_CLASSES, Model, Optimisation
 
 
@@ -22,8 +22,7 @@ class Music(Optimisation, Model):
     val_share: float = Field(0.15, gt=0, le=0.5)  # of the other songs
     split_seed: int = 42
     sample_rate: Count = 22050  # Hz; seed 004
-    seconds: Positive = 30.0  # of each song; seed 004
-    clip_from: Literal["start", "middle"] = "start"  # which seconds of a longer song; seed 004
+    seconds: Positive = 30.0  # from the start of each song; seed 004
     n_fft: Count = 2048  # samples; seed 004
     hop: Count = 512  # samples; seed 004
     mels: Count = 128  # bands; seed 004
@@ -36,10 +35,8 @@ class Music(Optimisation, Model):
     gan_shape: tuple[Count, Count] = (128, 256)  # mel bands and frames; each a power of two times the other's part
     gan_latent: Count = 64  # numbers of noise
     gan_width: Count = 32  # channels at full size, doubled as the map halves
-    gan_regulariser: Literal["spectral", "penalty"] = "spectral"
-    gan_penalty: Positive = 10.0  # of the squared gradient, if gan_regulariser is "penalty"
+    gan_gradient_penalty: Added[float] = Field(0.0, ge=0)  # of the squared gradient; 0: spectral norm in its place
     gan_condition_weight: float = Field(1.0, ge=0)  # of the loss that reads valence and arousal back
-    gan_conditions: Literal["training", "uniform"] = "training"  # whence conditions are drawn; uniform: seed 004
     gan_epochs: Count = 150  # about 30 minutes on a T4 (seed 004)
     gan_batch: Count = 32
     gan_lr: float = Field(1e-4, ge=0)  # of the generator; four times less than the discriminator's (TTUR)
@@ -79,7 +76,29 @@ class Music(Optimisation, Model):
         "saturation": 0.2,
         "erasing": 0.25,
         "strength": {},
+        "clip_from": "start",
+        "gan_regulariser": "spectral",
+        "gan_penalty": 10.0,
+        "gan_conditions": "training",
     }
+    writes: ClassVar[tuple[str, ...]] = (
+        "ast_model.pth",
+        "best_vit_model.pth",
+        "config.json",
+        "curves.png",
+        "discriminator.pth",
+        "generator.pth",
+        "metrics.json",
+        "predictions.csv",
+        "real_vs_synthetic.png",
+        "results.txt",
+        "scatter.png",
+        "splits.csv",
+        "synthetic.csv",
+        "vit_output.zip",
+        "vit_real.pth",
+        "vit_synthetic.pth",
+    )
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_songs",
         "seconds": 8.0,

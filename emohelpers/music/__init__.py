@@ -1,31 +1,22 @@
 """Valence and arousal of songs, and a GAN that composes spectrograms (notebook 07)."""
 
-from emohelpers.music.contenders import (
-    allowed,
-    clips,
-    from_scratch,
-    judged,
-    mean_predictor,
-    parts,
-    predictions,
-    ratings,
-    ridge,
-    trained,
-    transformer,
-    vision,
-)
+from emohelpers.music.collection import TARGETS, Collection, songs
+from emohelpers.music.composer import Composed, compose, listen
+from emohelpers.music.contenders import Contender, audio_transformer, mean_predictor, ridge, vision_transformer
+from emohelpers.music.realism import check, read_back
 
 __all__ = [
-    "allowed",
-    "clips",
-    "from_scratch",
-    "judged",
+    "TARGETS",
+    "Collection",
+    "Composed",
+    "Contender",
+    "audio_transformer",
+    "check",
+    "compose",
+    "listen",
     "mean_predictor",
-    "parts",
-    "predictions",
-    "ratings",
+    "read_back",
     "ridge",
-    "trained",
-    "transformer",
-    "vision",
+    "songs",
+    "vision_transformer",
 ]

@@ -2,91 +2,136 @@
 spectrogram transformer from scratch, and a pretrained vision transformer with and without synthetic clips.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
+from numpy import ndarray
+from pandas import DataFrame
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
+from torch.nn import Module
 
 from emohelpers import config, models, train
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import regression
 from emohelpers.models import cache
 from emohelpers.music import sound
-from emohelpers.music.gan import Composed
+from emohelpers.music.collection import COLUMNS, Collection
+from emohelpers.music.composer import Composed
 from emohelpers.music.spectra import Augmentation, Scale, Spectra
-from emohelpers.music.spectrograms import Spectrograms
+from emohelpers.report.run import Run
 from emohelpers.train.objectives import Regression
 
 PENALTIES = np.logspace(0, 5, 21)  # of ridge, chosen by leave-one-out
 
 
-def ratings(table: pd.DataFrame, *splits: str) -> np.ndarray:
-    """(n, 2) valence and arousal of one part or several, float32, in the order of the table."""
-    return table.loc[table["split"].isin(splits), list(TARGETS)].to_numpy(np.float32)
+@dataclass(frozen=True)
+class Contender:
+    """One way of predicting valence and arousal, and how it did."""
+
+    name: str
+    predictions: DataFrame  # of the test songs, see `regression.predictions`
+    training: train.Fit | None = None  # of a net
+
+    @property
+    def ccc(self) -> ndarray:
+        """(2,) concordance of valence and arousal on the test songs."""
+        true, predicted, _ = regression.read(self.predictions)
+        return regression.ccc(true, predicted)
+
+    def __str__(self) -> str:
+        valence, arousal = self.ccc
+        return f"{self.name}: CCC valence {valence:.2f}, arousal {arousal:.2f} on {len(self.predictions)} test songs"
 
 
-def clips(spectrograms: Spectrograms, table: pd.DataFrame, shape: tuple[int, int], *splits: str) -> np.ndarray:
-    """(n, *shape) float16 in 0..1 of the songs of one part or several, in the order of the table."""
-    rows = spectrograms.rows(table.loc[table["split"].isin(splits), "path"])
-    return sound.pictures([spectrograms.array[row] for row in rows], shape)
+def mean_predictor(songs: Collection) -> Contender:
+    """The mean rating of all other songs, whatever the song."""
+    mean = songs.part("train", "val")[COLUMNS].mean()
+    return Contender("mean predictor", _predictions(songs, np.tile(mean, (songs.counts["test"], 1))))
 
 
-def mean_predictor(table: pd.DataFrame) -> np.ndarray:
-    """(n, 2) for the test songs: the mean rating of all others, whatever the song."""
-    known = table.loc[table["split"] != "test", list(TARGETS)].mean().to_numpy()
-    return np.tile(known, (int((table["split"] == "test").sum()), 1))
-
-
-def ridge(spectrograms: Spectrograms, table: pd.DataFrame) -> np.ndarray:
-    """(n, 2) for the test songs: descriptors and ridge regression, the plain way.
+def ridge(songs: Collection) -> Contender:
+    """Descriptors and ridge regression, the plain way.
 
     It learns from training and validation songs, since it needs no validation part: its penalty is chosen by
     leave-one-out.
     """
-    numbers = spectrograms.descriptors.iloc[spectrograms.rows(table["path"])].to_numpy(np.float64)
-    known, asked = (table["split"] != "test").to_numpy(), (table["split"] == "test").to_numpy()
-    guess = []
-    for name in TARGETS:
+    table, numbers = songs.table, songs.descriptors
+    test = (table["split"] == "test").to_numpy()
+    predicted = []
+    for target in TARGETS:
         model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
-        guess.append(model.fit(numbers[known], table.loc[known, name]).predict(numbers[asked]))
-    return np.stack(guess, 1)
+        model.fit(numbers[~test], table.loc[~test, target])
+        predicted.append(model.predict(numbers[test]))
+    return Contender("descriptors + ridge", _predictions(songs, np.stack(predicted, 1)))
 
 
-def from_scratch(cfg) -> Any:
+def audio_transformer(songs: Collection, run: Run) -> Contender:
+    """The seed's rival: a small audio spectrogram transformer without pretraining, kept as ast_model.pth."""
+    cfg = from_scratch(run.cfg)
+    model = transformer(cfg, songs.clips(cfg.ast_shape, "train"))
+    parts = batches(model, songs, cfg.ast_shape, cfg)
+    return trained("audio transformer", model, parts, songs, cfg, run / "ast_model.pth")
+
+
+def vision_transformer(
+    songs: Collection, run: Run, *, synthetic: Composed | None = None, same_steps_as: Composed | None = None
+) -> Contender:
+    """The pretrained net of the config, trained on songs alone (vit_real.pth) or with clips (vit_synthetic.pth).
+
+    Args:
+        synthetic: clips to learn from as well.
+        same_steps_as: clips in whose place training songs are shown again, so that both nets take as many steps.
+    """
+    cfg = run.cfg
+    name, file = ("ViT + synthetic", "vit_synthetic.pth") if synthetic else ("ViT", "vit_real.pth")
+    model = vision(cfg)
+    parts = batches(model, songs, (cfg.img_size, cfg.img_size), cfg, synthetic, len(same_steps_as or ()))
+    return trained(name, model, parts, songs, cfg, run / file)
+
+
+def from_scratch(cfg):
     """The config of a net without pretraining: everything is trained from the first epoch, `cfg.ast_epochs` long."""
     recipe = {"epochs": cfg.ast_epochs, "lr": cfg.ast_lr, "lr_backbone": None, "trainable": "all", "unfreeze": {}}
     return config.with_settings(cfg, **recipe, cache="off", sections=1)
 
 
-def transformer(cfg, pictures: np.ndarray) -> nn.Module:
-    """The seed's rival: an audio spectrogram transformer from scratch, (B, 1, *cfg.ast_shape) -> (B, 2).
+def transformer(cfg, pictures: ndarray) -> Module:
+    """An audio spectrogram transformer from scratch, (B, 1, *cfg.ast_shape) -> (B, 2).
 
     After Gong et al., arXiv 2104.01778, without its pretraining; 6 layers of width 288 make about 6 million parameters.
 
     Args:
         pictures: the training clips, whose mean and standard deviation it is scaled by.
     """
-    mean, std = (float(value) for value in (pictures.mean(dtype=np.float64), pictures.std(dtype=np.float64)))
+    scale = {"mean": [pictures.mean(dtype=np.float64).item()], "std": [pictures.std(dtype=np.float64).item()]}
     options = {
-        "in_chans": 1, "embed_dim": cfg.ast_width, "depth": cfg.ast_layers, "num_heads": cfg.ast_width // 48,
+        "in_chans": 1,
+        "embed_dim": cfg.ast_width,
+        "depth": cfg.ast_layers,
+        "num_heads": cfg.ast_width // 48,
         "drop_rate": 0.1,
-    }  # fmt: skip
-    spec = {
-        "backbone": "vit_tiny_patch16_224", "img_size": list(cfg.ast_shape), "head": "linear", "head_width": 1,
-        "head_dropout": 0.0, "classes": list(TARGETS), "options": options,
-        "preprocess": {"mean": [mean], "std": [std]}, "task": "regression",
-    }  # fmt: skip
+    }
     torch.manual_seed(cfg.seed)
-    return models.rebuild(spec)
+    return models.rebuild(
+        {
+            "backbone": "vit_tiny_patch16_224",
+            "img_size": list(cfg.ast_shape),
+            "head": "linear",
+            "head_width": 1,
+            "head_dropout": 0.0,
+            "classes": list(TARGETS),
+            "options": options,
+            "preprocess": scale,
+            "task": "regression",
+        }
+    )
 
 
-def vision(cfg) -> nn.Module:
+def vision(cfg) -> Module:
     """The pretrained vision transformer of the config, with two outputs in the place of classes."""
     model = models.build(cfg, TARGETS)
     models.preprocess(model, side=cfg.img_size, zoom=1.0)
@@ -94,16 +139,9 @@ def vision(cfg) -> nn.Module:
     return model
 
 
-def scale(model: nn.Module) -> Scale:
-    """Mean and std of each channel that a model takes."""
-    look = model.spec["preprocess"]
-    return Scale(tuple(look["mean"]), tuple(look["std"]))
-
-
-def parts(
-    model: nn.Module, spectrograms: Spectrograms, table: pd.DataFrame, shape: tuple[int, int], cfg,
-    synthetic: Composed | None = None, *, again: bool = False,
-) -> dict[str, Spectra]:  # fmt: skip
+def batches(
+    model: Module, songs: Collection, shape: tuple[int, int], cfg, synthetic: Composed | None = None, again: int = 0
+) -> dict[str, Spectra]:
     """Batches of each part for a model; synthetic clips join the training part and no other.
 
     With `cfg.sections` a clip is so many pictures: a training pass shows one from anywhere, the others all as rows.
@@ -111,28 +149,30 @@ def parts(
     Args:
         shape: of one picture.
         synthetic: clips to add, at most `cfg.synthetic_cap` of the training rows.
-        again: shows as many training songs once more in their place, for a comparison over equally many steps.
+        again: training songs to show once more, under the same cap.
     """
-    made, strip = {}, (shape[0], shape[1] * cfg.sections)
-    for part in ("train", "val", "test"):
-        pictures, wanted = clips(spectrograms, table, strip, part), ratings(table, part)
-        learns: dict[str, Any] = {}
-        if part == "train":
-            learns = {"augmentation": Augmentation.of(cfg), "seed": cfg.seed, "width": shape[1]}
-            extra = np.arange(allowed(len(pictures), len(synthetic or ()), cfg.synthetic_cap))
-            if again:
-                extra = extra % len(pictures)
-                pictures, wanted = np.concatenate([pictures, pictures[extra]]), np.concatenate([wanted, wanted[extra]])
-            elif len(extra):
-                composed = sound.pictures(synthetic.take(extra), strip)
-                pictures, wanted = (
-                    np.concatenate([pictures, composed]),
-                    np.concatenate([wanted, synthetic.ratings[extra]]),
-                )
-        else:
-            pictures, wanted = sound.sections(pictures, cfg.sections), np.repeat(wanted, cfg.sections, axis=0)
-        made[part] = Spectra(pictures, wanted, scale(model), batch_size=cfg.batch_size, **learns)
-    return made
+    height, width = shape
+    strip = height, width * cfg.sections
+    look = model.spec["preprocess"]
+    scale = Scale(tuple(look["mean"]), tuple(look["std"]))
+    parts = {}
+    for part in ("val", "test"):
+        pictures = sound.sections(songs.clips(strip, part), cfg.sections)
+        targets = np.repeat(songs.ratings(part), cfg.sections, axis=0)
+        parts[part] = Spectra(pictures, targets, scale, batch_size=cfg.batch_size)
+
+    # More training rows: synthetic clips, or the same songs again; none of them in another part.
+    pictures, targets = songs.clips(strip, "train"), songs.ratings("train")
+    real = len(pictures)
+    rows = np.arange(allowed(real, len(synthetic) if synthetic else again, cfg.synthetic_cap))
+    if synthetic and len(rows):
+        pictures = np.concatenate([pictures, sound.pictures(synthetic.take(rows), strip)])
+        targets = np.concatenate([targets, synthetic.ratings[rows]])
+    elif len(rows):
+        rows = np.concatenate([np.arange(real), rows % real])
+        pictures, targets = pictures[rows], targets[rows]
+    learns = {"augmentation": Augmentation.of(cfg), "seed": cfg.seed, "width": width}
+    return {"train": Spectra(pictures, targets, scale, batch_size=cfg.batch_size, **learns), **parts}
 
 
 def allowed(real: int, synthetic: int, cap: float) -> int:
@@ -140,22 +180,21 @@ def allowed(real: int, synthetic: int, cap: float) -> int:
     return min(synthetic, int(real * cap / (1 - cap) + 1e-9))
 
 
-def trained(model: nn.Module, parts: dict[str, Spectra], cfg, folder: str | Path, name: str) -> train.Fit:
-    """`train.fit` for valence and arousal; activations behind frozen layers are kept where that pays."""
-    home = Path(folder) / Path(name).stem
-    ready, plan = cache.prepare(model, parts, cfg, home / "activations")
+def trained(name: str, model: Module, parts: dict[str, Spectra], songs: Collection, cfg, checkpoint: Path) -> Contender:
+    """`train.fit` for valence and arousal, and its predictions of the test songs.
+
+    Activations behind frozen layers are kept where that pays.
+    """
+    folder = checkpoint.with_suffix("")
+    ready, plan = cache.prepare(model, parts, cfg, folder / "activations")
     print(plan)
     objective = Regression(cfg.ccc_share, cfg.sections)
-    return train.fit(model, ready["train"], ready["val"], objective, cfg, home, name=f"../{name}")
+    fit = train.fit(model, ready["train"], ready["val"], objective, cfg, folder, name=f"../{checkpoint.name}")
+    outputs, _ = train.evaluate(fit.model, parts["test"])
+    return Contender(name, _predictions(songs, regression.together(outputs, cfg.sections)), fit)
 
 
-def predictions(table: pd.DataFrame, guess: np.ndarray) -> pd.DataFrame:
+def _predictions(songs: Collection, predicted: ndarray) -> DataFrame:
     """The table of predictions of the test songs."""
-    rows = table[table["split"] == "test"]
-    return regression.predictions(rows["song"], rows[list(TARGETS)].to_numpy(), guess, group=list(rows["group"]))
-
-
-def judged(model: nn.Module, parts: dict[str, Spectra], table: pd.DataFrame, cfg) -> pd.DataFrame:
-    """Predictions of the test songs: the mean of each song's sections."""
-    outputs, _ = train.evaluate(model, parts["test"])
-    return predictions(table, regression.together(outputs, cfg.sections))
+    test = songs.part("test")
+    return regression.predictions(test["song"], test[COLUMNS], predicted, group=list(test["group"]))

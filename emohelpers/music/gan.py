@@ -1,4 +1,4 @@
-"""Trains a conditional GAN that composes spectrograms for a wanted valence and arousal, and says so when it collapses.
+"""Trains a conditional GAN that composes spectrograms for a valence and arousal, and says so when it collapses.
 
 Data and output share one scale (standardised by the training part, no Tanh). The discriminator is kept smooth by
 spectral norm or by a gradient penalty on real clips (Mescheder et al., arXiv 1801.04406). A reader that has learned
@@ -7,31 +7,36 @@ al., arXiv 1706.08500), hinge loss, averaged weights.
 """
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-import torch.nn.functional as F
+from numpy import ndarray
+from numpy.random import default_rng
+from pandas import DataFrame
+from torch import Tensor, from_numpy, no_grad
+from torch.nn.functional import mse_loss, relu
+from torch.optim import Adam
 from tqdm.auto import tqdm
 
 from emohelpers import config
 from emohelpers.config import files, paths
 from emohelpers.models import devices
 from emohelpers.music import realism
-from emohelpers.music.composer import Composed, Discriminator, Generator, compose, conditions, load
+from emohelpers.music.composer import conditions
+from emohelpers.music.nets import Discriminator, Generator
 from emohelpers.train import optim
 
-__all__ = ["Collapse", "Composed", "Fit", "compose", "fit", "load"]
-
-SETTINGS = ("shape", "latent", "width", "regulariser")
 PROBES = 64  # clips composed after every epoch from the same noise and conditions
 DIVERSE = 0.3  # of the training clips' spread: below, the composed ones are (nearly) all alike
 LOST = 0.02  # hinge loss of a discriminator that nothing can fool any more; about 1 to 2 where the two are matched
 PATIENCE = 4  # epochs in a row that make a collapse
 WARM, STEPS = 6, 150  # epochs and steps at the start that are not judged: clips begin alike and grow apart
+BETAS = (0.0, 0.9)  # of Adam, for both nets
+STATE = ("generator", "discriminator", "moves", "judges")  # of a checkpoint, beside history and averaged weights
 
 
 class Collapse(RuntimeError):
@@ -40,28 +45,35 @@ class Collapse(RuntimeError):
 
 @dataclass(frozen=True)
 class Fit:
-    """What came out of the training."""
+    """What came out of the training; generator.pth and discriminator.pth hold both nets."""
 
     generator: Generator  # with averaged weights
-    history: pd.DataFrame  # one row an epoch
-    seconds: float
-    files: tuple[Path, Path]  # generator.pth, discriminator.pth
+    history: DataFrame  # one row an epoch
+
+    @property
+    def seconds(self) -> float:
+        """Of training, over all sessions."""
+        return float(self.history["seconds"].sum())
+
+    def __str__(self) -> str:
+        return f"{len(self.history)} epochs, {self.seconds:.0f} s, no collapse"
 
 
-def fit(pictures: np.ndarray, ratings: np.ndarray, cfg, folder: str | Path, *, quiet: bool = False) -> Fit:
+def fit(pictures: ndarray, ratings: ndarray, cfg, folder: str | Path, *, quiet: bool = False) -> Fit:
     """Trains both nets on training clips alone; killed and called again it goes on, on a CPU to the same bits.
 
     Args:
-        pictures: (n, *cfg.gan_shape) in 0..1, of `audio.pictures`. ratings: (n, 2) on -1..1.
-        cfg: the `gan_...` settings of `recipes.Music`.
+        pictures: (n, *cfg.gan_shape) in 0..1, of `sound.pictures`. ratings: (n, 2) on -1..1.
+        cfg: the `gan_...` settings of `config.Music`.
         folder: gets generator.pth, discriminator.pth, gan_history.csv and checkpoints/gan-<run>/last.pth.
 
     Raises:
         Collapse: seen over several epochs in a row; nothing is composed with such a generator.
     """
-    run = _Run(pictures, ratings, cfg, Path(folder), quiet)
+    run = _Run(pictures, ratings, cfg, Path(folder))
     run.resume()
-    while len(run.history) < cfg.gan_epochs:
+    epochs = range(len(run.history), cfg.gan_epochs)
+    for _ in tqdm(epochs, "GAN", cfg.gan_epochs, unit="epoch", mininterval=2, initial=epochs.start, disable=quiet):
         run.epoch()
     return run.finish()
 
@@ -69,151 +81,162 @@ def fit(pictures: np.ndarray, ratings: np.ndarray, cfg, folder: str | Path, *, q
 class _Run:
     """State of one training between its epochs."""
 
-    def __init__(self, pictures: np.ndarray, ratings: np.ndarray, cfg, folder: Path, quiet: bool):
-        if devices.device().type == "cpu":
+    def __init__(self, pictures: ndarray, ratings: ndarray, cfg, folder: Path):
+        device = devices.device()
+        if device.type == "cpu":
             devices.keep_memory()
-        self.device = devices.device()
-        self.cfg, self.folder = cfg, folder
-        settings = {name: getattr(cfg, f"gan_{name}") for name in SETTINGS}
-        settings["shape"] = list(settings["shape"])
+        settings = {
+            "shape": list(cfg.gan_shape),
+            "latent": cfg.gan_latent,
+            "width": cfg.gan_width,
+            "regulariser": "penalty" if cfg.gan_gradient_penalty else "spectral",
+        }
         torch.manual_seed(cfg.seed)
-        self.generator, self.discriminator = Generator(settings), Discriminator(settings)
-        self.reader = realism.reader(pictures, ratings, seed=cfg.seed + 1).net.requires_grad_(False)
-        clips = torch.from_numpy(np.asarray(pictures, np.float32))
-        self.ratings = torch.from_numpy(np.asarray(ratings, np.float32)).to(self.device)
-        scale = torch.stack([clips.mean(), clips.std().clamp_min(1e-3)])
-        self.clips = ((clips - scale[0]) / scale[1]).unsqueeze(1).to(self.device)
-        about = torch.stack([self.ratings.mean(0), self.ratings.std(0).clamp_min(1e-3)])
-        self.generator.scale.copy_(scale)
-        for net in (self.generator, self.discriminator):
-            net.ratings.copy_(about)
-            net.to(self.device)
-        betas = (0.0, 0.9)
-        self.moves = torch.optim.Adam(self.generator.parameters(), cfg.gan_lr, betas=betas)
-        self.judges = torch.optim.Adam(self.discriminator.parameters(), cfg.gan_lr_discriminator, betas=betas)
+        generator, discriminator = Generator(settings), Discriminator(settings)
+        reader = realism.reader(pictures, ratings, seed=cfg.seed + 1)
+
+        # One scale for data and output, and one for the ratings.
+        clips = torch.tensor(pictures, dtype=torch.float32)
+        mean, std = clips.mean(), clips.std().clamp_min(1e-3)
+        moods = torch.tensor(ratings, dtype=torch.float32)
+        generator.scale.copy_(torch.stack([mean, std]))
+        for net in (generator, discriminator):
+            net.ratings.copy_(torch.stack([moods.mean(0), moods.std(0).clamp_min(1e-3)]))
+            net.to(device)
+
+        self.cfg, self.folder, self.device = cfg, folder, device
+        self.generator, self.discriminator = generator, discriminator
+        self.reader = reader.requires_grad_(False)
+        self.clips = ((clips - mean) / std).unsqueeze(1).to(device)
+        self.ratings = moods.to(device)
+        self.known = np.asarray(ratings, np.float32)  # the ratings, for drawing conditions
+        self.moves = Adam(generator.parameters(), cfg.gan_lr, betas=BETAS)
+        self.judges = Adam(discriminator.parameters(), cfg.gan_lr_discriminator, betas=BETAS)
         self.average = optim.Ema(cfg.gan_ema)
-        wanted = {name: value for name, value in cfg if name.startswith("gan_") or name == "seed"}
-        key = config.digest(wanted, clips.double().sum().item(), clips.double().square().sum().item(), ratings.tolist())
-        self.last = folder / "checkpoints" / f"gan-{key}" / "last.pth"
-        rng = np.random.default_rng([cfg.seed, 1])
-        n = min(PROBES, len(clips))
-        self.probes = (self._noise(n, rng), self.ratings[torch.from_numpy(rng.permutation(len(clips))[:n])])
-        self.spread = float(self.clips.std(0).mean())
         self.history: list[dict[str, Any]] = []
-        self.bar = tqdm(total=cfg.gan_epochs, desc="GAN", unit="epoch", mininterval=2, disable=quiet)
+
+        # The checkpoint is named by the settings and the clips.
+        settings = config.decisive(cfg)
+        recipe = {name: settings[name] for name in settings if name.startswith("gan_") or name == "seed"}
+        sums = clips.double().sum().item(), clips.double().square().sum().item()
+        key = config.digest(recipe, *sums, ratings.tolist())
+        self.last = folder / "checkpoints" / f"gan-{key}" / "last.pth"
+
+        # After every epoch the same noise and conditions show how varied its clips are.
+        rng = default_rng([cfg.seed, 1])
+        count = min(PROBES, len(clips))
+        noise = self._noise(count, rng)
+        self.probes = noise, self.ratings[rng.permutation(len(clips))[:count]]
+        self.spread = self.clips.std(0).mean().item()
 
     def epoch(self) -> None:
         """One pass over the training clips, its judgement and its checkpoint."""
-        number, cfg = len(self.history), self.cfg
-        clock = pd.Timestamp.now()
-        rng = np.random.default_rng([cfg.seed, 2, number])
-        size, sums = min(cfg.gan_batch, len(self.clips)), {}
-        order = torch.from_numpy(rng.permutation(len(self.clips)))
-        batches = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
-        for at in batches:
-            for name, value in (self._judge(at, rng) | self._move(at, rng)).items():
-                sums[name] = sums.get(name, 0) + value
-        row = {"epoch": number + 1} | {name: float(value) / len(batches) for name, value in sums.items()}
-        row |= {"diversity": self._diversity(), "steps": self.average.steps}
-        row["seconds"] = (pd.Timestamp.now() - clock).total_seconds()
+        clock = time.monotonic()
+        rng = default_rng([self.cfg.seed, 2, len(self.history)])
+        size = min(self.cfg.gan_batch, len(self.clips))
+        order = from_numpy(rng.permutation(len(self.clips)))
+        batches = order.split(size)[: len(order) // size]
+        losses = [self._judge(rows, rng) | self._move(rows, rng) for rows in batches]
+        row = {"epoch": len(self.history) + 1}
+        for name in losses[0]:
+            row[name] = float(sum(loss[name] for loss in losses)) / len(losses)
+        row["diversity"] = self._diversity()
+        row["steps"] = self.average.steps
+        row["seconds"] = time.monotonic() - clock
         self.history.append(row)
-        self.bar.update()
-        self._check()
-        state = {"history": self.history, "average": (self.average.steps, self.average.average)}
-        for name in ("generator", "discriminator", "moves", "judges"):
-            state[name] = getattr(self, name).state_dict()
+        self._refuse_collapse()
+        average = self.average.steps, self.average.average
+        state = {name: getattr(self, name).state_dict() for name in STATE}
         with files.replace(self.last) as temp:
-            torch.save(state, temp)
+            torch.save({"history": self.history, "average": average, **state}, temp)
 
-    def _judge(self, at: torch.Tensor, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def _judge(self, rows: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         """A step of the discriminator."""
-        real, wanted = self.clips[at], self.ratings[at]
-        with torch.no_grad():
-            made = self.generator(self._noise(len(at), rng), wanted)
-        penalty = self.cfg.gan_regulariser == "penalty"
-        real.requires_grad_(penalty)
-        true, false = self.discriminator(real, wanted), self.discriminator(made, wanted)
-        loss = hinge = F.relu(1 - true).mean() + F.relu(1 + false).mean()
+        real, ratings, penalty = self.clips[rows], self.ratings[rows], self.cfg.gan_gradient_penalty
+        with no_grad():
+            composed = self.generator(self._noise(len(rows), rng), ratings)
+        real.requires_grad_(penalty > 0)
+        true = self.discriminator(real, ratings)
+        false = self.discriminator(composed, ratings)
+        loss = hinge = relu(1 - true).mean() + relu(1 + false).mean()
         if penalty:
             (slope,) = torch.autograd.grad(true.sum(), real, create_graph=True)
-            loss = loss + self.cfg.gan_penalty / 2 * slope.square().sum((1, 2, 3)).mean()
-        self.judges.zero_grad()
-        loss.backward()
-        self.judges.step()
+            loss = hinge + penalty / 2 * slope.square().sum((1, 2, 3)).mean()
+        _step(self.judges, loss)
         return {"d_loss": hinge.detach()}
 
-    def _move(self, at: torch.Tensor, rng: np.random.Generator) -> dict[str, torch.Tensor]:
+    def _move(self, rows: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         """A step of the generator."""
-        wanted = self._conditions(len(at), rng)
-        made = self.generator(self._noise(len(at), rng), wanted)
-        score = self.discriminator(made, wanted)
-        turned = torch.roll(self.generator.pictures(made), int(rng.integers(made.shape[3])), dims=2)
-        reading = F.mse_loss(self._standard(self.reader(turned)), self._standard(wanted))
-        self.moves.zero_grad()
-        (self.cfg.gan_condition_weight * reading - score.mean()).backward()
-        self.moves.step()
-        self.average.update(dict(self.generator.named_parameters()))
-        return {"g_loss": -score.mean().detach(), "reading": reading.detach()}
+        generator = self.generator
+        moods = from_numpy(conditions(self.known, len(rows), rng)).to(self.device)
+        composed = generator(self._noise(len(rows), rng), moods)
+        fooled = self.discriminator(composed, moods).mean()
+        shift = int(rng.integers(composed.shape[3]))
+        heard = self.reader(torch.roll(generator.pictures(composed), shift, dims=2))
+        reading = mse_loss(generator.standard(heard), generator.standard(moods))
+        _step(self.moves, self.cfg.gan_condition_weight * reading - fooled)
+        self.average.update(dict(generator.named_parameters()))
+        return {"g_loss": -fooled.detach(), "reading": reading.detach()}
 
-    def _standard(self, ratings: torch.Tensor) -> torch.Tensor:
-        return (ratings - self.generator.ratings[0]) / self.generator.ratings[1]
-
-    def _noise(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        drawn = rng.standard_normal((n, self.cfg.gan_latent), np.float32)
-        return torch.from_numpy(drawn).to(self.device)
-
-    def _conditions(self, n: int, rng: np.random.Generator) -> torch.Tensor:
-        drawn = conditions(self.ratings.cpu().numpy(), n, rng, self.cfg.gan_conditions)
-        return torch.from_numpy(drawn).to(self.device)
+    def _noise(self, n: int, rng: np.random.Generator) -> Tensor:
+        return from_numpy(rng.standard_normal((n, self.cfg.gan_latent), np.float32)).to(self.device)
 
     def _diversity(self) -> float:
         """How much the probes differ from each other, as a share of how much the training clips do."""
-        with self.average.applied(dict(self.generator.named_parameters())), torch.no_grad():
-            return float(self.generator(*self.probes).std(0).mean()) / self.spread
+        with self.average.applied(dict(self.generator.named_parameters())), no_grad():
+            return self.generator(*self.probes).std(0).mean().item() / self.spread
 
-    def _check(self) -> None:
-        late = [row for row in self.history[WARM:] if row["steps"] > STEPS][-PATIENCE:]
+    def _refuse_collapse(self) -> None:
         row = self.history[-1]
-        alike, lost = (row["diversity"] < DIVERSE), (row["d_loss"] < LOST)
-        broken = not all(math.isfinite(value) for value in row.values())
-        if broken or (len(late) == PATIENCE and all(r["diversity"] < DIVERSE or r["d_loss"] < LOST for r in late)):
-            what = "a loss is not finite" if broken else (
-                f"its clips differ only {row['diversity']:.0%} as much as real ones" if alike else
-                f"its discriminator cannot be fooled any more (loss {row['d_loss']:.3f})" if lost else "it wavers"
-            )  # fmt: skip
-            raise Collapse(
-                f"the GAN collapsed by epoch {row['epoch']}: {what}, {PATIENCE} epochs in a row. Nothing is composed "
-                "with it. Lower gan_lr_discriminator (or raise gan_lr), set gan_regulariser='spectral', or try another "
-                f"SEED; its course is in {self._write_history()}."
-            )
+        judged = [epoch for epoch in self.history[WARM:] if epoch["steps"] > STEPS][-PATIENCE:]
+        if not all(map(math.isfinite, row.values())):
+            problem = "a loss is not finite"
+        elif len(judged) == PATIENCE and all(map(_problem, judged)):
+            problem = f"{_problem(row)}, {PATIENCE} epochs in a row"
+        else:
+            return
+        raise Collapse(
+            f"the GAN collapsed by epoch {row['epoch']}: {problem}. Nothing is composed with it. Lower "
+            "gan_lr_discriminator (or raise gan_lr), set gan_gradient_penalty=0 (spectral norm), or try another SEED; "
+            f"its course is in {self._write_history()}."
+        )
 
     def _write_history(self) -> Path:
-        return files.write_csv(pd.DataFrame(self.history), self.folder / "gan_history.csv")
+        return files.write_csv(DataFrame(self.history), self.folder / "gan_history.csv")
 
     def resume(self) -> None:
         """Takes up the last checkpoint of this very run, if there is one here or in an attached earlier output."""
         if not self.last.is_file():
-            found = paths.earlier(self.last.relative_to(self.folder).as_posix(), self.folder)
-            if not found:
+            earlier = paths.earlier(self.last.relative_to(self.folder).as_posix(), self.folder)
+            if not earlier:
                 return
-            files.write_bytes(self.last, found.read_bytes())
+            files.write_bytes(self.last, earlier.read_bytes())
         state = torch.load(self.last, map_location=self.device, weights_only=True)
-        for name in ("generator", "discriminator", "moves", "judges"):
+        for name in STATE:
             getattr(self, name).load_state_dict(state[name])
         self.average.steps, self.average.average = state["average"]
         self.history = state["history"]
-        self.bar.update(len(self.history))
 
     def finish(self) -> Fit:
         """Writes the averaged generator, the discriminator and the history."""
-        self.bar.close()
-        with torch.no_grad():
-            for name, parameter in self.generator.named_parameters():
-                parameter.copy_(self.average.average[name])
-        places = self.folder / "generator.pth", self.folder / "discriminator.pth"
-        for place, net in zip(places, (self.generator, self.discriminator), strict=True):
-            with files.replace(place) as temp:
+        self.generator.load_state_dict(self.average.average, strict=False)  # the rest are buffers
+        for net, name in ((self.generator, "generator.pth"), (self.discriminator, "discriminator.pth")):
+            with files.replace(self.folder / name) as temp:
                 torch.save({"settings": net.settings, "weights": net.state_dict()}, temp)
         self._write_history()
-        history = pd.DataFrame(self.history)
-        return Fit(self.generator.eval(), history, float(history["seconds"].sum()), places)
+        return Fit(self.generator.eval(), DataFrame(self.history))
+
+
+def _step(optimizer: Adam, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def _problem(epoch: dict[str, Any]) -> str:
+    """What is wrong with the GAN after an epoch; "" if nothing is."""
+    if epoch["diversity"] < DIVERSE:
+        return f"its clips differ only {epoch['diversity']:.0%} as much as real ones"
+    if epoch["d_loss"] < LOST:
+        return f"its discriminator cannot be fooled any more (loss {epoch['d_loss']:.3f})"
+    return ""

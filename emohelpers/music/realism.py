@@ -2,157 +2,192 @@
 can be read back by a net that has seen real songs alone. Every figure stands beside the same figure of real clips.
 """
 
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 import torch
+from numpy import ndarray
+from numpy.random import default_rng
+from pandas import DataFrame
 from scipy import linalg
-from torch import nn
+from torch import Tensor, from_numpy, no_grad
+from torch.nn import BatchNorm2d, Conv2d, Linear, Module, ReLU, Sequential
+from torch.nn.functional import adaptive_avg_pool2d
+from torch.optim.lr_scheduler import OneCycleLR
 
 from emohelpers.metrics import regression
 from emohelpers.models import devices
+from emohelpers.music import sound
+from emohelpers.music.collection import Collection
+from emohelpers.music.composer import Composed
 from emohelpers.train.objectives import Regression
 
-FEATURES = 32  # of the reader, in which distances are taken: few, since songs are few
+CHANNELS = (1, 16, 32, 64, 32)  # of the reader; distances are taken in the last: few, since songs are few
 EPOCHS, BATCH, RATE = 30, 32, 2e-3
 HALVES = 10  # random halves of the real clips behind every distance
 COARSE = 16  # side of the pictures that are compared for copies
+FEW = 200  # clips behind diversity, at most
 
 
-class Reader(nn.Module):
+class Reader(Module):
     """A small convolutional net, (B, h, w) in 0..1 -> valence and arousal (B, 2); `features` are (B, 32)."""
 
     def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for a, b in ((1, 16), (16, 32), (32, 64), (64, FEATURES)):
-            layers += [nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()]
-        self.body, self.read = nn.Sequential(*layers), nn.Linear(FEATURES, 2)
+        layers: list[Module] = []
+        for a, b in pairwise(CHANNELS):
+            layers += [Conv2d(a, b, 3, 2, 1), BatchNorm2d(b), ReLU()]
+        self.body = Sequential(*layers)
+        self.read = Linear(b, 2)
 
-    def features(self, pictures: torch.Tensor) -> torch.Tensor:
+    def features(self, pictures: Tensor) -> Tensor:
         return self.body(2 * pictures.unsqueeze(1) - 1).mean((2, 3))
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+    def forward(self, pictures: Tensor) -> Tensor:
         return self.read(self.features(pictures))
 
-
-@dataclass(frozen=True)
-class Judge:
-    """A trained reader; arrays in, arrays out."""
-
-    net: Reader
-
-    @torch.no_grad()
-    def _run(self, function, pictures: np.ndarray) -> np.ndarray:
-        device = next(self.net.parameters()).device
-        starts = range(0, len(pictures), 256)
-        parts = [torch.from_numpy(np.asarray(pictures[i : i + 256], np.float32)) for i in starts]
-        return torch.cat([function(part.to(device)).cpu() for part in parts]).numpy()
-
-    def ratings(self, pictures: np.ndarray) -> np.ndarray:
-        """(n, h, w) in 0..1 -> (n, 2) what valence and arousal it hears."""
-        return self._run(self.net, pictures)
-
-    def features(self, pictures: np.ndarray) -> np.ndarray:
-        """(n, h, w) in 0..1 -> (n, 32)."""
-        return self._run(self.net.features, pictures)
+    @no_grad()
+    def hear(self, pictures: ndarray) -> tuple[ndarray, ndarray]:
+        """(n, h, w) in 0..1 -> features (n, 32), and (n, 2) what valence and arousal it hears."""
+        device = self.read.weight.device
+        features = [self.features(batch.to(device).float()) for batch in from_numpy(pictures).split(256)]
+        ratings = [self.read(batch) for batch in features]
+        return torch.cat(features).cpu().numpy(), torch.cat(ratings).cpu().numpy()
 
 
-def reader(pictures: np.ndarray, ratings: np.ndarray, *, seed: int = 0, epochs: int = EPOCHS) -> Judge:
+def reader(pictures: ndarray, ratings: ndarray, *, seed: int = 0, epochs: int = EPOCHS) -> Reader:
     """Trains a reader on real training clips alone, shifted around in time; (n, h, w) in 0..1 and (n, 2)."""
     device = devices.device()
     torch.manual_seed(seed)
     net, objective = Reader().to(device), Regression(0.5)
-    clips = torch.from_numpy(np.asarray(pictures, np.float32)).to(device)
-    wanted = torch.from_numpy(np.asarray(ratings, np.float32)).to(device)
-    steps = epochs * max(len(clips) // BATCH, 1)
-    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
+    clips = torch.tensor(pictures, dtype=torch.float32, device=device)
+    targets = torch.tensor(ratings, dtype=torch.float32, device=device)
     size = min(BATCH, len(clips))
+    batches = len(clips) // size
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.01)
+    schedule = OneCycleLR(optimizer, RATE, total_steps=epochs * batches)
     for _ in range(epochs):
         order = torch.randperm(len(clips))
-        for i in range(max(len(clips) // BATCH, 1)):
-            at = order[i * size : (i + 1) * size]
-            turned = torch.roll(clips[at], int(torch.randint(clips.shape[2], ())), dims=2)
-            loss = objective.loss(net(turned), wanted[at])
+        for rows in order.split(size)[:batches]:
+            shift = int(torch.randint(clips.shape[2], ()))
+            outputs = net(torch.roll(clips[rows], shift, dims=2))
             optimizer.zero_grad()
-            loss.backward()
+            objective.loss(outputs, targets[rows]).backward()
             optimizer.step()
             schedule.step()
-    return Judge(net.eval())
+    return net.eval()
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
+def frechet(a: ndarray, b: ndarray) -> float:
     """Frechet distance of two clouds (n, d), (m, d) taken as Gaussian; Heusel et al., arXiv 1706.08500, eq. 6."""
-    (mean_a, cov_a), (mean_b, cov_b) = ((x.mean(0), np.cov(x, rowvar=False)) for x in (a, b))
-    values = linalg.eigvals(cov_a @ cov_b)  # the trace of the root of a product of covariances: sum of their roots
-    return float(((mean_a - mean_b) ** 2).sum() + np.trace(cov_a + cov_b) - 2 * np.sqrt(np.abs(values.real)).sum())
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    apart = a.mean(0) - b.mean(0)
+    roots = np.sqrt(np.abs(linalg.eigvals(cov_a @ cov_b).real))  # of the product's root: their sum is its trace
+    return float((apart**2).sum() + np.trace(cov_a + cov_b) - 2 * roots.sum())
 
 
-def kernel(a: np.ndarray, b: np.ndarray) -> float:
+def kernel(a: ndarray, b: ndarray) -> float:
     """Squared kernel distance, unbiased, kernel (x.y/d + 1)**3; Binkowski et al., arXiv 1801.01401."""
-
-    def similar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T / x.shape[1] + 1) ** 3
-
-    within = sum((m.sum() - np.trace(m)) / (len(x) * (len(x) - 1)) for x in (a, b) for m in [similar(x, x)])
-    return float(within - 2 * similar(a, b).mean())
+    return float(_within(a) + _within(b) - 2 * _similar(a, b).mean())
 
 
-def check(
-    judge: Judge, train: np.ndarray, held: np.ndarray, held_ratings: np.ndarray, made: np.ndarray, wanted: np.ndarray,
-    *, seed: int = 0,
-) -> pd.DataFrame:  # fmt: skip
+def _similar(x: ndarray, y: ndarray) -> ndarray:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _within(x: ndarray) -> float:
+    """Mean similarity of two different rows."""
+    similar, n = _similar(x, x), len(x)
+    return (similar.sum() - np.trace(similar)) / (n * (n - 1))
+
+
+def check(songs: Collection, composed: Composed, cfg) -> DataFrame:
+    """Trains a reader on the training songs and compares composed clips with real ones, see `table`."""
+    real = songs.clips(cfg.gan_shape, "train")
+    net = reader(real, songs.ratings("train"), seed=cfg.seed)
+    unheard, unheard_ratings = songs.clips(cfg.gan_shape, "val", "test"), songs.ratings("val", "test")
+    synthetic = sound.pictures(composed.take(composed.table.index), cfg.gan_shape)
+    return table(net, real, unheard, unheard_ratings, synthetic, composed.ratings)
+
+
+def read_back(checks: DataFrame) -> ndarray:
+    """(2,) CCC with which the reader hears the valence and the arousal that clips were composed for."""
+    return checks.filter(like="read back", axis=0)["synthetic"].to_numpy()
+
+
+def table(
+    net: Reader,
+    train: ndarray,
+    unheard: ndarray,
+    unheard_ratings: ndarray,
+    synthetic: ndarray,
+    conditions: ndarray,
+    *,
+    seed: int = 0,
+) -> DataFrame:
     """A row a check: `synthetic`, the same of `real` clips, and what the two mean.
 
     Args:
-        train: real clips that the GAN was trained on, in 0..1, (n, h, w). held: real ones that it never saw.
-        made: synthetic ones, `wanted` (m, 2) their conditions.
+        net: of `reader`, trained on the same clips as the GAN.
+        train: real clips that the GAN was trained on, in 0..1, (n, h, w). unheard: real ones that it never saw, and
+            their ratings.
+        synthetic: (m, h, w) and their conditions (m, 2).
     """
-    rng = np.random.default_rng(seed)
-    spread = judge.features(train)
-    scale, centre = spread.std(0) + 1e-6, spread.mean(0)
-    real, fake = (spread - centre) / scale, (judge.features(made) - centre) / scale
-    half = min(len(real) // 2, len(fake))
-    distances: dict[str, list[float]] = {name: [] for name in ("frechet", "frechet_floor", "kernel", "kernel_floor")}
+    rng = default_rng(seed)
+    features, _ = net.hear(train)
+    synthetic_features, heard = net.hear(synthetic)
+    _, unheard_heard = net.hear(unheard)
+    frechets, kernels = _distances(features, synthetic_features, rng)
+    valence, arousal = regression.ccc(conditions, heard)
+    real_valence, real_arousal = regression.ccc(unheard_ratings, unheard_heard)
+
+    # Copies and variety are looked for in what is left of a clip at 16 x 16.
+    real, fresh, composed = _coarse(train), _coarse(unheard), _coarse(synthetic)
+    few = min(FEW, len(real), len(composed))
+    variety = _spread(composed, few, rng), _spread(real, few, rng)
+    nearest, usual = _nearest(composed, real), _nearest(fresh, real)
+    near = np.median(nearest), np.median(usual)
+    copies = (nearest < np.quantile(usual, 0.01)).mean()
+
+    reads = "CCC of the reader; real: on held-out songs' ratings"
+    rows = [
+        ("Frechet distance", *frechets, "real: two halves of the training songs"),
+        ("kernel distance", *kernels, "real: two halves; 0 is alike, may be below"),
+        ("diversity", *variety, "mean distance between two clips"),
+        ("nearest training clip", *near, "median distance; much nearer than held-out songs would be copies"),
+        ("closer than 1% of held-out songs", copies, 0.01, "share of clips; far above .01 would be copies"),
+        ("condition read back, valence", valence, real_valence, reads),
+        ("condition read back, arousal", arousal, real_arousal, reads),
+    ]
+    return DataFrame(rows, columns=["check", "synthetic", "real", "meaning"]).set_index("check")
+
+
+def _distances(real: ndarray, synthetic: ndarray, rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Frechet's and the kernel distance of synthetic from real features, and of two halves of the real ones."""
+    centre, scale = real.mean(0), real.std(0) + 1e-6
+    real, synthetic = (real - centre) / scale, (synthetic - centre) / scale
+    half = min(len(real) // 2, len(synthetic))
+    draws = []
     for _ in range(HALVES):
         order = rng.permutation(len(real))
-        one, two = real[order[:half]], real[order[half : 2 * half]]
-        three = fake[rng.permutation(len(fake))[:half]]
-        for name, distance in (("frechet", frechet), ("kernel", kernel)):
-            distances[name].append(distance(one, three))
-            distances[f"{name}_floor"].append(distance(one, two))
-    mean = {name: float(np.mean(values)) for name, values in distances.items()}
-    small_train, small_held, small_made = (_coarse(x) for x in (train, held, made))
-    few = min(200, len(small_train), len(small_made))
-    varied = [_pairwise(x[rng.permutation(len(x))[:few]]) for x in (small_made, small_train)]
-    near = [np.median(_nearest(x, small_train)) for x in (small_made, small_held)]
-    copies = float((_nearest(small_made, small_train) < np.quantile(_nearest(small_held, small_train), 0.01)).mean())
-    read, held_read = regression.ccc(wanted, judge.ratings(made)), regression.ccc(held_ratings, judge.ratings(held))
-    rows = [
-        ("Frechet distance", mean["frechet"], mean["frechet_floor"], "real: two halves of the training songs"),
-        ("kernel distance", mean["kernel"], mean["kernel_floor"], "real: two halves; 0 is alike, may be below"),
-        ("diversity", varied[0], varied[1], "mean distance between two clips"),
-        ("nearest training clip", near[0], near[1], "median distance; much nearer than held-out songs would be copies"),
-        ("closer than 1% of held-out songs", copies, 0.01, "share of clips; far above .01 would be copies"),
-        ("condition read back, valence", read[0], held_read[0], "CCC of the reader; real: on held-out songs' ratings"),
-        ("condition read back, arousal", read[1], held_read[1], "CCC of the reader; real: on held-out songs' ratings"),
-    ]
-    return pd.DataFrame(rows, columns=["check", "synthetic", "real", "meaning"]).set_index("check")
+        first, second = real[order[:half]], real[order[half : 2 * half]]
+        composed = synthetic[rng.permutation(len(synthetic))[:half]]
+        draws.append([[distance(first, cloud) for cloud in (composed, second)] for distance in (frechet, kernel)])
+    return np.mean(draws, axis=0).tolist()
 
 
-def _coarse(pictures: np.ndarray) -> np.ndarray:
-    """(n, h, w) -> (n, 256) float32: what is left of a clip at 16x16."""
-    clips = torch.from_numpy(np.asarray(pictures, np.float32)).unsqueeze(1)
-    return nn.functional.adaptive_avg_pool2d(clips, COARSE).flatten(1).numpy()
+def _coarse(pictures: ndarray) -> ndarray:
+    """(n, h, w) -> (n, 256) float32."""
+    clips = torch.tensor(pictures, dtype=torch.float32)
+    return adaptive_avg_pool2d(clips, COARSE).flatten(1).numpy()
 
 
-def _pairwise(x: np.ndarray) -> float:
-    apart = torch.pdist(torch.from_numpy(x))
-    return float(apart.mean())
+def _spread(x: ndarray, few: int, rng: np.random.Generator) -> float:
+    """Mean distance between two of a few rows."""
+    rows = rng.permutation(len(x))[:few]
+    return float(torch.pdist(from_numpy(x[rows])).mean())
 
 
-def _nearest(x: np.ndarray, among: np.ndarray) -> np.ndarray:
+def _nearest(x: ndarray, among: ndarray) -> ndarray:
     """(n,) distance of each row to the nearest of `among`."""
-    return torch.cdist(torch.from_numpy(x), torch.from_numpy(among)).min(1).values.numpy()
+    return torch.cdist(from_numpy(x), from_numpy(among)).min(1).values.numpy()

@@ -4,6 +4,7 @@ The transform is librosa's; only the mel filters are kept between songs, which l
 """
 
 import functools
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,12 @@ import cv2
 import librosa
 import numpy as np
 import soundfile
+from numpy import ndarray
 
 from emohelpers.config import files
 
 SILENCE = 1e-4  # peak of the samples (full scale 1) below which nothing is heard: -80 dB
-SHORTEST = 0.9  # of the wanted seconds; what lacks up to a tenth is filled with silence, less is refused
+SHORTEST = 0.9  # of the seconds of a clip; what lacks up to a tenth is filled with silence, less is refused
 RANGE_DB = 80.0  # below a clip's loudest point; librosa.power_to_db's top_db
 
 
@@ -26,11 +28,10 @@ class UnreadableSong(ValueError):
 
 @dataclass(frozen=True)
 class Spectrum:
-    """How a song becomes a spectrogram; the defaults are seed 004's. The names are those of `recipes.Music`."""
+    """How the start of a song becomes a spectrogram; the defaults are seed 004's, the names those of `config.Music`."""
 
     sample_rate: int = 22050  # Hz
     seconds: float = 30.0
-    clip_from: str = "start"  # or "middle": which `seconds` of a longer song
     n_fft: int = 2048  # samples of one window
     hop: int = 512  # samples between windows
     mels: int = 128
@@ -53,7 +54,7 @@ class Spectrum:
         return self.mels, 1 + self.samples // self.hop
 
 
-def decode(path: str | Path, spectrum: Spectrum) -> tuple[np.ndarray, dict[str, float]]:
+def decode(path: str | Path, spectrum: Spectrum) -> tuple[ndarray, dict[str, float]]:
     """(samples,) float32 mono at `sample_rate`, exactly `seconds` long, and what was heard of the file.
 
     Only the part that is used is decoded. Channels are averaged and resampled as `librosa.load` does.
@@ -63,85 +64,97 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[np.ndarray, dict[str, 
     """
     try:
         with soundfile.SoundFile(path) as file:
-            rate, frames = file.samplerate, file.frames
-            wanted = int(np.ceil(spectrum.seconds * rate))
-            start = max(frames - wanted, 0) // 2 if spectrum.clip_from == "middle" else 0
-            file.seek(start)
-            heard = file.read(wanted, dtype="float32", always_2d=True)
-            channels = file.channels
+            rate, channels = file.samplerate, file.channels
+            duration = file.frames / rate
+            file.seek(0)  # without it an MP3 decoder's samples differ in their last bits
+            sound = file.read(math.ceil(spectrum.seconds * rate), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).partition(": ")[2] or str(error)
         raise UnreadableSong(f"is not audio that can be decoded ({reason})") from error
-    got, promised = len(heard) / rate, min(wanted, frames - start) / rate
-    if got < promised - 0.5:  # the header tells the length before the cut, give or take what an encoder adds
-        raise UnreadableSong(f"is cut off: {got:.1f} s can be decoded where its header promises {promised:.1f} s")
-    if got < SHORTEST * spectrum.seconds:
-        raise UnreadableSong(f"lasts {got:.1f} s, {spectrum.seconds:g} s are needed: too short, or cut off")
-    mono = heard @ np.full(channels, 1 / channels, np.float32)  # over so short an axis `mean` takes 40 times as long
+
+    # The header tells the length before a cut, give or take what an encoder adds.
+    seconds, promised = len(sound) / rate, min(spectrum.seconds, duration)
+    if seconds < promised - 0.5:
+        raise UnreadableSong(f"is cut off: {seconds:.1f} s can be decoded where its header promises {promised:.1f} s")
+    if seconds < SHORTEST * spectrum.seconds:
+        raise UnreadableSong(f"lasts {seconds:.1f} s, {spectrum.seconds:g} s are needed: too short, or cut off")
+
+    mono = sound @ np.full(channels, 1 / channels, np.float32)  # over so short an axis `mean` takes 40 times as long
     if not np.isfinite(mono).all() or np.abs(mono).max() < SILENCE:
         raise UnreadableSong("is silent, or holds no finite sound")
     if rate != spectrum.sample_rate:
         mono = librosa.resample(mono, orig_sr=rate, target_sr=spectrum.sample_rate)
     clip = librosa.util.fix_length(mono, size=spectrum.samples)
-    filled = max(spectrum.seconds - got, 0.0)
-    return clip, {"duration": frames / rate, "sample_rate": rate, "channels": channels, "filled": filled}
+    filled = max(spectrum.seconds - seconds, 0.0)
+    return clip, {"duration": duration, "sample_rate": rate, "channels": channels, "filled": filled}
 
 
 @functools.lru_cache(maxsize=8)
-def filters(spectrum: Spectrum) -> np.ndarray:
+def filters(spectrum: Spectrum) -> ndarray:
     """(mels, 1 + n_fft/2) float32: librosa's (Slaney's) mel filters."""
-    return librosa.filters.mel(
-        sr=spectrum.sample_rate, n_fft=spectrum.n_fft, n_mels=spectrum.mels, fmin=spectrum.fmin, fmax=spectrum.fmax
-    )
+    sizes = {"sr": spectrum.sample_rate, "n_fft": spectrum.n_fft, "n_mels": spectrum.mels}
+    return librosa.filters.mel(**sizes, fmin=spectrum.fmin, fmax=spectrum.fmax)
 
 
-def power(samples: np.ndarray, spectrum: Spectrum) -> np.ndarray:
+def power(samples: ndarray, spectrum: Spectrum) -> ndarray:
     """(samples,) -> (1 + n_fft/2, frames) float32 power of the short-time Fourier transform."""
-    made = librosa.stft(samples, n_fft=spectrum.n_fft, hop_length=spectrum.hop)
-    return made.real**2 + made.imag**2
+    waves = librosa.stft(samples, n_fft=spectrum.n_fft, hop_length=spectrum.hop)
+    return waves.real**2 + waves.imag**2
 
 
-def mel(powers: np.ndarray, spectrum: Spectrum) -> np.ndarray:
+def mel(powers: ndarray, spectrum: Spectrum) -> ndarray:
     """(1 + n_fft/2, frames) power -> (mels, frames) float32 dB below the clip's loudest point, at least -80."""
     return librosa.power_to_db(filters(spectrum) @ powers, ref=np.max, top_db=RANGE_DB)
 
 
-def pictures(spectrograms: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def pictures(spectrograms: ndarray, shape: tuple[int, int]) -> ndarray:
     """(n, mels, frames) dB -> (n, *shape) float16 in 0..1 (loudest 1): averaged where it shrinks, else bilinear."""
     height, width = shape
-    out = np.empty((len(spectrograms), height, width), np.float16)
-    for i, one in enumerate(spectrograms):
-        made = np.asarray(one, np.float32)
-        for size in ((width, made.shape[0]), (width, height)):  # one axis at a time: only pure shrinking is averaged
-            shrinks = size[0] <= made.shape[1] and size[1] <= made.shape[0]
-            made = cv2.resize(made, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        out[i] = np.clip(1 + made / RANGE_DB, 0, 1)
-    return out
+    scaled = np.empty((len(spectrograms), height, width), np.float16)
+    for i, spectrogram in enumerate(spectrograms):
+        picture = np.asarray(spectrogram, np.float32)
+        # One axis at a time, since OpenCV averages only what shrinks along both.
+        picture = _resize(picture, width, len(picture))
+        picture = _resize(picture, width, height)
+        scaled[i] = np.clip(1 + picture / RANGE_DB, 0, 1)
+    return scaled
 
 
-def sections(pictures: np.ndarray, count: int) -> np.ndarray:
+def decibels(pictures: ndarray) -> ndarray:
+    """The way back from `pictures`: 0..1 -> float32 dB below the loudest point."""
+    return (pictures.astype(np.float32) - 1) * RANGE_DB
+
+
+def sections(pictures: ndarray, count: int) -> ndarray:
     """(n, h, count * w) -> (n * count, h, w): every picture cut in time, its sections after each other."""
     n, height, width = pictures.shape
-    return pictures.reshape(n, height, count, width // count).swapaxes(1, 2).reshape(n * count, height, -1)
+    cut = pictures.reshape(n, height, count, width // count)
+    return cut.swapaxes(1, 2).reshape(n * count, height, -1)
 
 
-def sound(spectrogram: np.ndarray, spectrum: Spectrum, *, rounds: int = 32, seed: int = 0) -> np.ndarray:
+def play(spectrogram: ndarray, spectrum: Spectrum, *, rounds: int = 32, seed: int = 0) -> ndarray:
     """(h, w) dB of any resolution -> (samples,) float32 by Griffin and Lim's phases (1984), for listening.
 
     The mel filters are undone by their pseudo-inverse; what they and a coarse spectrogram threw away stays lost.
     """
-    full = cv2.resize(np.asarray(spectrogram, np.float32), spectrum.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    bands, frames = spectrum.shape
+    full = cv2.resize(np.asarray(spectrogram, np.float32), (frames, bands), interpolation=cv2.INTER_LINEAR)
     powers = np.maximum(np.linalg.pinv(filters(spectrum)) @ librosa.db_to_power(full), 0)
+    sizes = {"hop_length": spectrum.hop, "n_fft": spectrum.n_fft}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # its momentum is "unstable" by a hair at the default
-        made = librosa.griffinlim(
-            np.sqrt(powers), n_iter=rounds, hop_length=spectrum.hop, n_fft=spectrum.n_fft, random_state=seed
-        )
-    return (0.9 * made / max(float(np.abs(made).max()), 1e-6)).astype(np.float32)
+        samples = librosa.griffinlim(np.sqrt(powers), n_iter=rounds, random_state=seed, **sizes)
+    peak = max(float(np.abs(samples).max()), 1e-6)
+    return (0.9 * samples / peak).astype(np.float32)
 
 
-def write_sound(path: str | Path, samples: np.ndarray, sample_rate: int) -> Path:
+def write(path: str | Path, samples: ndarray, sample_rate: int) -> Path:
     """Writes samples as a WAV file, whole or not at all; returns the path."""
     with files.replace(path) as temp:
         soundfile.write(temp, samples, sample_rate, format="WAV")
     return Path(path)
+
+
+def _resize(picture: ndarray, width: int, height: int) -> ndarray:
+    shrinks = width <= picture.shape[1] and height <= picture.shape[0]
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
+from numpy import ndarray
+from pandas import DataFrame
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -24,6 +26,7 @@ from emohelpers.music import descriptors, sound
 from emohelpers.music.sound import Spectrum, UnreadableSong
 
 MUCH = 3600.0  # seconds of sound from which processes save more than their start costs
+BAR = {"desc": "listen", "unit": "song", "mininterval": 2}  # of progress
 _VERSION = 1  # raise when decoding or the transform changes: an old store is then made again
 
 
@@ -36,25 +39,31 @@ class Spectrograms(ByPath):
     """Spectrograms in the order of the table they were built from, and what was heard of each song."""
 
     paths: list[str]
-    array: np.ndarray  # (n, mels, frames) float32 dB below each clip's loudest point, -80..0, memory-mapped
+    array: ndarray  # (n, mels, frames) float32 dB below each clip's loudest point, -80..0, memory-mapped
     sha256: list[str]  # of the file's bytes; "" if unreadable
-    heard: pd.DataFrame  # a row a song: duration (s), sample_rate (Hz), channels, filled (s of silence added)
-    descriptors: pd.DataFrame  # a row a song, see `descriptors.describe`; no columns if they were not asked for
+    heard: DataFrame  # a row a song: duration (s), sample_rate (Hz), channels, filled (s of silence added)
+    descriptors: DataFrame  # a row a song, see `descriptors.describe`; no columns if they were not asked for
     spectrum: Spectrum
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
 
+    def of(self, paths: Sequence[str]) -> list[ndarray]:
+        """(mels, frames) of each of some songs, read from the disk when it is used."""
+        return [self.array[row] for row in self.rows(paths)]
+
     def notes(self) -> list[str]:
         """What the clips are, worth saying: which seconds, how many songs are longer, which were filled up."""
-        length, wanted = self.heard["duration"].dropna(), self.spectrum.seconds
-        long, filled = int((length > 2 * wanted).sum()), int((self.heard["filled"] > 0).sum())
-        place = "the first" if self.spectrum.clip_from == "start" else "the middle"
-        told = [f"of each song {place} {wanted:g} s are used; songs last {length.min():.0f} to {length.max():.0f} s"]
+        length, seconds = self.heard["duration"].dropna(), self.spectrum.seconds
+        long = (length > 2 * seconds).sum()
+        filled = (self.heard["filled"] > 0).sum()
+        notes = [
+            f"of each song the first {seconds:g} s are used; songs last {length.min():.0f} to {length.max():.0f} s"
+        ]
         if long:
-            told.append(
-                f"{long} songs last more than {2 * wanted:g} s: their rating is of the whole song, the clip is {place} "
-                f"{wanted:g} s of it (clip_from)"
-            )
-        return told + ([f"{filled} songs are up to a tenth too short and end in silence"] if filled else [])
+            longer = f"{long} songs last more than {2 * seconds:g} s"
+            notes.append(f"{longer}: their rating is of the whole song, the clip is its first {seconds:g} s")
+        if filled:
+            notes.append(f"{filled} songs are up to a tenth too short and end in silence")
+        return notes
 
 
 def build(
@@ -79,51 +88,58 @@ def build(
     home = Path(folder) / f"{songs.name}-{key}"
     with files.new_folder(home, "index.json", replace=True) as new:
         if new:
-            _make(songs.root, paths, spectrum, new, describe, workers or os.cpu_count() or 1)
+            _fill(new, songs.root, paths, spectrum, describe, workers or os.cpu_count() or 1)
     index = json.loads((home / "index.json").read_text(encoding="utf-8"))
-    heard = pd.DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
-    described = pd.read_csv(home / "descriptors.csv") if describe else pd.DataFrame(index=range(len(paths)))
+    heard = DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
+    numbers = pd.read_csv(home / "descriptors.csv") if describe else DataFrame(index=range(len(paths)))
     array = np.load(home / "spectrograms.npy", mmap_mode="r")
-    return Spectrograms(paths, array, index["sha256"], heard, described, spectrum, index["unreadable"])
+    return Spectrograms(paths, array, index["sha256"], heard, numbers, spectrum, index["unreadable"])
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Song:
     """What one song gave besides its spectrogram."""
 
-    about: dict = field(default_factory=dict)
-    described: dict = field(default_factory=dict)
+    heard: dict = field(default_factory=dict)
+    descriptors: dict = field(default_factory=dict)
     sha256: str = ""
     reason: str = ""  # why it cannot be read
 
 
-def _make(root: Path, paths: list[str], spectrum: Spectrum, home: Path, describe: bool, workers: int) -> None:
+def _fill(home: Path, root: Path, paths: list[str], spectrum: Spectrum, describe: bool, workers: int) -> None:
     """Fills a store: spectrograms.npy, descriptors.csv and index.json."""
-    file = home / "spectrograms.npy"
-    array = np.lib.format.open_memmap(file, "w+", np.float32, (len(paths), *spectrum.shape))
-    one = functools.partial(_hear, str(file), spectrum, describe)
-    jobs = list(enumerate(root / path for path in paths))
-    found = list(_each(one, jobs, workers, many=len(paths) * spectrum.seconds >= MUCH))
+    store = home / "spectrograms.npy"
+    array = np.lib.format.open_memmap(store, "w+", np.float32, (len(paths), *spectrum.shape))
+    hear = functools.partial(_hear, store, spectrum, describe)
+    jobs = [(row, root / path) for row, path in enumerate(paths)]
+    much = len(paths) * spectrum.seconds >= MUCH
+    run = _by_processes if much and workers > 1 else _by_threads
+    songs = list(run(hear, jobs, workers))
     array.flush()
     if describe:
-        files.write_csv(pd.DataFrame([song.described for song in found]), home / "descriptors.csv")
-    reasons = {path: song.reason for path, song in zip(paths, found, strict=True) if song.reason}
-    index = {"heard": [song.about for song in found], "sha256": [song.sha256 for song in found]}
-    files.write_json(home / "index.json", index | {"unreadable": dict(sorted(reasons.items()))})
+        files.write_csv(DataFrame([song.descriptors for song in songs]), home / "descriptors.csv")
+    reasons = {path: song.reason for path, song in zip(paths, songs, strict=True) if song.reason}
+    index = {
+        "heard": [song.heard for song in songs],
+        "sha256": [song.sha256 for song in songs],
+        "unreadable": dict(sorted(reasons.items())),
+    }
+    files.write_json(home / "index.json", index)
 
 
-def _each(one, jobs: list[tuple[int, Path]], workers: int, *, many: bool) -> Iterable[_Heard]:
-    """`one(job)` of all jobs in order, with progress, by as many workers, each of which computes with one thread."""
-    bar = functools.partial(tqdm, total=len(jobs), desc="listen", unit="song", mininterval=2)
-    if workers < 2 or not many:
-        with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
-            yield from bar(pool.map(one, jobs))
-        return
+def _by_threads(hear: Callable, jobs: list[tuple[int, Path]], workers: int) -> Iterator[_Song]:
+    """`hear(job)` of all jobs in order, with progress, by threads, each of which computes alone."""
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
+        yield from tqdm(pool.map(hear, jobs), total=len(jobs), **BAR)
+
+
+def _by_processes(hear: Callable, jobs: list[tuple[int, Path]], workers: int) -> Iterator[_Song]:
+    """The same by processes: threads would wait for each other most of the descriptors' and librosa's time."""
     done = 0
-    try:  # not threads: most of the descriptors' and a good part of librosa's time they would wait for each other
+    try:
         with parallel_config("loky", inner_max_num_threads=1):
             pool = Parallel(workers, return_as="generator", batch_size=4)
-        for song in bar(pool(delayed(one)(job) for job in jobs)):
+        for song in tqdm(pool(delayed(hear)(job) for job in jobs), total=len(jobs), **BAR):
             yield song
             done += 1
     except BrokenProcessPool as error:
@@ -135,22 +151,24 @@ def _each(one, jobs: list[tuple[int, Path]], workers: int, *, many: bool) -> Ite
         get_reusable_executor().shutdown()  # else the processes wait with their memory for five minutes
 
 
-def _hear(store: str, spectrum: Spectrum, describe: bool, job: tuple[int, Path]) -> _Heard:
-    """Makes row i of the store from the song at a path."""
-    i, path = job
+def _hear(store: Path, spectrum: Spectrum, describe: bool, job: tuple[int, Path]) -> _Song:
+    """Makes a row of the store from the song at a path."""
+    row, path = job
     try:
-        samples, about = sound.decode(path, spectrum)
+        samples, heard = sound.decode(path, spectrum)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except (UnreadableSong, OSError) as error:
-        return _Heard(reason=str(error))
+        return _Song(reason=str(error))
     powers = sound.power(samples, spectrum)
-    made = sound.mel(powers, spectrum)
-    np.lib.format.open_memmap(store, "r+")[i] = made
-    return _Heard(about, descriptors.describe(samples, powers, made, spectrum) if describe else {}, sha256)
+    spectrogram = sound.mel(powers, spectrum)
+    np.lib.format.open_memmap(store, "r+")[row] = spectrogram
+    numbers = descriptors.describe(samples, powers, spectrogram, spectrum) if describe else {}
+    return _Song(heard, numbers, sha256)
 
 
 def _stamp(path: Path) -> str:
     try:
-        return f"{path.stat().st_size}:{path.stat().st_mtime_ns}"
+        stat = path.stat()
     except OSError:
         return "missing"
+    return f"{stat.st_size}:{stat.st_mtime_ns}"
