@@ -73,9 +73,9 @@ def training_cells() -> nbformat.NotebookNode:
     last = next(i for i, cell in enumerate(code) if "train.fit(" in cell.source)
     book.cells = code[: last + 1]
     for cell in book.cells:
-        if "figures." in cell.source:
+        if "run.show(" in cell.source:
             tree = ast.parse(cell.source)
-            tree.body = [line for line in tree.body if not ast.unparse(line).startswith("figures.")]
+            tree.body = [line for line in tree.body if not ast.unparse(line).startswith("run.show(")]
             cell.source = ast.unparse(tree)
     return book
 
@@ -207,8 +207,8 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path):
     rows.to_csv(tmp_path / "faces" / "labels.csv", encoding="utf-8-sig", lineterminator="\r\n", index_label="")
     assert (tmp_path / "faces" / "labels.csv").read_bytes().startswith(b"\xef\xbb\xbf,pth,label,relFCs\r\n")
     again = go(tmp_path, OUTPUT_DIR=str(tmp_path / "again"))
-    pd.testing.assert_frame_equal(again["table"], calm["table"])
-    assert again["done"].checkpoint.is_file() and again["run"] == tmp_path / "again"
+    pd.testing.assert_frame_equal(again["faces"].table, calm["faces"].table)
+    assert again["fit"].checkpoint.is_file() and again["run"].folder == tmp_path / "again"
 
 
 def test_unicode_paths_work_even_where_table_and_disk_write_accents_differently(tmp_path):
@@ -218,8 +218,8 @@ def test_unicode_paths_work_even_where_table_and_disk_write_accents_differently(
     rows["pth"] = rows["pth"].str.replace("happy/", unicodedata.normalize("NFC", "fröhlich 笑/"))
     rows.to_csv(root / "faces" / "labels.csv")
     done = go(root)
-    assert done["done"].checkpoint == root / "results" / CHECKPOINT and done["done"].checkpoint.is_file()
-    assert done["table"]["path"].str.contains("笑").sum() >= 8
+    assert done["fit"].checkpoint == root / "results" / CHECKPOINT and done["fit"].checkpoint.is_file()
+    assert done["faces"].table["path"].str.contains("笑").sum() >= 8
 
 
 # ---------------------------------------------------------------- pictures
@@ -241,9 +241,9 @@ def test_one_percent_of_broken_pictures_is_refused_listed_and_left_out_when_allo
     done = go(tmp_path, OVERRIDES={"max_unreadable": 0.02})
     listed = pd.read_csv(tmp_path / "results" / "unreadable.csv")
     assert list(listed["path"]) == bad and listed["reason"].str.len().min() > 5
-    assert len(done["dataset"].table) == 198 and not set(bad) & set(done["table"]["path"])
-    assert done["done"].status == "finished" and (tmp_path / "results" / CHECKPOINT).is_file()
-    tells(" ".join(done["dataset"].notes), "2 of 200 pictures (1.00%)", "left out")
+    assert len(done["faces"].dataset.table) == 198 and not set(bad) & set(done["faces"].table["path"])
+    assert done["fit"].status == "finished" and (tmp_path / "results" / CHECKPOINT).is_file()
+    tells(" ".join(done["faces"].dataset.notes), "2 of 200 pictures (1.00%)", "left out")
 
 
 @pytest.mark.parametrize("cut, told", [(-200, "image file is truncated"), (40, ""), (0, "empty file")])
@@ -276,13 +276,13 @@ def trained(tmp_path_factory):
 def test_a_golden_file_that_was_edited(trained, tmp_path, monkeypatch):
     home, names = trained
     shutil.copytree(home / "outputs", tmp_path / "outputs")
-    golden = tmp_path / "outputs" / names["golden"].file.relative_to(home / "outputs")
+    golden = tmp_path / "outputs" / names["faces"].golden.file.relative_to(home / "outputs")
     golden.write_text(golden.read_text().replace(",anger,", ",happy,", 1))
     kept = ("config.json", "unreadable.csv")
     text = refused(tmp_path, kept, DATASET_ROOT=str(home / "faces"))
     tells(text, f"{golden} was changed after it was written", f"Restore both files, or remove {golden.parent}")
     copy = tmp_path / "copy" / "testset_saved.csv"  # as notebook 03 is given it
-    names["golden"].save(copy.parent)
+    names["faces"].golden.save(copy.parent)
     files.write_text(copy, "\n".join(copy.read_text().splitlines()[:-1]) + "\n")
     text = refused(tmp_path, kept, DATASET_ROOT=str(home / "faces"), TESTSET_CSV=str(copy))
     tells(text, f"{copy} was changed after it was written")
@@ -344,7 +344,7 @@ def test_a_kill_between_the_last_checkpoint_and_the_history_leaves_a_whole_histo
     (tmp_path / "results" / "history.csv").write_text("epoch\n")
     go(tmp_path, DATASET_ROOT=str(home / "faces"))
     assert left(tmp_path / "results") == left(home / "results")
-    assert len(pd.read_csv(tmp_path / "results" / "history.csv")) == len(names["done"].history)
+    assert len(pd.read_csv(tmp_path / "results" / "history.csv")) == len(names["fit"].history)
 
 
 # ---------------------------------------------------------------- disks
@@ -598,7 +598,7 @@ def drill(home: Path, kills: int) -> None:
             killed = 0
     process, place = papermill(home, book, OVERRIDES=settings)
     try:
-        done = go(home, OVERRIDES=settings, OUTPUT_DIR=str(calm))["done"]  # in this process, while the kernel starts
+        done = go(home, OVERRIDES=settings, OUTPUT_DIR=str(calm))["fit"]  # in this process, while the kernel starts
         assert outcome(process, place) == ""
     finally:
         execution.end_tree(process)
