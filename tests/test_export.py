@@ -204,8 +204,7 @@ def test_clients_without_torch_give_the_same_class_and_probabilities(faces, tmp_
     told = [json.loads(line) for line in ran.stdout.splitlines()]
     assert [t["predicted"] for t in told] == [EMOTIONS[i] for i in theirs.argmax(1)]
     shares = np.array([list(t["probabilities"].values()) for t in told])
-    print(f"zoom {zoom}: OpenCV {abs(ours - theirs).max():.1e}, NumPy {abs(shares - theirs).max():.1e}")
-    assert abs(shares - theirs).max() < 0.02  # its resizing rounds one grey level apart in places
+    assert abs(shares - theirs).max() < 1e-3  # the preprocessing of the suite, to the grey level
 
 
 @pytest.mark.slow

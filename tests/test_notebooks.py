@@ -24,7 +24,7 @@ ENVIRONMENT = re.compile(
     re.I,
 )
 PLUMBING = re.compile(r"files\.|paths\.|\|=|to_dict|save_metrics|written|demo=")
-PENDING = ("02", "03", "04", "05", "08")  # notebooks that are still to be rewritten for the reader
+PENDING = ("02", "03", "04", "05")  # notebooks that are still to be rewritten for the reader
 MAGIC = re.compile(r"^(\s*)[%!].*$", re.M)
 
 Problems = Iterator[str]

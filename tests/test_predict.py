@@ -20,7 +20,7 @@ from emohelpers import config, models
 from emohelpers.config import paths
 from emohelpers.datasets import pixels
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.export import hub, onnx, predict, runner
+from emohelpers.export import camera, hub, onnx, predict, runner
 from emohelpers.suite import cli
 
 
@@ -133,8 +133,8 @@ def test_the_command_line(home, tmp_path, capsys):
 def test_without_a_camera_the_remedy_is_told(tmp_path):
     if Path("/dev/video0").exists():
         pytest.skip("this machine has a camera")
-    with pytest.raises(predict.PredictionInput, match="no camera"):
-        predict.snapshot(tmp_path / "me.png")
+    with pytest.raises(camera.NoCamera, match="no camera"):
+        camera.snapshot(tmp_path / "me.png")
 
 
 @pytest.mark.slow

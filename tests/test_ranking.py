@@ -17,14 +17,15 @@ from emohelpers.config import files
 from emohelpers.datasets import pairing, pairs
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import photos
-from emohelpers.export import hub as publish
-from emohelpers.export import predict, runner
+from emohelpers.export import hub, predict, runner
 from emohelpers.images.augment import Augmentation
 from emohelpers.images.batches import Batches
 from emohelpers.metrics import pairs as concordance
-from emohelpers.ranking import figures as albums
-from emohelpers.ranking import judge, release
-from emohelpers.ranking import model as ranking
+from emohelpers.ranking import batches, conclusion, figures, model, release
+from emohelpers.ranking.judge import judge, scored, scored_by_file
+from emohelpers.ranking.photographs import Photographs
+from emohelpers.ranking.shortcut import original, prefers_augmented, tempted
+from emohelpers.report import Run
 from emohelpers.report import facts as report
 from emohelpers.suite import cli
 
@@ -43,15 +44,12 @@ def made(tmp_path_factory):
     cfg = config.make(config.Ranking, "demo", dataset_root=str(home / "pairs"), **SMALL)
     data = pairs.read(home / "pairs", demo="drawn scenes")
     pixels = store.build(data, store.side_for(data, cfg), home / "cache")
-    model = ranking.build(cfg, data)
-    prepared = models.preprocess(model, side=pixels.side, zoom=cfg.eval_zoom)
-    ranking.write_settings(home / "run", cfg, prepared)
-    parts = ranking.batches(data, pixels, prepared, cfg)
-    cfg, _ = ranking.stopping(cfg, len(data.part("val")))
-    done = train.fit(
-        model, parts["train"], parts["val"], train.Preference.of(cfg), cfg, home / "run", name="best.pt", quiet=True
-    )
-    return home, cfg, data, pixels, done
+    photographs = Photographs(data, pixels, pd.DataFrame({"stops": []}))
+    net, parts = model.build(cfg, photographs, home / "run")
+    cfg, _ = model.stopping(cfg, photographs.counts["val"])
+    objective = train.Preference.of(cfg)
+    done = train.fit(net, parts["train"], parts["val"], objective, cfg, home / "run", quiet=True)
+    return home, cfg, photographs, pixels, done
 
 
 def table(good, bad, scene=None, opinions=None) -> pd.DataFrame:
@@ -81,7 +79,7 @@ def test_embedding_has_length_one_and_the_score_stands_alone(made):
     prepared = models.prepared(done.model, pixels.side)
     inputs = prepared.normalise(torch.from_numpy(prepared.evaluate(pixels.take(np.arange(5)))))
     with torch.inference_mode():
-        both, alone = done.model(inputs), ranking.scorer(done.model)(inputs)
+        both, alone = done.model(inputs), model.scorer(done.model)(inputs)
     hook.remove()
     assert both.shape == (5, 2) and alone.shape == (5, 1) and seen[0].shape == (5, 32)
     assert torch.allclose(seen[0].norm(dim=1), torch.ones(5), atol=1e-5)
@@ -108,21 +106,21 @@ def test_objective_is_the_hinge_and_the_opinions_that_exist():
 
 
 def test_batches_hold_whole_pairs_with_one_draw_for_both_sides(made):
-    _, cfg, data, pixels, done = made
+    _, cfg, photographs, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
-    parts = ranking.batches(data, pixels, prepared, cfg)
+    parts = batches.by_part(photographs, prepared, cfg)
     for at, draws in parts["train"].plan(3):
         assert (at[0::2] % 2 == 0).all() and (at[1::2] == at[0::2] + 1).all()
         assert (draws.warp[0::2] == draws.warp[1::2]).all() and (draws.colour[0::2] == draws.colour[1::2]).all()
     seen = np.concatenate([at for at, _ in parts["train"].plan(3)])
     assert len(set(seen)) == len(seen)
-    good = ranking.PairBatches(
+    good = batches.PairBatches(
         pixels, parts["train"].rows, np.zeros(len(parts["train"].rows)), prepared, batch_size=16,
         augmentation=Augmentation.of(cfg), augmented="good",
     )  # fmt: skip
     at, draws = good.plan(0)[0]
     assert (draws.colour[1::2] == 1).all() and (draws.colour[0::2] != 1).any()
-    assert good.digest() != ranking.PairBatches(
+    assert good.digest() != batches.PairBatches(
         pixels, good.rows, good.targets, prepared, batch_size=16, augmentation=Augmentation.of(cfg)
     ).digest()  # fmt: skip
     whole = parts["train"].plan(1)[0][0]
@@ -137,58 +135,58 @@ def test_what_is_left_alone_looks_as_evaluation_sees_it(made):
     _, _, _, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
     squares = pixels.take(np.arange(6))
-    plain = render.on_cpu(squares, ranking.still(6, prepared), prepared).astype(int)
+    plain = render.on_cpu(squares, batches.still(6, prepared), prepared).astype(int)
     assert np.abs(plain - prepared.evaluate(squares)).mean() < 6
 
 
 def test_the_stopping_rule_knows_how_many_pairs_it_sees():
     cfg = config.make(config.Ranking, "full", dataset_root="x")
-    small, told = ranking.stopping(cfg, 10)
+    small, told = model.stopping(cfg, 10)
     assert small.monitor == "val_loss" and small.min_delta == 0 and "10.0%" in told
-    assert ranking.stopping(cfg, 199)[0].monitor == "val_loss"
-    assert ranking.stopping(cfg, 200)[0] is cfg
+    assert model.stopping(cfg, 199)[0].monitor == "val_loss"
+    assert model.stopping(cfg, 200)[0] is cfg
 
 
 def test_it_trains_keeps_every_second_epoch_and_tells_hinge_and_accuracy(made):
-    home, cfg, data, _, done = made
+    home, cfg, _, _, done = made
     assert {"train_loss", "val_loss", "val_accuracy"} <= set(done.history) and len(done.history) == cfg.epochs
     kept = sorted(p.name for p in (home / "run").glob("epoch_*"))
     assert kept == ["epoch_2.pth", "epoch_4.pth"] and done.checkpoint.name == "best.pt"
-    known = ranking.read_settings(home / "run" / "train.yaml")
+    known = model.read_settings(home / "run" / "train.yaml")
     assert config.make(config.Ranking, known.pop("preset"), **known).backbone == cfg.backbone
     assert "std" in (home / "run" / "preprocess.yaml").read_text()
     (home / "empty.yaml").write_text("[]")
     with pytest.raises(config.ConfigError, match="no train.yaml"):
-        ranking.read_settings(home / "empty.yaml")
+        model.read_settings(home / "empty.yaml")
 
 
 def test_equal_contents_get_equal_scores_from_torch_and_onnx(made):
-    home, cfg, data, pixels, done = made
+    home, cfg, photographs, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
-    found = ranking.scored(done.model, data, "test", pixels, prepared)
-    assert len(found) == len(data.part("test"))
+    found = scored(done.model, photographs, "test", prepared)
+    assert len(found) == len(photographs.part("test"))
     sha = dict(zip(pixels.paths, pixels.sha256, strict=True))
     by_content = pd.concat(
         [found[[side, f"score_{side}"]].set_axis(["path", "score"], axis=1) for side in ("good", "bad")]
     )
     assert by_content.groupby(by_content["path"].map(sha))["score"].nunique().max() == 1
-    exported = release.onnx(done.model, home / "run", data, pixels, cfg)
+    exported = release.write(done.model, home / "run", photographs, cfg)
     assert exported.parity.max_difference < 1e-4
-    other = release.scored(runner.Runner(exported.path), data, pixels, "test")
+    other = scored_by_file(runner.Runner(exported.path), photographs, "test")
     same = concordance.agreement(found, other)
     assert same["correlation"] > 0.9999 and same["flips"] == 0
 
 
 def test_int8_is_promoted_or_set_aside_with_the_reason(made, monkeypatch):
-    home, cfg, data, pixels, done = made
-    release.onnx(done.model, home / "run", data, pixels, cfg)
+    home, cfg, photographs, pixels, done = made
+    release.write(done.model, home / "run", photographs, cfg)
     monkeypatch.setattr(release, "WORTH", {"flips": -1.0, "tau": 2.0})
-    refused = release.int8(home / "run", data, pixels, cfg)
+    refused = release.int8(home / "run", photographs, cfg)
     assert not refused["promoted"] and "flip" in refused["reason"] and "tau" in refused["reason"]
     assert refused["file"].startswith("models/rejected") and not (home / "run" / release.INT8).exists()
     monkeypatch.setattr(release, "WORTH", {"flips": 1.0, "tau": -1.0})
     monkeypatch.setattr(release, "BUDGET", release.Budget(speed=0.0, flips=1.0))
-    kept = release.int8(home / "run", data, pixels, cfg)
+    kept = release.int8(home / "run", photographs, cfg)
     assert kept["promoted"] and (home / "run" / release.INT8).is_file() and kept["reason"] == ""
     assert not (home / "run" / "models/rejected/emo_aen_int8.onnx").exists()
     assert set(release.latency(done.model, home / "run", rounds=3)) == {
@@ -197,49 +195,51 @@ def test_int8_is_promoted_or_set_aside_with_the_reason(made, monkeypatch):
 
 
 def test_bundle_manifest_and_changelog(made):
-    home, cfg, data, pixels, done = made
-    release.onnx(done.model, home / "run", data, pixels, cfg)
-    figures = judge.judge(done.model, data, pixels, cfg)["figures"]
-    packed = release.bundle(home / "run", data, pixels, cfg, figures, trained="2025-01-02")
+    home, cfg, photographs, pixels, done = made
+    release.write(done.model, home / "run", photographs, cfg)
+    judged = judge(done.model, photographs, cfg)
+    packed = release.bundle(home / "run", photographs, cfg, judged.figures, trained="2025-01-02")
     names = zipfile.ZipFile(packed).namelist()
     assert {release.FP32, "manifest.json", "preprocess.yaml", "train.yaml"} <= set(names)
     manifest = json.loads((home / "run" / "manifest.json").read_text())
     assert manifest["version"] == cfg.version and manifest["trained"] == "2025-01-02" and manifest["demo"]
-    assert manifest["data_sha256"] == release.fingerprint(data, pixels) and manifest["input"]["batch"] == "dynamic"
+    assert manifest["data_sha256"] == photographs.fingerprint and manifest["input"]["batch"] == "dynamic"
     assert manifest["models"][0]["bytes"] == (home / "run" / release.FP32).stat().st_size
-    verdict, facts = {"promoted": False, "reason": "slower"}, {"data": data.name, "demo": True}
+    verdict, facts = {"promoted": False, "reason": "slower"}, {"data": photographs.data.name, "demo": True}
     for version, sha in (("1.0.0", "a" * 64), ("1.1.0", "b" * 64), ("1.0.0", "a" * 64)):
         newer = cfg.model_copy(update={"version": version})
-        release.changelog(home / "log.md", newer, figures, verdict, sha256=sha, **facts)
+        conclusion.changelog(home / "log.md", newer, judged.figures, verdict, sha256=sha, **facts)
     text = (home / "log.md").read_text()
     assert text.count("\n## ") == 2 and text.index("## 1.0.0") < text.index("## 1.1.0"), "newest first, none doubled"
     assert text.startswith("# Model changelog") and "not promoted: slower" in text
 
 
 def test_what_goes_to_the_hub_is_whole_speaks_of_pairs_and_loads_back(made, tmp_path):
-    home, cfg, data, pixels, done = made
+    home, cfg, photographs, pixels, done = made
     run = home / "run"
-    release.onnx(done.model, run, data, pixels, cfg)
-    figures = judge.judge(done.model, data, pixels, cfg)["figures"]
-    counts = {part: len(data.part(part)) for part in ("train", "val", "test")}
-    report.save_metrics(run, figures, data=data.name, demo=True, split="a" * 64, seconds=1.0, counts=counts)
+    release.write(done.model, run, photographs, cfg)
+    judged = judge(done.model, photographs, cfg)
+    counts = photographs.counts
+    report.save_metrics(
+        run, judged.figures, data=photographs.data.name, demo=True, split="a" * 64, seconds=1.0, counts=counts
+    )
     files.write_json(run / "config.json", cfg.model_dump(mode="json"))
-    hub = publish.bundle(run, tmp_path / "hub", checkpoint=done.checkpoint, onnx=run / release.FP32, repo="me/appeal")
-    assert {p.name for p in hub.iterdir()} == {
+    folder = hub.bundle(run, tmp_path / "hub", checkpoint=done.checkpoint, onnx=run / release.FP32, repo="me/appeal")
+    assert {p.name for p in folder.iterdir()} == {
         "README.md", "best_model.pth", "config.json", "head.safetensors", "metrics.json", "model.onnx",
         "model.safetensors", "training.json",
     }  # fmt: skip
-    text = (hub / "README.md").read_text()
+    text = (folder / "README.md").read_text()
     told = yaml.safe_load(text.split("---\n")[1])
     shown = {m["type"]: m["value"] for m in told["model-index"][0]["results"][0]["metrics"]}
-    assert shown == {"pairwise_accuracy": pytest.approx(figures["pairwise_accuracy"]["value"])}
+    assert shown == {"pairwise_accuracy": pytest.approx(judged.accuracy["value"])}
     assert "appeal score" in text and f"Pairs: train {counts['train']}" in text and "drawn scenes" in text
     assert "golden" not in text and "classify.py" not in text and "face" not in text.lower()
     prepared = models.prepared(done.model, pixels.side)
-    theirs = ranking.scored(publish.load(hub), data, "test", pixels, prepared)
-    assert np.allclose(theirs["score_good"], ranking.scored(done.model, data, "test", pixels, prepared)["score_good"])
+    theirs = scored(hub.load(folder), photographs, "test", prepared)
+    assert np.allclose(theirs["score_good"], scored(done.model, photographs, "test", prepared)["score_good"])
     with pytest.raises(predict.PredictionInput, match="gives a score, not emotions"):
-        predict.pictures(hub, pixels.take(np.arange(2)))
+        predict.pictures(folder, pixels.take(np.arange(2)))
 
 
 def test_accuracy_has_an_exact_interval_and_one_by_scene():
@@ -288,12 +288,12 @@ def test_agreement_counts_flips():
 
 
 def test_only_an_augmentation_of_one_side_can_be_learned_from_a_picture_and_itself(made):
-    _, cfg, data, pixels, done = made
+    _, cfg, photographs, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
-    parts = ranking.batches(data, pixels, prepared, cfg)
+    parts = batches.by_part(photographs, prepared, cfg)
     before, moved = dict(done.model.named_parameters()), {}
     for sides in ("good", "both"):
-        net = ranking.tempted(done.model, parts["train"], cfg, sides)
+        net = tempted(done.model, parts["train"], cfg, sides)
         moved[sides] = max(float((p - before[name]).abs().max()) for name, p in net.named_parameters())
     assert moved["good"] > 5 * moved["both"], moved
 
@@ -301,7 +301,7 @@ def test_only_an_augmentation_of_one_side_can_be_learned_from_a_picture_and_itse
 def test_a_taste_for_the_augmentation_is_seen(made):
     _, cfg, _, pixels, done = made
     prepared = models.prepared(done.model, pixels.side)
-    brighter = ranking.original(cfg)
+    brighter = original(cfg)
     squares = np.full((20, pixels.side, pixels.side, 3), 100, np.uint8)
 
     class Light(torch.nn.Linear):
@@ -310,33 +310,36 @@ def test_a_taste_for_the_augmentation_is_seen(made):
 
     drawn = brighter.draw(20, np.random.default_rng([5, 31])).colour[:, 0]
     clear = abs(drawn - 1) > 0.02  # grey levels are whole numbers
-    seen = ranking.shortcut(Light(1, 1), squares, prepared, brighter, 5)
+    seen = prefers_augmented(Light(1, 1), squares, prepared, brighter, 5)
     assert (seen[clear] == (drawn > 1)[clear]).all() and clear.sum() > 10
 
 
 def test_albums_are_drawn_and_say_that_they_show_drawn_scenes(made, tmp_path):
-    _, cfg, data, pixels, done = made
-    found = judge.judge(done.model, data, pixels, cfg)
+    _, cfg, photographs, pixels, done = made
+    judged = judge(done.model, photographs, cfg)
+    run = Run("08_emo_aen_ranking", cfg, tmp_path)
+    run.data = photographs.data
     drawn = {
-        "pairs": albums.pairs(data, pixels, tmp_path / "pairs.png"),
-        "strips": albums.strips(data, pixels, found["pictures"], tmp_path / "strips.png"),
-        "extremes": albums.extremes(data, pixels, found["pictures"], tmp_path / "extremes.png"),
-        "changes": albums.changes(data, pixels, found["pairs"], tmp_path / "changes.png"),
-        "gaps": albums.gaps(found["gaps"], found["figures"]["pairwise_accuracy"], tmp_path / "gaps.png", data.demo),
-        "shortcut": albums.shortcut({"a": concordance.share(np.array([True, False]))}, tmp_path / "shortcut.png", "x"),
+        "pairs": figures.pair_gallery(photographs),
+        "strips": figures.strips(photographs, judged.pictures),
+        "extremes": figures.extremes(photographs, judged.pictures),
+        "changes": figures.changes(photographs, judged.pairs),
+        "gaps": figures.gap_bars(judged.gaps, judged.accuracy),
+        "shortcut": figures.shortcut_bars({"a": concordance.share(np.array([True, False]))}),
     }
     for name, figure in drawn.items():
-        assert "demo data (" in figure.get_suptitle(), name
+        run.show(name, figure)
+        assert "demo data (drawn scenes)" in figure.get_suptitle(), name
         with Image.open(tmp_path / f"{name}.png") as picture:
             assert min(picture.size) > 150
     shown = drawn["strips"].axes[0].images[0].get_array()
-    best = found["pictures"].groupby("scene").size().sort_values(ascending=False, kind="stable").index[0]
-    top = found["pictures"][found["pictures"]["scene"] == best].nlargest(1, "score")["path"]
-    assert (np.asarray(shown) == pixels.take(pixels.rows(top))[0]).all()
+    best = judged.pictures.groupby("scene").size().sort_values(ascending=False, kind="stable").index[0]
+    top = judged.pictures[judged.pictures["scene"] == best].nlargest(1, "score")["path"]
+    assert (np.asarray(shown) == photographs.squares(top)[0]).all()
 
 
 def test_the_command_line_audits_evaluates_and_scores_a_folder(made, tmp_path, capsys):
-    home, cfg, data, pixels, done = made
+    home, cfg, photographs, pixels, done = made
     values = ["--set", f"min_side={cfg.min_side}", "--set", f"twin_similarity={cfg.twin_similarity}"]
     asked = ["appeal", "audit", "--root", str(home / "pairs"), *values]
     assert cli.main([*asked, "--out", str(tmp_path / "audit.csv")]) == 0 and (tmp_path / "audit.csv").is_file()
@@ -348,14 +351,14 @@ def test_the_command_line_audits_evaluates_and_scores_a_folder(made, tmp_path, c
     assert "was not found" in capsys.readouterr().err
     assert cli.main(["appeal", "evaluate", str(done.checkpoint), "--split", "val"]) == 0
     assert json.loads((home / "run" / "metrics_val.json").read_text())["figures"]["pairwise_accuracy"]["n"]
-    release.onnx(done.model, home / "run", data, pixels, cfg)
+    release.write(done.model, home / "run", photographs, cfg)
     folder = tmp_path / "mine"
     (folder / "deep").mkdir(parents=True)
     for i, path in enumerate(sorted((home / "photos").glob("*.png"))[:6]):
         shutil.copy(path, folder / ("deep" if i % 2 else "") / path.name)
     (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff")
-    for model, out in ((done.checkpoint, "a.csv"), (home / "run" / release.FP32, "b.csv")):
-        assert cli.main(["appeal", "score", str(folder), str(model), "--out", str(tmp_path / out)]) == 0
+    for file, out in ((done.checkpoint, "a.csv"), (home / "run" / release.FP32, "b.csv")):
+        assert cli.main(["appeal", "score", str(folder), str(file), "--out", str(tmp_path / out)]) == 0
         assert "not read: torn.jpg" in capsys.readouterr().err
     one, two = (pd.read_csv(tmp_path / name).sort_values("path", ignore_index=True) for name in ("a.csv", "b.csv"))
     assert len(one) == 6 and np.allclose(one["score"], two["score"], atol=1e-4)

@@ -56,6 +56,21 @@ class Ranking(Augmentation, Optimisation, Model):
 
     retired: ClassVar[tuple[str, ...]] = ("cache_kind", "teacher", "flip_test")
     former: ClassVar[dict[str, Any]] = FORMERLY_OF_CLASSES | {"loss": "hinge"}
+    writes: ClassVar[tuple[str, ...]] = (
+        "best.pt",
+        "models/emo_aen.onnx",
+        "emo_aen_bundle.zip",
+        "manifest.json",
+        "model_changelog.md",
+        "preprocess.yaml",
+        "train.yaml",
+        "audit.csv",
+        "pairs_test.csv",
+        "metrics.json",
+        "history.csv",
+        "config.json",
+        "hub/README.md",
+    )
     demo: ClassVar[dict[str, Any]] = {
         "drawn_scenes": 180,
         "min_side": 112,

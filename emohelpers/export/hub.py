@@ -24,6 +24,7 @@ from emohelpers.config import files, paths
 from emohelpers.export import card
 
 TRIES, WAIT = 3, 2.0  # attempts while the hub answers with an error of its own; seconds before the second, doubled
+SPACE = Path(__file__).parent / "space"  # the files of a page that anybody can try
 HEAD = "head.safetensors"  # beside the trunk, where timm has no such head
 
 
@@ -32,45 +33,57 @@ class PublishError(RuntimeError):
 
 
 def bundle(
-    run: str | Path, out: str | Path, *, checkpoint: str | Path, onnx: str | Path, int8: str | Path | None = None,
-    repo: str = "", data: Mapping[str, Any] | None = None,
-) -> Path:  # fmt: skip
+    run: str | Path,
+    out: str | Path,
+    *,
+    checkpoint: str | Path,
+    onnx: str | Path,
+    int8: str | Path | None = None,
+    repo: str = "",
+    data: Mapping[str, Any] | None = None,
+) -> Path:
     """Makes the folder that is uploaded from what a run wrote; all of it is made new, and returned whole.
 
     The checkpoint is the run's, with the temperature that the run measured: it answers as the ONNX file beside it.
 
     Args:
         run: with metrics.json and config.json, and confusion_matrix*.png if it was drawn.
-        checkpoint: of `models.save`; `onnx` of `export.onnx`; `int8` only if it was promoted.
+        checkpoint: of `models.save`; `onnx` of `onnx.write`; `int8` only if it was promoted.
         repo: "owner/name", for the card's examples.
         data: the manifest's title, licence, citation and traps.
 
     Raises:
         PublishError: files that are missing, all at once.
     """
-    run, out = Path(run), Path(out)
-    needed = [run / "metrics.json", run / "config.json", Path(checkpoint), Path(onnx), *([Path(int8)] if int8 else [])]
-    if missing := [str(path) for path in needed if not path.is_file()]:
+    run = Path(run)
+    copies = {
+        "metrics.json": run / "metrics.json",
+        "training.json": run / "config.json",
+        "model.onnx": Path(onnx),
+    }
+    if int8:
+        copies["model_int8.onnx"] = Path(int8)
+    missing = [str(path) for path in (Path(checkpoint), *copies.values()) if not path.is_file()]
+    if missing:
         raise PublishError(f"missing: {', '.join(missing)}. Run the notebook's cells above that write them")
-    measured = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+
+    measured = json.loads(copies["metrics.json"].read_text(encoding="utf-8"))
+    settings = json.loads(copies["training.json"].read_text(encoding="utf-8"))
     model = models.load(checkpoint)
     model.spec["temperature"] = measured.get("temperature", 1.0)
-    with files.new_folder(out, replace=True) as new:
-        in_timms_form(model, new)
-        models.save(new / "best_model.pth", model, **model.facts)
-        shutil.copyfile(onnx, new / "model.onnx")
-        if int8:
-            shutil.copyfile(int8, new / "model_int8.onnx")
+    for picture in sorted(run.glob("confusion_matrix*.png"))[:1]:
+        copies["confusion_matrix.png"] = picture
+    with files.new_folder(out, replace=True) as folder:
+        in_timms_form(model, folder)
+        models.save(folder / "best_model.pth", model, **model.facts)
         if "task" not in model.spec:  # it names classes
-            files.write_json(new / "label_map.json", {name: i for i, name in enumerate(model.spec["classes"])})
-            shutil.copyfile(Path(__file__).parent / "space" / "classify.py", new / "classify.py")
-        for picture in sorted(run.glob("confusion_matrix*.png"))[:1]:
-            shutil.copyfile(picture, new / "confusion_matrix.png")
-        shutil.copyfile(run / "metrics.json", new / "metrics.json")
-        shutil.copyfile(run / "config.json", new / "training.json")
-        files.write_text(new / "README.md", card.text(model, measured, settings, new, repo=repo, data=data or {}))
-    return out
+            numbers = {name: number for number, name in enumerate(model.spec["classes"])}
+            files.write_json(folder / "label_map.json", numbers)
+            copies["classify.py"] = SPACE / "classify.py"
+        for name, path in copies.items():
+            shutil.copyfile(path, folder / name)
+        files.write_text(folder / "README.md", card.text(model, measured, settings, folder, repo=repo, data=data or {}))
+    return Path(out)
 
 
 def in_timms_form(model: nn.Module, folder: Path) -> None:
@@ -111,65 +124,76 @@ def load(place: str | Path, *, token: str | None = None, endpoint: str | None = 
 
 
 def publish(
-    folder: str | Path, repo: str, *, wanted: bool = True, space: str | Path | None = None, private: bool = True,
-    token: str = "", endpoint: str | None = None,
-) -> str:  # fmt: skip
+    folder: str | Path,
+    repo: str,
+    *,
+    wanted: bool = True,
+    space: str | Path | None = None,
+    token: str = "",
+    endpoint: str | None = None,
+) -> str:
     """Uploads a bundle (and a Space beside it) if that is wanted and a token is found; prints and returns one line.
 
     The token is HF_TOKEN of the environment, of Kaggle's or Colab's secrets, or that of `hf auth login`.
     """
     token = token or paths.secret("HF_TOKEN") or huggingface_hub.get_token() or ""
-    if not wanted or not repo:
-        line = (
-            f"not published, since {'PUBLISH is False' if repo else 'no repository is named'}: {folder} is the folder"
-        )
+    reason = ""
+    if not repo:
+        reason = "no repository is named"
+    elif not wanted:
+        reason = "PUBLISH is False"
     elif not token:
-        line = (
-            f"not published, since there is no token (HF_TOKEN as secret, or `hf auth login`): {folder} is the folder"
-        )
+        reason = "there is no token (HF_TOKEN as secret, or `hf auth login`)"
+    if reason:
+        line = f"not published, since {reason}: {folder} is the folder"
     else:
-        line = f"published: {upload(folder, repo, token=token, private=private, endpoint=endpoint)}"
+        line = f"published: {upload(folder, repo, token=token, endpoint=endpoint)}"
         if space:
-            there = upload(space, f"{repo}-demo", token=token, private=private, endpoint=endpoint, kind="space")
-            line += f", Space: {there}"
+            line += f", Space: {upload(space, f'{repo}-demo', token=token, endpoint=endpoint, kind='space')}"
     print(line)
     return line
 
 
 def upload(
-    folder: str | Path, repo: str, *, token: str, private: bool = True, endpoint: str | None = None,
-    kind: str = "model", wait: float = WAIT,
-) -> str:  # fmt: skip
+    folder: str | Path,
+    repo: str,
+    *,
+    token: str,
+    endpoint: str | None = None,
+    kind: str = "model",
+    wait: float = WAIT,
+) -> str:
     """Creates the repository if it is not there and puts the folder into it by one commit; returns its address.
 
-    An existing repository keeps its visibility and its other files. An error of the hub itself (5xx) is tried again.
+    A new repository is private. An existing one keeps its visibility and its other files. An error of the hub itself
+    (5xx) is tried again, after `wait` seconds and then twice as long.
 
     Raises:
         PublishError: the token was refused, the hub kept failing, or it could not be reached.
     """
-    folder = Path(folder)
-    api = HfApi(token=token, endpoint=endpoint)
-    sdk = {"space_sdk": "gradio"} if kind == "space" else {}
     for attempt in range(TRIES):
         try:
-            api.create_repo(repo, private=private, exist_ok=True, repo_type=kind, **sdk)
-            found = sorted(path for path in folder.rglob("*") if path.is_file())
-            parts = [CommitOperationAdd(path.relative_to(folder).as_posix(), str(path)) for path in found]
-            title = "Model and card of the emotion notebooks" if kind == "model" else "Page of the emotion notebooks"
-            done = api.create_commit(repo, parts, commit_message=title, repo_type=kind)
-            return str(done.commit_url).split("/commit/")[0]
+            return _commit(Path(folder), repo, HfApi(token=token, endpoint=endpoint), kind)
         except HfHubHTTPError as error:
             status = error.response.status_code
-            if status >= 500 and attempt + 1 < TRIES:
-                time.sleep(wait * 2**attempt)
-                continue
-            raise PublishError(_told(status, repo, folder, str(error))) from error
+            if status < 500 or attempt + 1 == TRIES:
+                raise PublishError(_refusal(status, repo, folder, str(error))) from error
+            time.sleep(wait * 2**attempt)
         except Exception as error:  # no network, a part's upload broke off: other types in each version of the client
             raise PublishError(f"{repo} was not published ({str(error)[:200]}). {folder} stays; try again.") from error
     raise AssertionError("unreachable")
 
 
-def _told(status: int, repo: str, folder: Path, message: str) -> str:
+def _commit(folder: Path, repo: str, api: HfApi, kind: str) -> str:
+    api.create_repo(repo, private=True, exist_ok=True, repo_type=kind, space_sdk="gradio" if kind == "space" else None)
+    contents = sorted(path for path in folder.rglob("*") if path.is_file())
+    additions = [CommitOperationAdd(path.relative_to(folder).as_posix(), str(path)) for path in contents]
+    title = "Model and card of the emotion notebooks" if kind == "model" else "Page of the emotion notebooks"
+    commit = api.create_commit(repo, additions, commit_message=title, repo_type=kind)
+    return str(commit.commit_url).split("/commit/")[0]
+
+
+def _refusal(status: int, repo: str, folder: str | Path, message: str) -> str:
     remedy = {
         401: "The token was refused: it is wrong or expired. Make one with write access in the hub's settings",
         403: "The token may not write there: give it write access, or name a repository of its owner",
@@ -178,18 +202,17 @@ def _told(status: int, repo: str, folder: Path, message: str) -> str:
     return f"{repo} was not published (HTTP {status}). {remedy}. {folder} stays as it is.\n{message[:300]}"
 
 
-def space(out: str | Path, onnx: str | Path, *, title: str, description: str, article: str = "") -> Path:
+def space(out: str | Path, onnx: str | Path, *, title: str, description: str) -> Path:
     """Makes the folder of a Hugging Face Space: a page on which anybody's picture is named; `python app.py` runs it.
 
-    It needs gradio, onnxruntime, NumPy and Pillow, and no PyTorch.
+    It needs gradio and what stands in its requirements.txt, and no PyTorch.
     """
     out = Path(out)
-    source = Path(__file__).parent / "space"
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("app.py", "classify.py"):
-        shutil.copyfile(source / name, out / name)
-    files.write_bytes(out / "model.onnx", Path(onnx).read_bytes())
-    files.write_json(out / "page.json", {"title": title, "description": description, "article": article})
-    files.write_text(out / "requirements.txt", "onnxruntime>=1.22,<2\nnumpy>=1.26,<3\npillow>=10.3\n")
+    for source in SPACE.iterdir():
+        if source.is_file():
+            shutil.copyfile(source, out / source.name)
+    shutil.copyfile(onnx, out / "model.onnx")
+    files.write_json(out / "page.json", {"title": title, "description": description})
     files.write_text(out / "README.md", card.space(title))
     return out

@@ -174,10 +174,6 @@ def judge(
         "accuracy_fp32": accuracy["a"],
         "accuracy": accuracy["b"],
         "difference": {"value": accuracy["difference"], "low": accuracy["low"], "high": accuracy["high"]},
-        "ece_fp32": _ece(before, runner.classes),
-        "ece": _ece(after, runner.classes),
+        "ece_fp32": metrics.values(before, runner.classes)["ece"],
+        "ece": metrics.values(after, runner.classes)["ece"],
     }
-
-
-def _ece(predictions: pd.DataFrame, classes: Sequence[str]) -> float:
-    return metrics.classification(predictions, classes, resamples=100)["ece"]["value"]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from emohelpers.export import hub, int8, onnx, predict
+from emohelpers.export import camera, hub, int8, onnx, predict
 from emohelpers.train.study import Faces
 
 ONNX = "models/model_fixed.onnx"  # seed 001
@@ -93,7 +93,7 @@ def share(folder: str | Path, checkpoint: str | Path, release: Release, faces: F
     page = hub.space(folder / "space", release.onnx.path, title=TITLE, description=DESCRIPTION)
     hub.publish(bundle, cfg.repo, wanted=cfg.publish, space=page)
     examples, _ = _pictures(faces, faces.part("golden").head(16))
-    answers = predict.pictures(release.onnx.path, predict.own(cfg.photo, folder, examples))
+    answers = predict.pictures(release.onnx.path, camera.chosen(cfg.photo, folder, examples))
     answers.save(folder / "own")
     return answers
 

@@ -1,210 +1,200 @@
-"""What leaves the workshop of a ranking: ONNX files, parity, latency, the bundle with its manifest, the changelog."""
+"""What leaves the workshop of a ranking: ONNX files, parity, latency, bundle with manifest, and the hub's folder."""
 
 import hashlib
-import shutil
+import json
 import statistics
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import nn
 
 from emohelpers.config import files
-from emohelpers.datasets.pairs import Pairs
-from emohelpers.datasets.pixels import Pixels
-from emohelpers.export import int8 as quantise
-from emohelpers.export import onnx as export
+from emohelpers.export import hub, onnx
+from emohelpers.export import int8 as int8_files
 from emohelpers.export.int8 import Budget
 from emohelpers.export.runner import Runner
-from emohelpers.metrics import pairs
-from emohelpers.ranking import model as ranking
+from emohelpers.metrics import pairs as pair_metrics
+from emohelpers.ranking.judge import scored_by_file
+from emohelpers.ranking.model import scorer
+from emohelpers.ranking.photographs import Photographs
 
 FP32, INT8 = "models/emo_aen.onnx", "models/emo_aen_int8.onnx"
 PRECISION = {FP32: "fp32", INT8: "int8"}
 CALIBRATION = 256  # training pictures that ranges are measured on
 BUDGET = Budget(speed=1.0, flips=0.05)  # flips here are of any two pictures; of real pairs see WORTH
 WORTH = {"flips": 0.01, "tau": 0.98}  # of the validation pairs: at most, at least
-HEADER = "# Model changelog\n\nNewest first; written by notebook 08 and `python -m emohelpers appeal export`.\n"
+WARM_UP = 3  # rounds that do not count
 
 
-def fingerprint(data: Pairs, pixels: Pixels) -> str:
-    """SHA-256 of the data: every pair by its parts, contents and opinions."""
-    sha = dict(zip(pixels.paths, pixels.sha256, strict=True))
-    rows = data.pairs.assign(good=data.pairs["good"].map(sha), bad=data.pairs["bad"].map(sha))
-    return hashlib.sha256(rows.sort_values(["folder", "good", "bad"]).to_csv(index=False).encode()).hexdigest()
+@dataclass(frozen=True)
+class Release:
+    """The files of one model, compared with it and with one another."""
+
+    onnx: onnx.Exported
+    verdict: dict[str, Any]  # of `int8`, and as `test` how far both files agree on the test pairs
+    latency: dict[str, float]  # milliseconds of one picture on one thread
+
+    @property
+    def int8(self) -> str:
+        """The promoted file, below the run's folder; "" if there is none."""
+        return INT8 if self.verdict["promoted"] else ""
+
+    def __str__(self) -> str:
+        milliseconds = ", ".join(f"{name} {value:.2f}" for name, value in self.latency.items())
+        reason = "promoted" if self.int8 else f"not promoted: {self.verdict['reason']}"
+        test = self.verdict["test"]
+        return (
+            f"{self.onnx}\nint8 ({self.verdict['recipe']}) {reason}; on the test pairs {test['flips']:.1%} flip, tau "
+            f"{test['tau']:.3f}\nmilliseconds a picture, one thread: {milliseconds}"
+        )
 
 
-def onnx(
-    model: nn.Module, folder: str | Path, data: Pairs, pixels: Pixels, cfg, *, trained: str = ""
-) -> export.Exported:
+def export(model: nn.Module, folder: str | Path, photographs: Photographs, cfg: Any) -> Release:
+    """Writes both ONNX files below `folder` and compares them with the model, on the test pairs and by the clock."""
+    folder = Path(folder)
+    exported = write(model, folder, photographs, cfg)
+    verdict = int8(folder, photographs, cfg)
+    verdict["test"] = parity(folder / FP32, folder / verdict["file"], photographs, "test")
+    return Release(exported, verdict, latency(model, folder, rounds=cfg.timing_rounds))
+
+
+def write(
+    model: nn.Module, folder: str | Path, photographs: Photographs, cfg: Any, *, trained: str = ""
+) -> onnx.Exported:
     """Writes `FP32` below `folder` with a dynamic batch; it appears only if it agrees with the model on validation."""
-    squares = _squares(data, pixels, "val")
-    return export.write(
-        ranking.scorer(model), Path(folder) / FP32, squares, output="score", data_sha256=fingerprint(data, pixels),
-        trained=trained, facts={"model_version": cfg.version},
-    )  # fmt: skip
+    return onnx.write(
+        scorer(model),
+        Path(folder) / FP32,
+        photographs.sample("val"),
+        output="score",
+        data_sha256=photographs.fingerprint,
+        trained=trained,
+        facts={"model_version": cfg.version},
+    )
 
 
-def int8(folder: str | Path, data: Pairs, pixels: Pixels, cfg) -> dict[str, Any]:
+def int8(folder: str | Path, photographs: Photographs, cfg: Any) -> dict[str, Any]:
     """Writes `INT8` if it is not slower and keeps the order, else `models/rejected/`; calibrated on training pictures.
 
     Returns the verdict: promoted, reason, recipe, speed, flips and tau on the validation pairs.
     """
-    home = Path(folder)
-    target = home / INT8
-    squares = _squares(data, pixels, "train", CALIBRATION)
-    table = quantise.sweep(
-        home / FP32, target, squares, _squares(data, pixels, "val", CALIBRATION),
-        recipes=cfg.int8_recipes or quantise.OF_SCORES, most=cfg.int8_tries, budget=BUDGET, rounds=cfg.timing_rounds,
-    )  # fmt: skip
-    row = table[table["place"] != ""].iloc[0]
-    reasons = [row["reason"]] if row["reason"] else []
-    same = parity(home / FP32, row["place"], data, pixels, "val")
-    if same["flips"] > WORTH["flips"]:
-        reasons.append(f"{same['flips']:.1%} of the validation pairs flip, {WORTH['flips']:.0%} allowed")
-    if not same["tau"] >= WORTH["tau"]:
-        reasons.append(f"tau {same['tau']:.3f} between int8 and fp32, {WORTH['tau']} asked")
-    place = Path(row["place"])
-    if reasons and place == target:
-        aside = target.parent / "rejected" / target.name
-        aside.parent.mkdir(exist_ok=True)
-        for old, new in ((target, aside), (target.with_suffix(".json"), aside.with_suffix(".json"))):
-            shutil.move(old, new)
-        place = aside
+    folder = Path(folder)
+    trials = int8_files.sweep(
+        folder / FP32,
+        folder / INT8,
+        photographs.sample("train", CALIBRATION),
+        photographs.sample("val", CALIBRATION),
+        recipes=cfg.int8_recipes or int8_files.OF_SCORES,
+        most=cfg.int8_tries,
+        budget=BUDGET,
+        rounds=cfg.timing_rounds,
+    )
+    best = trials[trials["place"] != ""].iloc[0]
+    path = Path(best["place"])
+    agreement = parity(folder / FP32, path, photographs, "val")
+    reasons = [best["reason"]] if best["reason"] else []
+    if agreement["flips"] > WORTH["flips"]:
+        reasons.append(f"{agreement['flips']:.1%} of the validation pairs flip, {WORTH['flips']:.0%} allowed")
+    if not agreement["tau"] >= WORTH["tau"]:  # never true of a NaN
+        reasons.append(f"tau {agreement['tau']:.3f} between int8 and fp32, {WORTH['tau']} asked")
+    reason = "; ".join(reasons)
+    trial = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    path = int8_files.settle(folder / INT8, path.read_bytes(), trial | {"reason": reason})
     verdict = {
-        "promoted": not reasons, "reason": "; ".join(reasons), "recipe": row["recipe"],
-        "file": place.relative_to(home).as_posix(), "speed": row["speed_1"], "megabytes": row["megabytes"],
-        "megabytes_fp32": row["megabytes_fp32"], "val": same, "tried": len(table),
-    }  # fmt: skip
-    files.write_json(home / "models" / "int8_verdict.json", verdict)
+        "promoted": not reason,
+        "reason": reason,
+        "recipe": best["recipe"],
+        "file": path.relative_to(folder).as_posix(),
+        "speed": best["speed_1"],
+        "megabytes": best["megabytes"],
+        "megabytes_fp32": best["megabytes_fp32"],
+        "val": agreement,
+        "tried": len(trials),
+    }
+    files.write_json(folder / "models" / "int8_verdict.json", verdict)
     return verdict
 
 
-def parity(one: str | Path, other: str | Path, data: Pairs, pixels: Pixels, part: str) -> dict[str, float]:
-    """Two ONNX files on the pairs of a part: flips, tau and correlation of the scores, see `concordance.agreement`."""
-    return pairs.agreement(*(scored(Runner(path), data, pixels, part) for path in (one, other)))
-
-
-def scored(runner: Runner, data: Pairs, pixels: Pixels, part: str) -> pd.DataFrame:
-    """The pairs of a part with an ONNX file's scores, as `ranking.scored` has PyTorch's."""
-    rows = data.part(part)
-    both = [runner.logits(pixels.take(pixels.rows(rows[side]))) for side in ("good", "bad")]
-    return rows.assign(score_good=both[0].astype(float), score_bad=both[1].astype(float))
+def parity(a: str | Path, b: str | Path, photographs: Photographs, part: str) -> dict[str, float]:
+    """Two ONNX files on the pairs of a part: flips, tau and correlation of the scores."""
+    by_a, by_b = (scored_by_file(Runner(path), photographs, part) for path in (a, b))
+    return pair_metrics.agreement(by_a, by_b)
 
 
 def latency(model: nn.Module, folder: str | Path, *, rounds: int = 30) -> dict[str, float]:
     """Median milliseconds of one picture on one thread, in turn: PyTorch, onnxruntime fp32, and int8 where promoted."""
-    plain = ranking.scorer(model).cpu().eval()
+    plain = scorer(model).cpu().eval()
     side = plain.spec["img_size"]
     picture = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
-    runs: dict[str, Callable[[], Any]] = {"pytorch": lambda: plain(torch.from_numpy(picture))}
-    for name, file in (("onnxruntime fp32", FP32), ("onnxruntime int8", INT8)):
-        if (Path(folder) / file).is_file():
-            runs[name] = _run(Runner(Path(folder) / file, threads=1), picture)
-    threads, taken = torch.get_num_threads(), {name: [] for name in runs}
+    tensor = torch.from_numpy(picture)
+    entrants: dict[str, Callable[[], Any]] = {"pytorch": lambda: plain(tensor)}
+    for path, precision in PRECISION.items():
+        if (Path(folder) / path).is_file():
+            runner = Runner(Path(folder) / path, threads=1)
+            entrants[f"onnxruntime {precision}"] = lambda runner=runner: runner.raw(picture)
+    threads = torch.get_num_threads()
+    milliseconds: dict[str, list[float]] = {name: [] for name in entrants}
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            for _ in range(rounds + 3):
-                for name, run in runs.items():
+            for _ in range(WARM_UP + rounds):
+                for name, answer in entrants.items():
                     started = time.perf_counter()
-                    run()
-                    taken[name].append(1e3 * (time.perf_counter() - started))
+                    answer()
+                    milliseconds[name].append(1e3 * (time.perf_counter() - started))
     finally:
         torch.set_num_threads(threads)
-    return {name: statistics.median(times[3:]) for name, times in taken.items()}  # the first three are warm-up
+    return {name: statistics.median(values[WARM_UP:]) for name, values in milliseconds.items()}
 
 
-def _run(runner: Runner, picture: np.ndarray) -> Callable[[], Any]:
-    return lambda: runner.raw(picture)
-
-
-def bundle(folder: str | Path, data: Pairs, pixels: Pixels, cfg, figures: Mapping[str, Any], *, trained: str) -> Path:
+def bundle(folder: str | Path, photographs: Photographs, cfg: Any, figures: Mapping[str, Any], *, trained: str) -> Path:
     """`manifest.json` for a web client, and `emo_aen_bundle.zip` with it, the promoted models and both YAML files."""
-    home = Path(folder)
-    runner = Runner(home / FP32)
-    parts = [name for name in (FP32, INT8) if (home / name).is_file()]
+    folder = Path(folder)
+    preprocess = Runner(folder / FP32).preprocess
+    models = [_described(folder, path) for path in PRECISION if (folder / path).is_file()]
     manifest = {
-        "name": "emo_aen", "version": cfg.version, "trained": trained, "data": data.name, "demo": bool(data.demo),
-        "data_sha256": fingerprint(data, pixels), "preferred": parts[-1],
-        "models": [{"file": name, "precision": PRECISION[name], **_stamp(home / name)} for name in parts],
-        "input": {"name": "input", "layout": "NCHW float32 RGB", "batch": "dynamic", **asdict(runner.preprocess)},
+        "name": "emo_aen",
+        "version": cfg.version,
+        "trained": trained,
+        "data": photographs.data.name,
+        "demo": bool(photographs.data.demo),
+        "data_sha256": photographs.fingerprint,
+        "preferred": models[-1]["file"],
+        "models": models,
+        "input": {"name": "input", "layout": "NCHW float32 RGB", "batch": "dynamic", **asdict(preprocess)},
         "output": {"name": "score", "meaning": "appeal; only differences inside a scene mean something"},
         "figures": figures,
-    }  # fmt: skip
-    files.write_json(home / "manifest.json", manifest)
-    with files.replace(home / "emo_aen_bundle.zip") as temp, zipfile.ZipFile(temp, "w", zipfile.ZIP_DEFLATED) as packed:
-        for name in (*parts, "manifest.json", "preprocess.yaml", "train.yaml"):
-            packed.write(home / name, name)
-    return home / "emo_aen_bundle.zip"
+    }
+    files.write_json(folder / "manifest.json", manifest)
+    names = [*(model["file"] for model in models), "manifest.json", "preprocess.yaml", "train.yaml"]
+    target = folder / "emo_aen_bundle.zip"
+    with files.replace(target) as temp, zipfile.ZipFile(temp, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names:
+            archive.write(folder / name, name)
+    return target
 
 
-def _stamp(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
-    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+def _described(folder: Path, name: str) -> dict[str, Any]:
+    content = (folder / name).read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"file": name, "precision": PRECISION[name], "sha256": sha256, "bytes": len(content)}
 
 
-def changelog(path: str | Path, cfg, figures: Mapping[str, Any], verdict: Mapping[str, Any], *, data: str, sha256: str,
-              demo: bool | str) -> Path:  # fmt: skip
-    """Puts this model's entry on top of the changelog; the same version on the same data replaces its earlier entry."""
-    accuracy, key = figures["pairwise_accuracy"], f"<!-- {cfg.version} {sha256[:12]} -->"
-    lines = [
-        f"## {cfg.version}, {today()}", key, "",
-        f"- data: {data}{' (drawn, demo)' if demo else ''}, {sha256[:12]}; settings: `train.yaml`, `preprocess.yaml`",
-        f"- {cfg.backbone}, augmentation of {cfg.augmented}",
-        f"- pairwise accuracy {accuracy['value']:.3f} [{accuracy['low']:.3f}, {accuracy['high']:.3f}] on "
-        f"{accuracy['n']} test pairs; tau-b inside scenes {_number(figures['tau'])}",
-        f"- int8: {'promoted' if verdict['promoted'] else 'not promoted: ' + verdict['reason']}",
-    ]  # fmt: skip
-    known = Path(path).read_text(encoding="utf-8") if Path(path).is_file() else HEADER
-    entries = [entry for entry in known.removeprefix(HEADER).split("\n## ") if entry.strip()]
-    kept = ["## " + entry.strip().removeprefix("## ") for entry in entries if key not in entry]
-    return files.write_text(path, "\n\n".join([HEADER.rstrip(), "\n".join(lines), *kept]) + "\n")
+def share(folder: str | Path, checkpoint: str | Path, release: Release, photographs: Photographs, cfg: Any) -> None:
+    """Makes the folder of the hub, sends it where `cfg.publish` says so, and prints what was sent.
 
-
-def _number(figure: Mapping[str, Any]) -> str:
-    return f"{figure['value']:.3f} ({figure['n']} scenes)" if figure["n"] else "not measured (no scene with 3 opinions)"
-
-
-def _squares(data: Pairs, pixels: Pixels, part: str, most: int = 0) -> np.ndarray:
-    """Pictures of a part, each content once, at most `most` of them, evenly spread."""
-    names = data.table.loc[data.table["split"] == part, "path"]
-    rows = list({pixels.sha256[row]: row for row in pixels.rows(names)}.values())
-    if most and len(rows) > most:
-        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, most).astype(int)]
-    return pixels.take(np.array(rows))
-
-
-def today() -> str:
-    """The date that goes into a bundle, UTC."""
-    return datetime.now(UTC).date().isoformat()
-
-
-def learned(
-    figures: Mapping[str, Any], preferred: Mapping[str, Mapping[str, Any]], verdict: Mapping[str, Any], *, demo: str
-) -> None:
-    """Prints what a run showed, in sentences that follow from its figures alone."""
-    accuracy, tau = figures["pairwise_accuracy"], figures["tau"]
-    low, high = min(accuracy["low"], accuracy["scene_low"]), max(accuracy["high"], accuracy["scene_high"])
-    lines = [
-        f"Of {accuracy['n']} pairs {accuracy['value']:.1%} are put in the right order (95 %: {low:.1%} to {high:.1%}, "
-        "the wider of exact and by scene); guessing gives 50 %."
-    ]
-    if tau["n"]:
-        lines.append(f"Inside {tau['n']} scenes tau-b is {tau['value']:.2f} ({tau['low']:.2f} to {tau['high']:.2f}).")
-    for name, share in preferred.items():
-        sees = "sees the augmentation" if share["low"] > 0.5 or share["high"] < 0.5 else "shows no preference"
-        lines.append(f"{name}: prefers the augmented copy of a picture in {share['value']:.0%} of cases: {sees}.")
-    worth = "is promoted" if verdict["promoted"] else f"is not promoted: {verdict['reason']}"
-    same = verdict["test"]
-    lines.append(f"int8 {worth}; on the test pairs {same['flips']:.1%} flip, tau to fp32 {same['tau']:.3f}.")
-    if demo:
-        lines.append(f"All of this is about {demo}: it shows that the machinery works, and nothing of people's taste.")
-    print("\n".join(lines))
+    Raises:
+        PublishError: a file of the run is missing, or the hub refused; the folder stays.
+    """
+    folder = Path(folder)
+    small = folder / release.int8 if release.int8 else None
+    data = {"title": photographs.data.name}
+    files_of_model = {"checkpoint": checkpoint, "onnx": release.onnx.path, "int8": small}
+    home = hub.bundle(folder, folder / "hub", repo=cfg.repo, data=data, **files_of_model)
+    hub.publish(home, cfg.repo, wanted=cfg.publish)

@@ -26,7 +26,7 @@ ELSEWHERE = {  # command -> its module, which has a `main` of the same arguments
     "across": ("suite.headless", "train on each data set, test on every one"),
     "explain": ("explain.folder", "panels of maps for a folder of pictures, by a checkpoint"),
     "predict": ("export.predict", "name the emotion of faces: a picture, a folder"),
-    "appeal": ("ranking.judge", "rank photographs: audit, train, evaluate, export, quantise, score"),
+    "appeal": ("ranking.command", "rank photographs: audit, train, evaluate, export, quantise, score"),
 }
 
 

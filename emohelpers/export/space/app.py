@@ -25,7 +25,6 @@ page = gradio.Interface(
     gradio.Label(num_top_classes=len(MODEL.classes), label="What the face shows"),
     title=TEXT["title"],
     description=TEXT["description"],
-    article=TEXT["article"],
     flagging_mode="never",
 )
 

@@ -1,4 +1,4 @@
-"""Names the emotion of faces with an ONNX file of this suite; needs NumPy, Pillow and onnxruntime, and no PyTorch.
+"""Names the emotion of faces with an ONNX file of this suite; needs NumPy, OpenCV, Pillow and onnxruntime, no PyTorch.
 
 python classify.py model.onnx face.jpg ...
 
@@ -8,46 +8,24 @@ All else comes from the file's metadata. Pictures should hold one face that fill
 import json
 import sys
 
+import cv2
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
 
-def resize(picture, side, cubic):
-    """(n, n, 3) -> (side, side, 3) uint8 as OpenCV does: area averages when shrinking, else cubic or linear.
-
-    To the last grey level: rounding otherwise turned three of a hundred answers.
-    """
-    n = len(picture)
-    if side < n:
-        edges = np.arange(side + 1) * n / side
-        cells = np.arange(n)
-        shared = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
-        weights = np.clip(shared, 0, None) * side / n
-    elif cubic:
-        weights = np.zeros((side, n))
-        centre = (np.arange(side) + 0.5) * n / side - 0.5
-        for tap in range(-1, 3):
-            at = np.floor(centre).astype(int) + tap
-            x = abs(centre - at)
-            value = np.where(x < 1, (1.25 * x - 2.25) * x * x + 1, ((-0.75 * x + 3.75) * x - 6) * x + 3)  # a = -0.75
-            np.add.at(weights, (np.arange(side), np.clip(at, 0, n - 1)), value)
-    else:
-        return linear(picture.astype(np.int64), side)
-    made = np.einsum("yi,xj,ijc->yxc", weights, weights, picture, optimize=True)
-    return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+def resize(square, side, enlarging):
+    """(n, n, 3) -> (side, side, 3) uint8: area averages when shrinking, else as `enlarging` says."""
+    if side == len(square):
+        return square
+    method = cv2.INTER_AREA if side < len(square) else enlarging
+    return cv2.resize(square, (side, side), interpolation=method)
 
 
-def linear(picture, side):
-    """Bilinear enlargement in OpenCV's fixed-point arithmetic: weights of 11 bits, two shifts, rounded once."""
-    n = len(picture)
-    centre = np.clip((np.arange(side) + 0.5) * n / side - 0.5, 0, n - 1)
-    low = np.floor(centre).astype(int)
-    high = np.minimum(low + 1, n - 1)
-    far = np.rint((centre - low) * 2048).astype(np.int64)
-    rows = (picture[:, low] * (2048 - far)[:, None] + picture[:, high] * far[:, None]) >> 4
-    top, bottom = (rows[low] * (2048 - far)[:, None, None]) >> 16, (rows[high] * far[:, None, None]) >> 16
-    return ((top + bottom + 2) >> 2).astype(np.uint8)
+def centre(picture, height, width):
+    """The middle of a picture."""
+    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+    return picture[top : top + height, left : left + width]
 
 
 class Classifier:
@@ -55,41 +33,38 @@ class Classifier:
 
     def __init__(self, path):
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        facts = self.session.get_modelmeta().custom_metadata_map
-        self.facts = {key: json.loads(value) for key, value in facts.items()}
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.facts = {key: json.loads(value) for key, value in metadata.items()}
         self.classes = self.facts["classes"]
 
     def prepare(self, picture):
         """A PIL picture -> (1, 3, img_size, img_size) float32."""
         how = self.facts["preprocess"]
+        size = how["img_size"]
         pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-        cut = min(pixels.shape[:2])
-        top, left = (pixels.shape[0] - cut) // 2, (pixels.shape[1] - cut) // 2
-        square = pixels[top : top + cut, left : left + cut]
-        if cut != how["side"]:
-            square = resize(square, how["side"], cubic=True)
+        shorter = min(pixels.shape[:2])
+        square = resize(centre(pixels, shorter, shorter), how["side"], cv2.INTER_CUBIC)
         if how.get("grey"):
-            grey = np.rint(square @ np.float32([0.299, 0.587, 0.114])).astype(np.uint8)
-            square = np.repeat(grey[..., None], 3, axis=2)
-        large, size = round(how["img_size"] * how["zoom"]), how["img_size"]
-        if large != how["side"]:
-            square = resize(square, large, cubic=how["interpolation"] == "bicubic")
-        low = (large - size) // 2
-        square = square[low : low + size, low : low + size]
-        made = (square / np.float32(255) - np.float32(how["mean"])) / np.float32(how["std"])
-        return np.ascontiguousarray(made.transpose(2, 0, 1)[None], np.float32)
+            luma = np.rint(square @ np.float32([0.299, 0.587, 0.114])).astype(np.uint8)
+            square = np.repeat(luma[..., None], 3, axis=2)
+        bicubic = how["interpolation"] == "bicubic"
+        enlarged = resize(square, round(size * how["zoom"]), cv2.INTER_CUBIC if bicubic else cv2.INTER_LINEAR)
+        shares = centre(enlarged, size, size) / np.float32(255)
+        inputs = (shares - np.float32(how["mean"])) / np.float32(how["std"])
+        return np.ascontiguousarray(inputs.transpose(2, 0, 1)[None], np.float32)
 
     def __call__(self, picture):
         """A PIL picture -> {class: probability}."""
-        logits = self.session.run(None, {"input": self.prepare(picture)})[0][0] / self.facts.get("temperature", 1)
-        shares = np.exp(logits - logits.max())
+        (logits,) = self.session.run(None, {"input": self.prepare(picture)})
+        scaled = logits[0] / self.facts.get("temperature", 1)
+        shares = np.exp(scaled - scaled.max())
         return dict(zip(self.classes, (shares / shares.sum()).tolist(), strict=True))
 
 
 if __name__ == "__main__":
     model = Classifier(sys.argv[1])
     for name in sys.argv[2:]:
-        with Image.open(name) as opened:
-            found = model(opened)
-        best = max(found, key=found.get)
-        print(json.dumps({"path": name, "predicted": best, "probabilities": found}))
+        with Image.open(name) as picture:
+            probabilities = model(picture)
+        best = max(probabilities, key=probabilities.get)
+        print(json.dumps({"path": name, "predicted": best, "probabilities": probabilities}))

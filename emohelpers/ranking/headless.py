@@ -1,0 +1,149 @@
+"""The ranking without its notebook: pairs made and audited, a model trained, evaluated, exported, and used."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from emohelpers import config, models, train
+from emohelpers.config import files, paths
+from emohelpers.datasets import pairing, pairs_audit
+from emohelpers.export.onnx import Exported
+from emohelpers.ranking import figures, release
+from emohelpers.ranking.judge import Judged, judge
+from emohelpers.ranking.model import build, stopping
+from emohelpers.ranking.photographs import Photographs, prepare
+from emohelpers.ranking.score import score
+from emohelpers.report import facts
+
+STEM = "08_emo_aen_ranking"
+
+
+def audit(cfg: Any, out: str = "") -> Photographs:
+    """Prints everything that is wrong with a folder of pairs; `out` is a CSV of all findings."""
+    photographs = prepare(cfg)
+    if out:
+        files.write_csv(photographs.audit, out)
+    print(photographs)
+    print(pairs_audit.summary(photographs.audit))
+    return photographs
+
+
+def split(cfg: Any) -> Path:
+    """Writes splits.json: scenes and near-duplicates stay together.
+
+    Raises:
+        ConfigError: there is one already.
+    """
+    photographs = prepare(cfg)
+    target = Path(cfg.splits_json or photographs.data.root / "splits.json")
+    if target.is_file():
+        raise config.ConfigError(f"{target} exists; a split is never drawn twice. Remove it first if it must go.")
+    parts = pairing.draw_splits(photographs.data, photographs.pixels, cfg.twin_similarity, seed=cfg.seed)
+    files.write_json(target, parts)
+    print(target, {part: len(folders) for part, folders in parts.items()})
+    return target
+
+
+def spoil(photographs: str, out: str) -> Path:
+    """Makes pairs of good photographs and what six defects make of them; `out` is a new folder."""
+    pictures = Path(out).with_name(Path(out).name + "_pictures")
+    scores = pairing.spoiled(photographs, pictures)
+    return pairing.from_scores(pictures, scores, out, min_gap=0.3)
+
+
+def pair(table: str, out: str, min_gap: float) -> Path:
+    """Makes pairs of the scored pictures of each scene: a CSV of path (beside it), scene, score."""
+    return pairing.from_scores(Path(table).parent, pd.read_csv(table), out, min_gap=min_gap)
+
+
+def learn(cfg: Any, out: str = "") -> Judged:
+    """Trains on the pairs of a config and evaluates on the test part."""
+    folder = paths.run_folder(STEM, run="headless", output_dir=out or cfg.output_dir)
+    photographs = audit(cfg)
+    photographs.check()
+    cfg, rule = stopping(cfg, photographs.counts["val"])
+    print(rule)
+    model, batches = build(cfg, photographs, folder)
+    fit = train.fit(model, batches["train"], batches["val"], train.Preference.of(cfg), cfg, folder)
+    return _report(fit.model, folder, photographs, cfg, "test", fit.seconds)
+
+
+def evaluate(checkpoint: str, root: str = "", part: str = "test") -> Judged:
+    """Pairwise accuracy, tau, accuracy by gap and latency of a checkpoint; results go beside it."""
+    model, cfg, photographs = _opened(checkpoint, root)
+    return _report(model, _home(checkpoint), photographs, cfg, part, 0.0)
+
+
+def export(checkpoint: str, root: str = "") -> Exported:
+    """emo_aen.onnx beside a checkpoint, with a dynamic batch, compared with the model."""
+    model, cfg, photographs = _opened(checkpoint, root)
+    return release.write(model, _home(checkpoint), photographs, cfg, trained=_date(checkpoint))
+
+
+def quantise(checkpoint: str, root: str = "", tries: int = 0) -> dict[str, Any]:
+    """emo_aen_int8.onnx beside a checkpoint, if it is worth it; `tries` recipes, 0: those of its config."""
+    model, cfg, photographs = _opened(checkpoint, root)
+    folder = _home(checkpoint)
+    # Written anew: a file that lies there may be older.
+    print(release.write(model, folder, photographs, cfg, trained=_date(checkpoint)))
+    return release.int8(folder, photographs, config.with_settings(cfg, int8_tries=tries or cfg.int8_tries))
+
+
+def rate(folder: str, model: str, out: str = "") -> tuple[Path, dict[str, str]]:
+    """Scores every picture of a folder: a CSV, and a contact sheet beside it; and what could not be read."""
+    name = Path(folder).resolve().name
+    target = Path(out or paths.outputs_root() / "appeal" / f"{name}.csv")
+    # Written first: a place that cannot be written fails now, not after the work.
+    files.write_text(target.with_suffix(".txt"), f"photographs of {folder} by {model}\n")
+    table, squares, unreadable = score(folder, model)
+    files.write_csv(table.sort_values("score", ascending=False), target)
+    sheet = figures.contact_sheet(squares, table)
+    with files.replace(target.with_suffix(".png")) as temp:
+        sheet.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
+    print(f"{len(table)} pictures scored: {target} and {target.with_suffix('.png')}")
+    return target, unreadable
+
+
+def _home(checkpoint: str) -> Path:
+    return Path(checkpoint).resolve().parent
+
+
+def _date(checkpoint: str) -> str:
+    """Day of the training: the checkpoint was written at its end."""
+    return datetime.fromtimestamp(Path(checkpoint).stat().st_mtime, UTC).date().isoformat()
+
+
+def _opened(checkpoint: str, root: str) -> tuple[nn.Module, Any, Photographs]:
+    """A checkpoint, the config of its training, and its pairs (or those of `root`), decoded alike."""
+    model = models.load(checkpoint)
+    values = dict(model.facts["config"])
+    cfg = config.make(config.Ranking, values.pop("preset"), **values)
+    if root:
+        cfg = config.with_settings(cfg, dataset_root=root, splits_json="")
+    photographs = prepare(cfg)
+    photographs.check()
+    return model, cfg, photographs
+
+
+def _report(model: nn.Module, folder: Path, photographs: Photographs, cfg: Any, part: str, seconds: float) -> Judged:
+    judged = judge(model, photographs, cfg, part)
+    latency = release.latency(model, folder, rounds=cfg.timing_rounds)
+    files.write_csv(judged.pairs, folder / f"pairs_{part}.csv")
+    facts.save_metrics(
+        folder,
+        judged.figures,
+        name=f"metrics_{part}.json",
+        data=photographs.data.name,
+        demo=bool(photographs.data.demo),
+        seconds=seconds,
+        split=photographs.fingerprint,
+        latency_ms=latency,
+        by_gap=judged.gaps.to_dict("records"),
+    )
+    print(facts.figures_table(judged.figures).to_string())
+    print(judged.gaps.round(3).to_string(index=False))
+    print("milliseconds a picture, one thread:", {name: round(value, 2) for name, value in latency.items()})
+    return judged
