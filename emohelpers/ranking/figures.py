@@ -34,24 +34,17 @@ def pair_gallery(photographs: Photographs, *, count: int = 12, seed: int = 0) ->
 
 def strips(photographs: Photographs, pictures: pd.DataFrame, *, scenes: int = 5, longest: int = 8) -> Figure:
     """Scenes of the test set, each a row, in the model's order; `pictures` are those of `judge`."""
-    sizes = pictures.groupby("scene").size().clip(upper=longest)
-    chosen = sizes.sort_values(ascending=False, kind="stable").index[:scenes]
-    columns = int(sizes.max())
-    size = (1.6 * columns, 1.95 * len(chosen) + 0.5)
-    with style.house():
-        figure, axes = plt.subplots(len(chosen), columns, figsize=size, layout="constrained", squeeze=False)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for line, scene in zip(axes, chosen, strict=True):
-            best = pictures[pictures["scene"] == scene].nlargest(longest, "score")
-            squares = photographs.squares(best["path"])
-            for axis, square, row in zip(line, squares, best.itertuples(), strict=False):
-                axis.set_axis_on()
-                axis.imshow(square)
-                axis.set(xticks=[], yticks=[])
-                axis.spines[:].set_visible(False)
-                axis.set_xlabel(f"model {row.score:+.2f}{_people(row.opinion)}", size=8.5)
-        return style.finish(figure, "Scenes in the model's order, best first", False, None)
+    sizes = pictures.groupby("scene").size().clip(upper=longest).sort_values(ascending=False, kind="stable")
+    columns, side = int(sizes.max()), photographs.pixels.side
+    squares, captions = [], []
+    for scene in sizes.index[:scenes]:
+        best = pictures[pictures["scene"] == scene].nlargest(longest, "score")
+        blank = np.full((columns - len(best), side, side, 3), 255, np.uint8)
+        squares += [photographs.squares(best["path"]), blank]
+        captions += [f"model {row.score:+.2f}{_people(row.opinion)}" for row in best.itertuples()]
+        captions += [""] * len(blank)
+    title = "Scenes in the model's order, best first"
+    return figures.gallery(np.concatenate(squares), captions, columns=columns, title=title)
 
 
 def extremes(photographs: Photographs, pictures: pd.DataFrame, *, each: int = 8) -> Figure:
