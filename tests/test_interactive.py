@@ -1,13 +1,13 @@
 import json
 import re
 
-from test_diagnostics import history
+from test_limits import history
 
 from emohelpers.report import interactive
 
 
-def test_the_page_is_whole_and_holds_the_figures(tmp_path):
-    page = interactive.curves(history(), tmp_path / "curves.html", "05 <b>", demo=True).read_text()
+def test_the_page_is_whole_and_holds_the_figures():
+    page = interactive.page(history(), "05 <b> · demo data (drawn faces)")
     assert "http" not in page.replace("http://www.w3.org/2000/svg", ""), "it must work without a network"
     rows = json.loads(re.search(r"const rows = (\[.*?\]),", page)[1])
     assert [row["val_loss"] for row in rows] == [1.9, 1.6, 1.3, 1.2] and rows[0]["phase"] == "head"

@@ -1,7 +1,9 @@
 import copy
+from dataclasses import replace
 
 import bars
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -54,13 +56,14 @@ def test_logits_that_are_not_finite_stop_it(job):
 def test_balance_tells_weights_that_sum_to_one(job):
     cfg, faces, *_ = job
     labels = list(faces.part("train")["label"]) + ["happy"] * 40
-    table = preflight.balance(labels, faces.classes, cfg).set_index("class")
+    rows = pd.DataFrame({"label": labels, "split": "train"})
+    table = preflight.balance(replace(faces, table=rows), cfg).set_index("class")
     assert table["say"].sum() == pytest.approx(1) and table.loc["happy", "weight"] == table["weight"].min()
     assert np.allclose(table["weight"], metrics.weights(labels, faces.classes, 0.6))
 
 
 def test_places_names_what_was_found(job, tmp_path):
     cfg, faces, *_ = job
-    table = preflight.places(cfg, faces, tmp_path).set_index("what")
+    table = preflight.places(faces, cfg, tmp_path).set_index("what")
     assert table.loc["data", "found"] == str(faces.dataset.root)
     assert table.loc["golden set", "found"].endswith("testset_saved.csv")

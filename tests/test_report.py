@@ -3,6 +3,7 @@
 import json
 import subprocess
 import warnings
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,6 +17,11 @@ from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.report import facts, figures
 
 DEMO = "demo data (drawn faces)"
+
+
+def stored(pixels: np.ndarray, paths) -> SimpleNamespace:
+    """Pictures with their paths, as a figure reads them from the store."""
+    return SimpleNamespace(array=pixels, paths=list(paths))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +127,7 @@ def test_figures_are_written_say_demo_and_do_not_stay_open(tmp_path, predictions
         "each": lambda p: figures.per_class_bars(metrics.per_class(predictions, EMOTIONS), p, "ViT", True),
         "gallery": lambda p: figures.gallery(pixels[:10], list("abcdefghij"), p, 5, "ViT", True),
         "errors": lambda p: figures.errors(
-            predictions, EMOTIONS, pixels, predictions["path"], p, title="ViT", demo=True
+            predictions, EMOTIONS, stored(pixels, predictions["path"]), p, title="ViT", demo=True
         ),
     }
     before = dict(plt.rcParams)
@@ -157,7 +163,7 @@ def test_curves_mark_the_best_epoch_and_the_phases(history):
 def test_errors_shows_the_surest_mistakes_first(predictions):
     pixels = np.zeros((120, 8, 8, 3), np.uint8)
     order = predictions["path"][::-1].reset_index(drop=True)
-    figure = figures.errors(predictions, EMOTIONS, pixels, order, count=3)
+    figure = figures.errors(predictions, EMOTIONS, stored(pixels, order), count=3)
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     sure = wrong[metrics.columns(EMOTIONS)].max(axis=1)
     first = wrong.loc[sure.idxmax()]
@@ -165,6 +171,6 @@ def test_errors_shows_the_surest_mistakes_first(predictions):
     assert figure.axes[0].get_xlabel() == f"{label}\nsaid {first['predicted']} {sure.max():.0%}"
     assert len(figure.axes) == 3
     with pytest.raises(KeyError, match="no picture"):
-        figures.errors(predictions, EMOTIONS, pixels[:2], order[:2])
+        figures.errors(predictions, EMOTIONS, stored(pixels[:2], order[:2]))
     right = predictions.assign(label=predictions["predicted"])
-    assert "(0 of 0)" in figures.errors(right, EMOTIONS, pixels, order).get_suptitle()
+    assert "(0 of 0)" in figures.errors(right, EMOTIONS, stored(pixels, order)).get_suptitle()

@@ -35,6 +35,8 @@ class Dataset:
     demo: bool
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason; after `check`: what was left out
     traps: list[str] = field(default_factory=list)  # what the manifest warns of
+    licence: str = ""
+    citation: str = ""
     elsewhere: dict[str, Path] = field(default_factory=dict)  # path -> folder it lies below, where not `root`: edits
 
 
@@ -92,6 +94,8 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
         demo=bool(spec.drawn),
         unreadable={path: reason for path, reason in rows.unreadable.items() if path in paths},
         traps=spec.traps,
+        licence=spec.licence,
+        citation=spec.citation,
     )
 
 

@@ -1,5 +1,6 @@
 """Figures with intervals over groups, and honest comparisons."""
 
+from emohelpers.metrics.calibrate import mend
 from emohelpers.metrics.classes import (
     class_scores,
     classification,
@@ -10,9 +11,12 @@ from emohelpers.metrics.classes import (
     values,
     weights,
 )
+from emohelpers.metrics.fairness import by_columns
 from emohelpers.metrics.table import PredictionError, columns, predictions, read, read_predictions
 
 __all__ = [
+    "by_columns",
+    "mend",
     "PredictionError",
     "class_scores",
     "classification",

@@ -1,30 +1,20 @@
 """The seeds' own files: label map, tables of parts, arrays of the history, a report; and the run to compare with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import sklearn.metrics
+from torch import nn
 
-from emohelpers import metrics
+from emohelpers import metrics, models
 from emohelpers.config import files, paths
+from emohelpers.config.faces import Transfer
 from emohelpers.metrics import compare
-from emohelpers.report.sentences import block, console, notes, promise, verdict
-
-__all__ = [
-    "against",
-    "arrays",
-    "block",
-    "checkpoint",
-    "classification_report",
-    "console",
-    "earlier",
-    "label_map",
-    "notes",
-    "promise",
-    "tables",
-    "verdict",
-]
+from emohelpers.models import statistics
+from emohelpers.report.sentences import block, notes, promise, verdict
+from emohelpers.train import Faces, Fit
 
 ARRAYS = {  # the names of seed 001 section 7
     "train_loss": "train_loss",
@@ -108,9 +98,35 @@ def against(
     return compare.compare(metrics.read_predictions(earlier), predictions, classes, resamples=resamples)
 
 
-def classification_report(predictions: pd.DataFrame, classes: Sequence[str], path: str | Path) -> str:
-    """scikit-learn's report, written to `path` and returned."""
+def classification_report(predictions: pd.DataFrame, classes: Sequence[str]) -> str:
+    """scikit-learn's report."""
     options = {"labels": list(classes), "digits": 3, "zero_division": 0}
-    text = sklearn.metrics.classification_report(predictions["label"], predictions["predicted"], **options)
-    files.write_text(path, text)
-    return text
+    return sklearn.metrics.classification_report(predictions["label"], predictions["predicted"], **options)
+
+
+def seed_files(folder: str | Path, fit: Fit, faces: Faces) -> None:
+    """The files that seed 001 promises beside the weights: three tables, label map, history arrays, final weights."""
+    folder = Path(folder)
+    tables(folder, faces.table, faces.classes)
+    label_map(folder / "models" / "label_map.json", faces.classes)
+    files.write_json(folder / "models" / "training_history.json", arrays(fit.history))
+    statistics.write(folder / "final_weights.txt", fit.model)
+
+
+def results(
+    compared: pd.DataFrame, cfg, fit: Fit, figures: Mapping[str, Any], faces: Faces, calibrated: pd.DataFrame
+) -> str:
+    """results.txt: the comparison in words, the original's promise, its result block and its notes."""
+    texts = [verdict(compared, cfg.compare_with)]
+    if cfg.promised_accuracy:
+        texts.append(promise(figures, cfg.promised_accuracy))
+    texts.append(block(fit, figures, faces.table))
+    texts.append(notes(calibrated, faces.classes))
+    return "\n\n".join(texts)
+
+
+def rival(cfg, earlier: Path | None, fit: Fit, classes: Sequence[str]) -> nn.Module:
+    """The model of the notebook that is compared with; this run's own where nothing is."""
+    return models.load(
+        checkpoint(cfg, earlier, Transfer.model_fields["checkpoint"].default, fit.checkpoint), classes=classes
+    )

@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from emohelpers import metrics
+from emohelpers.datasets.pixels import Pixels
 from emohelpers.report import style
 
 
 def gallery(
-    images: np.ndarray,
+    images: np.ndarray | Sequence[np.ndarray],
     captions: Sequence[str] = (),
     path: str | Path | None = None,
     columns: int = 8,
@@ -23,6 +24,7 @@ def gallery(
     frames: Sequence[Any] | None = None,
 ) -> Figure:
     """A grid of pictures uint8 (N, H, W, 3), captions under them if given; `frames` are colours of their borders."""
+    images = np.asarray(images)
     captions = captions or [""] * len(images)
     if len(images) != len(captions):
         raise ValueError(f"{len(images)} pictures and {len(captions)} captions")
@@ -64,8 +66,7 @@ def surest(
 def errors(
     predictions: pd.DataFrame,
     classes: Sequence[str],
-    pixels: np.ndarray,
-    paths: Sequence[str],
+    pixels: Pixels,
     path: str | Path | None = None,
     count: int = 16,
     title: str = "Most confident mistakes",
@@ -75,11 +76,11 @@ def errors(
     """The mistakes the model was surest of, framed in the colour of what it said.
 
     Args:
-        pixels: uint8 (N, H, W, 3), and `paths` the path of each of its rows.
+        pixels: the pictures, with the path of each.
         by: see `surest`.
     """
     mistakes = surest(predictions, classes, count, by)
-    rows = pd.Index(paths).get_indexer(mistakes["path"])
+    rows = pd.Index(pixels.paths).get_indexer(mistakes["path"])
     missing = mistakes["path"].to_numpy()[rows < 0]
     if missing.size:
         raise KeyError(f"{missing.size} mistakes have no picture, first {missing[0]}")
@@ -89,18 +90,17 @@ def errors(
     ]
     total = (predictions["label"] != predictions["predicted"]).sum()
     frames = style.colours(list(mistakes["predicted"]))
-    return gallery(pixels[rows], captions, path, 8, f"{title} ({len(mistakes)} of {total})", demo, frames)
+    return gallery(pixels.array[rows], captions, path, 8, f"{title} ({len(mistakes)} of {total})", demo, frames)
 
 
 def suspects(
     predictions: pd.DataFrame,
     classes: Sequence[str],
-    pixels: np.ndarray,
-    paths: Sequence[str],
+    pixels: Pixels,
     path: str | Path | None = None,
     count: int = 16,
     title: str = "Labels worth a second look",
     demo: bool = False,
 ) -> Figure:
     """Pictures whose label the model thinks least likely while it is sure of another; see `errors`."""
-    return errors(predictions, classes, pixels, paths, path, count, title, demo, by="margin")
+    return errors(predictions, classes, pixels, path, count, title, demo, by="margin")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from emohelpers.config import files
 from emohelpers.report import style, templates
 
 PAGE = Path(__file__).with_name("curves.html")
@@ -26,8 +25,3 @@ def page(history: pd.DataFrame, title: str = "Training") -> str:
     colours = {column: colour for column, colour in LINES.items() if column in history}
     rows = history[["epoch", "phase", *colours]].to_json(orient="records")
     return templates.page(PAGE, title=title, ink=style.INK, rows=rows, colours=json.dumps(colours))
-
-
-def curves(history: pd.DataFrame, path: str | Path, title: str = "Training", demo: bool = False) -> Path:
-    """Writes the page."""
-    return files.write_text(path, page(history, f"{title} · demo data (drawn faces)" if demo else title))

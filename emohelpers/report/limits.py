@@ -18,11 +18,9 @@ def reliability(
     before: pd.DataFrame,
     after: pd.DataFrame,
     classes: Sequence[str],
-    path: str | Path | None = None,
-    title: str = "Calibration",
-    demo: bool = False,
+    temperature: float,
 ) -> Figure:
-    """Accuracy against confidence before and after temperature scaling; the width of a bar is its share of pictures."""
+    """Accuracy against confidence before and after a temperature; the width of a bar is its share of pictures."""
     with style.house():
         figure, axes = plt.subplots(1, 2, figsize=(9, 4.3), layout="constrained", sharey=True)
         for axis, name, predictions in zip(axes, ("before", "after"), (before, after), strict=True):
@@ -33,7 +31,7 @@ def reliability(
             axis.set_xlabel(f"confidence (a perfect model shows an ECE of {floor:.3f})")
         axes[0].set_ylabel("accuracy (numbers above: pictures)")
         axes[0].legend(loc="upper left")
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, f"Calibration, temperature {temperature:.2f}")
 
 
 def groups(

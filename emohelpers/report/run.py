@@ -12,7 +12,7 @@ from emohelpers import config, models
 from emohelpers.config import files, paths
 from emohelpers.datasets.faces import write_unreadable
 from emohelpers.models import devices
-from emohelpers.report import facts, style
+from emohelpers.report import facts, forms, interactive, style
 from emohelpers.train import Fit, study
 
 
@@ -61,12 +61,30 @@ class Run:
         print(faces.dataset.title, *notes, sep="\n- ")
         return faces
 
+    def earlier(self, faces: study.Faces) -> Path | None:
+        """The predictions of the notebook that `compare_with` names, seen to be of this golden set; None: no such name.
+
+        Raises:
+            InputNotFound, PredictionError: not there, or of another golden set, with the remedy, before any training.
+        """
+        return forms.earlier(self.cfg, self.name, faces.part("golden"))
+
+    def read(self, name: str) -> pd.DataFrame:
+        """A table that was kept in the folder, such as steps.csv."""
+        return pd.read_csv(self / name)
+
+    def curves_page(self, name: str, history: pd.DataFrame, title: str) -> None:
+        """Writes the history as a page whose curves can be pointed at."""
+        files.write_text(self / name, interactive.page(history, self.title(title)))
+
+    def title(self, text: str) -> str:
+        """`text`, with "demo data" behind it where that is so."""
+        demo = f"demo data ({self.demo})" if self.demo else ""
+        return " · ".join(part for part in (text, demo) if part)
+
     def picture(self, name: str, figure: Figure) -> None:
         """Writes `figure` as `<name>.png`, with "demo data" in its title where that is so."""
-        title = figure.get_suptitle()
-        demo = f"demo data ({self.demo})" if self.demo else ""
-        text = " · ".join(part for part in (title, demo) if part)
-        if text:
+        if text := self.title(figure.get_suptitle()):
             with style.house():
                 figure.suptitle(text, x=0.01, ha="left", color=style.INK)
         style.save(figure, self / f"{name}.png")

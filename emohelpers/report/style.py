@@ -59,7 +59,7 @@ def colours(names: Sequence[str]) -> list[Any]:
     return [COLOURS.get(name) or next(spare) for name in names]
 
 
-def finish(figure: Figure, title: str, demo: bool | str, path: str | Path | None) -> Figure:
+def finish(figure: Figure, title: str, demo: bool | str = False, path: str | Path | None = None) -> Figure:
     """Titles `figure`, saying so where it shows demo data (of faces, or what `demo` names), writes it if `path` is
     given, and closes it for pyplot."""
     data = demo if isinstance(demo, str) else "drawn faces"

@@ -13,7 +13,7 @@ from emohelpers.config import files, paths
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets import pixels as store
 from emohelpers.report import facts as report
-from emohelpers.report import forms
+from emohelpers.report import sentences
 from emohelpers.suite.notebooks import NotebookError
 from emohelpers.train import ablation, folds, study
 
@@ -81,7 +81,7 @@ def _train(options: argparse.Namespace) -> int:
     _, parts = study.build(cfg, faces)
     found = study.predict(done.model, parts["golden"], faces.part("golden"), flip=cfg.flip_test)
     result = _write(run, found, faces.classes, cfg, faces.dataset, split=faces.golden.sha256, seconds=done.seconds)
-    print(forms.block(done, result, faces.table))
+    print(sentences.block(done, result, faces.table))
     print(f"{done.checkpoint}")
     return 0
 

@@ -62,7 +62,7 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def run(
-    cfg, faces: Faces, folder: str | Path, names: Sequence[str] | None = None, *, teacher: str = ""
+    cfg, faces: Faces, folder: str | Path, names: Sequence[str] | None = None, teacher: str | Path = ""
 ) -> pd.DataFrame:
     """Trains the recipe and its variants (None: all) with `cfg.ablation`'s values, one after the other.
 
@@ -73,7 +73,7 @@ def run(
     Raises:
         ConfigError: an unknown variant, or a variant that the recipe does not allow, before anything is trained.
     """
-    everything = {RECIPE: (RECIPE, {}), **variants(cfg, teacher)}
+    everything = {RECIPE: (RECIPE, {}), **variants(cfg, str(teacher))}
     if names is None:
         names = list(everything)
     if unknown := [name for name in names if name not in everything]:

@@ -116,6 +116,12 @@ def _turn(rest: pd.DataFrame, fold: np.ndarray, number: int, k: int) -> pd.DataF
     return table[real | (table["split"] == "train")]
 
 
+def on_golden(members: Sequence[nn.Module], faces: Faces, cfg) -> pd.DataFrame:
+    """`options` on the golden set, prepared as the first model wants it."""
+    rows = faces.part("golden")
+    return options(members, study.batches(members[0], faces.pixels, rows, cfg.batch_size), rows, cfg.bootstrap)
+
+
 def options(members: Sequence[nn.Module], batches: Batches, rows: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """The first model alone, with the mirror image, and (where there are several) all together: one comparison table.
 

@@ -42,7 +42,7 @@ def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def places(cfg, faces, run: str | Path) -> pd.DataFrame:
+def places(faces, cfg, run: str | Path) -> pd.DataFrame:
     """What was asked for, and the file or folder that it was resolved to after trying the roots in turn."""
     rows = [
         ("data", cfg.dataset_root or cfg.manifest, faces.dataset.root),
@@ -54,8 +54,10 @@ def places(cfg, faces, run: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["what", "asked for", "found"]).astype(str)
 
 
-def balance(labels: Sequence[str], classes: Sequence[str], cfg) -> pd.DataFrame:
+def balance(faces, cfg) -> pd.DataFrame:
     """One row a class of the training part: pictures, share, weight in the loss, and weight x share (together 1)."""
+    labels = faces.part("train")["label"]
+    classes = faces.classes
     counts = pd.Series(list(labels)).value_counts().reindex(list(classes), fill_value=0)
     share = counts / counts.sum()
     weight = metrics.weights(labels, classes, cfg.class_weight_power)

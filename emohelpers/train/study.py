@@ -153,3 +153,14 @@ def figures(predictions: pd.DataFrame, classes: Sequence[str], resamples: int) -
         score = scores[name]
         row |= {name: score["value"], f"{name}_low": score["low"], f"{name}_high": score["high"]}
     return row | {"ece": scores["ece"]["value"]}
+
+
+def predict_part(model: nn.Module, faces: Faces, part: str, cfg) -> pd.DataFrame:
+    """The table of predictions of a finished model for train, val or golden, training pictures unaugmented too."""
+    rows = faces.part(part)
+    return predict(model, batches(model, faces.pixels, rows, cfg.batch_size), rows, flip=cfg.flip_test)
+
+
+def stages(model: nn.Module, cfg) -> pd.DataFrame:
+    """What each stage of a config trains, and how many parameters that is."""
+    return pd.DataFrame(models.stages(model, {0: cfg.trainable, **cfg.unfreeze})).round(3)

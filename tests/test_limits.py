@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from matplotlib.figure import Figure
 from emohelpers import metrics
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.metrics import calibrate
-from emohelpers.report import diagnostics
+from emohelpers.report import galleries, limits, training
 
 
 def history():
@@ -27,15 +29,15 @@ def predictions():
 
 
 def test_the_three_plots_mark_the_stages(tmp_path):
-    figure = diagnostics.history(history(), tmp_path / "h.png", demo=True)
+    figure = training.curves(history(), tmp_path / "h.png", demo=True)
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["Loss", "Accuracy and macro F1", "Learning rate"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["head", "all"]
     assert "demo data" in figure.get_suptitle() and (tmp_path / "h.png").stat().st_size > 5000
 
 
-def test_reliability_shows_the_ece_of_both(predictions, tmp_path):
+def test_reliability_shows_the_ece_of_both(predictions):
     mended = calibrate.rescale(predictions, EMOTIONS, 0.7)
-    figure = diagnostics.reliability(predictions, mended, EMOTIONS, tmp_path / "r.png")
+    figure = limits.reliability(predictions, mended, EMOTIONS, 0.7)
     for axis, table in zip(figure.axes, (predictions, mended), strict=True):
         ece = metrics.classification(table, EMOTIONS, resamples=100)["ece"]["value"]
         assert f"ECE {ece:.3f}" in axis.get_title(loc="left")
@@ -44,7 +46,8 @@ def test_reliability_shows_the_ece_of_both(predictions, tmp_path):
 def test_suspects_are_the_widest_disagreements(predictions, tmp_path):
     paths = list(predictions["path"])
     pixels = np.zeros((200, 8, 8, 3), np.uint8)
-    figure = diagnostics.suspects(predictions, EMOTIONS, pixels, paths, tmp_path / "s.png", count=4)
+    store = SimpleNamespace(array=pixels, paths=paths)
+    figure = galleries.suspects(predictions, EMOTIONS, store, tmp_path / "s.png", count=4)
     shares = predictions[metrics.columns(EMOTIONS)].to_numpy()
     own = shares[np.arange(200), [EMOTIONS.index(name) for name in predictions["label"]]]
     margin = np.where(predictions["label"] == predictions["predicted"], -1, shares.max(1) - own)
@@ -53,23 +56,23 @@ def test_suspects_are_the_widest_disagreements(predictions, tmp_path):
     assert len(captions) == 4 and captions[0].startswith(f"labelled {first['label']} ")
     assert f"said {first['predicted']} " in captions[0]
     right = predictions.assign(predicted=predictions["label"])
-    assert isinstance(diagnostics.suspects(right, EMOTIONS, pixels, paths), Figure)
+    assert isinstance(galleries.suspects(right, EMOTIONS, SimpleNamespace(array=pixels, paths=paths)), Figure)
 
 
 def test_groups_differences_movement_and_steps_are_drawn(tmp_path):
     groups = pd.DataFrame({"by": ["age", "age"], "group": ["old", "young"], "n": [10, 20], "accuracy": [0.5, 0.6],
                            "low": [0.4, 0.5], "high": [0.6, 0.7]})  # fmt: skip
-    assert len(diagnostics.groups(groups, tmp_path / "g.png").axes) == 1
-    assert diagnostics.groups(groups[:0]).axes[0].texts[0].get_text() == "the data set has no group column"
+    assert len(limits.groups(groups, tmp_path / "g.png").axes) == 1
+    assert limits.groups(groups[:0]).axes[0].texts[0].get_text() == "the data set has no group column"
     table = pd.DataFrame({"variant": ["recipe", "a", "b"], "difference": [0, 0.1, -0.2], "low": [0, 0.02, -0.3],
                           "high": [0, 0.2, 0.1], "verdict": ["undecided", "better", "undecided"]})  # fmt: skip
-    drawn = diagnostics.differences(table, tmp_path / "d.png")
+    drawn = limits.differences(table, tmp_path / "d.png")
     assert [label.get_text() for label in drawn.axes[0].get_yticklabels()] == ["a", "b"]
-    assert isinstance(diagnostics.differences(table[:0]), Figure)
+    assert isinstance(limits.differences(table[:0]), Figure)
     moved = pd.DataFrame({"epoch": [1, 2] * 2, "name": ["a", "a", "b", "b"], "l2": [1, 2, 3, 4],
                           "gradient_l2": [0.1, 0.2, np.nan, np.nan]})  # fmt: skip
-    figure = diagnostics.movement(moved, tmp_path / "m.png")
+    figure = training.movement(moved, tmp_path / "m.png")
     assert [len(axis.lines) for axis in figure.axes] == [2, 1]
     steps = pd.DataFrame({"loss": np.linspace(2, 1, 50), "accuracy": np.linspace(0, 1, 50)})
-    assert len(diagnostics.steps(steps.assign(gradient=1.0), 1.0, tmp_path / "s.png").axes) == 3
-    assert len(diagnostics.steps(steps, 0.0).axes) == 2
+    assert len(training.steps(steps.assign(gradient=1.0), 1.0, tmp_path / "s.png").axes) == 3
+    assert len(training.steps(steps, 0.0).axes) == 2
