@@ -8,7 +8,7 @@ import sys
 
 from emohelpers import config
 from emohelpers.config import files, paths
-from emohelpers.report import diagnostics
+from emohelpers.report import limits
 from emohelpers.saga import fractions
 from emohelpers.train import study
 
@@ -25,5 +25,5 @@ shown = table.rename(columns=lambda name: name.removeprefix("macro_f1_")).assign
     variant=table["fraction"].map("{:.0%}".format)
 )
 demo = faces.dataset.demo
-diagnostics.differences(shown, run / "full_ablation.png", "Macro F1, share of the edits against none", demo=demo)
+limits.differences(shown, run / "full_ablation.png", "Macro F1, share of the edits against none", demo=demo)
 print(table.round(3).to_string(index=False))
