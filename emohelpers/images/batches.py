@@ -68,7 +68,9 @@ class Batches:
     def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Batches":
         """The same passes on a device, as one process of several sees them."""
         placed = copy.copy(self)
-        placed.device, placed.rank, placed.world = device, rank, world
+        placed.device = device
+        placed.rank = rank
+        placed.world = world
         return placed
 
     def digest(self) -> str:
@@ -92,12 +94,13 @@ class Batches:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             slots = np.arange(start, min(start + self.batch_size, len(order)))
             share = np.array_split(slots, self.world)[self.rank]
+            positions = order[share]
             if draws is None:
-                jobs.append(Job(order[share], None))
+                jobs.append(Job(positions, None))
             elif self.odds is None:
-                jobs.append(Job(order[share], draws[order[share]]))
+                jobs.append(Job(positions, draws[positions]))
             else:  # a picture drawn twice looks different each time
-                jobs.append(Job(order[share], draws[share]))
+                jobs.append(Job(positions, draws[share]))
         return jobs
 
     def draw(self, epoch: int) -> tuple[ndarray, Draws | None]:

@@ -1,5 +1,6 @@
 """What each part of a recipe is worth: it is left out or exchanged, everything else stays, pictures are the same."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,7 @@ def run(
 def _train(cfg, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Predictions for the validation part, and a row of their figures."""
     done = study.whole(study.fit(cfg, faces, folder, quiet=True))
-    _, parts = study.build(cfg, faces)
-    predictions = study.predict(done.model, parts["val"], faces.part("val"), flip=cfg.flip_test)
+    predictions = study.predict_part(done.model, faces, "val", cfg)
     files.write_csv(predictions, folder / "predictions_val.csv")
     figures = metrics.values(predictions, faces.classes)
     row = {name: figures[name] for name in ("accuracy", "macro_f1", "ece")}
@@ -111,5 +111,4 @@ def _train(cfg, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any
 
 
 def _slug(name: str) -> str:
-    words = "".join(letter if letter.isalnum() else " " for letter in name)
-    return "_".join(words.split()).lower()
+    return "_".join(re.findall("[a-z0-9]+", name.lower()))

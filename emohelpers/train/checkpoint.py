@@ -19,7 +19,9 @@ class Checkpoints:
     """`checkpoints/<key>/{last,best-<epoch>}.pth` of one training: of the weights only what moves in any stage."""
 
     def __init__(self, folder: Path, key: str, step: Step, stages: Iterable[Any]) -> None:
-        self.folder, self.key, self.step = folder, key, step
+        self.folder = folder
+        self.key = key
+        self.step = step
         self.home = folder / "checkpoints" / key
         # All stages from the start, or an early best epoch would come back with a trunk trained later.
         self.moved: set[str] = set()

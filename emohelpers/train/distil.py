@@ -39,7 +39,9 @@ class Distillation(Classification):
         # from the student's normalisation to the teacher's
         self.scale = std / teacher_std
         self.shift = (mean - teacher_mean) / teacher_std
-        self.teacher, self.share, self.temperature = teacher.eval().requires_grad_(False), share, temperature
+        self.teacher = teacher.eval().requires_grad_(False)
+        self.share = share
+        self.temperature = temperature
         sums = [(name, tensor.double().sum().item()) for name, tensor in teacher.state_dict().items()]
         self.fingerprint = config.digest(sums)
 

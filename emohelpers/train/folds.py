@@ -61,8 +61,7 @@ def _test(model: nn.Module, faces: Faces, cfg, learned: Faces | None) -> dict[st
     rows = golden if learned is None else strange(golden, faces.pixels, learned, cfg)
     if rows.empty:
         raise metrics.PredictionError(f"the model was trained on every golden picture of {faces.dataset.title}")
-    batches = study.batches(model, faces.pixels, rows, cfg.batch_size)
-    predictions = study.predict(model, batches, rows, flip=cfg.flip_test)
+    predictions = study.predict_rows(model, faces, rows, cfg)
     # probabilities of the shared classes alone, which sum to one again
     scores = predictions[metrics.columns(shared)].to_numpy()
     scores = scores / scores.sum(1, keepdims=True)
@@ -98,8 +97,7 @@ def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.Da
         cut = replace(faces, table=_turn(rest, fold, number, k))
         home = Path(folder) / f"fold_{number + 1}"
         model = study.whole(study.fit(cfg, cut, home, quiet=True)).model
-        _, parts = study.build(cfg, cut)
-        predictions = study.predict(model, parts["test"], cut.part("test"), flip=cfg.flip_test)
+        predictions = study.predict_part(model, cut, "test", cfg)
         files.write_csv(predictions, home / "predictions.csv")
         rows.append({"fold": number + 1, **study.figures(predictions, cut.classes, cfg.bootstrap)})
         members.append(model)

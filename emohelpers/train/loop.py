@@ -81,14 +81,17 @@ class Trainer:
     """State of one training between its epochs; for the arguments see `fit`, `whole` is the checkpoint's path."""
 
     def __init__(self, model, training, validation, objective, cfg, folder: Path, whole: Path, *, quiet: bool):
-        self.processes = devices.accelerator(cfg.precision, trackers=cfg.trackers, folder=folder)
-        self.cfg, self.objective, self.folder, self.whole = cfg, objective, folder, whole
+        self.cfg = cfg
+        self.objective = objective
+        self.folder = folder
+        self.whole = whole
+        self.processes = processes = devices.accelerator(cfg.precision, trackers=cfg.trackers, folder=folder)
         self.stages = {0: cfg.trainable, **cfg.unfreeze}  # epoch -> what is trained from then on
-        setup.check(model, objective, cfg, self.processes, self.stages)
+        setup.check(model, objective, cfg, processes, self.stages)
         key = checkpoint.key(model, training, validation, objective, cfg)
-        processes = self.processes
         share = (processes.device, processes.process_index, processes.num_processes)
-        self.training, self.validation = training.on(*share), validation.on(*share)
+        self.training = training.on(*share)
+        self.validation = validation.on(*share)
         self.model = setup.placed(model, cfg, processes)
         steps = cfg.epochs * len(training)
         self.progress = Progress(steps, mute=quiet or not processes.is_main_process)
@@ -96,18 +99,21 @@ class Trainer:
         self.step = Step(self.model, objective, cfg, steps, processes, self.say)
         self.checkpoints = checkpoint.Checkpoints(folder, key, self.step, self.stages.values())
         self.record = Record(self.checkpoints.home, cfg.statistics)
-        self.history, self.best = [], {}
-        self.resumed_at, self.status = 0, "running"
+        self.history = []
+        self.best = {}
+        self.resumed_at = 0
+        self.status = "running"
 
     def run(self) -> Fit:
         self._resume()
-        setup.start_trackers(self.processes, self.cfg, self.folder, self.whole.stem)
+        cfg = self.cfg
+        setup.start_trackers(self.processes, cfg, self.folder, self.whole.stem)
         with self.progress.bar, self._arithmetic():
-            while self.status == "running" and len(self.history) < self.cfg.epochs:
+            while self.status == "running" and len(self.history) < cfg.epochs:
                 if self._out_of_time():
                     self.status = "paused"
                     remedy = "Run again to go on (Kaggle: attach this output first)."
-                    self.say(f"Time budget of {self.cfg.time_budget_h} h: paused. {remedy}")
+                    self.say(f"Time budget of {cfg.time_budget_h} h: paused. {remedy}")
                 else:
                     self._epoch(len(self.history))
         if self.status == "running":
@@ -125,12 +131,13 @@ class Trainer:
         if not last.is_file():
             return
         state = self.checkpoints.restore()
-        self.history, self.status = state["history"], state["status"]
-        self.best = self.history[state["best_epoch"] - 1]
-        self.resumed_at = len(self.history)
-        self.record.resume(self.resumed_at)
-        self.progress.bar.update(self.resumed_at * len(self.training))
-        self.say(f"Resumed after epoch {self.resumed_at} of {self.cfg.epochs} from {last}.")
+        self.history = history = state["history"]
+        self.status = state["status"]
+        self.best = history[state["best_epoch"] - 1]
+        self.resumed_at = done = len(history)
+        self.record.resume(done)
+        self.progress.bar.update(done * len(self.training))
+        self.say(f"Resumed after epoch {done} of {self.cfg.epochs} from {last}.")
 
     def _arithmetic(self):
         """What training needs around it for the precision to be fast."""
@@ -149,8 +156,8 @@ class Trainer:
             outputs, targets = evaluate(self.model, self.validation, processes=self.processes)
         for name, value in self.objective.scores(outputs, targets).items():
             row[f"val_{name}"] = value
-        row["seconds"] = time.monotonic() - started
-        row["images_per_s"] = len(self.training) * self.training.batch_size / row["seconds"]
+        row["seconds"] = seconds = time.monotonic() - started
+        row["images_per_s"] = len(self.training) * self.training.batch_size / seconds
         self._judge(row)
         if self.processes.is_main_process:
             self._save()
@@ -169,8 +176,9 @@ class Trainer:
         seed = config.digest(self.cfg.seed, epoch, self.processes.process_index)
         torch.manual_seed(int(seed, 16) % 2**63)
         models.training_mode(self.model)
-        sums, rates = {}, {}
-        started, count = time.monotonic(), len(self.training)
+        sums = {}
+        started = time.monotonic()
+        count = len(self.training)
         for step, (inputs, targets, _) in enumerate(self.training.epoch(epoch)):
             rates = self.step.rates()
             means = self.step(inputs, targets)
@@ -192,15 +200,17 @@ class Trainer:
 
     def _judge(self, row: dict[str, Any]) -> None:
         """Marks the best epoch so far and decides on early stopping."""
-        monitor = self.cfg.monitor
+        cfg = self.cfg
+        monitor = cfg.monitor
         sign = -1 if monitor.endswith("loss") else 1
-        gained = not self.best or sign * (row[monitor] - self.best[monitor]) > self.cfg.min_delta
+        gained = not self.best or sign * (row[monitor] - self.best[monitor]) > cfg.min_delta
         row["status"] = "best" if gained else ""
         self.history.append(row)
         if gained:
             self.best = row
-        elif self.cfg.patience and row["epoch"] - self.best["epoch"] >= self.cfg.patience:
-            self.status, row["status"] = "stopped early", "stop"
+        elif cfg.patience and row["epoch"] - self.best["epoch"] >= cfg.patience:
+            self.status = "stopped early"
+            row["status"] = "stop"
 
     def _check_loss(self, loss: Tensor, epoch: int, step: int) -> None:
         if not torch.isfinite(loss):
@@ -211,35 +221,41 @@ class Trainer:
             )
 
     def _out_of_time(self) -> bool:
-        if not self.cfg.time_budget_h:
+        budget = self.cfg.time_budget_h
+        if not budget:
             return False
         longest = max((row["seconds"] for row in self.history), default=0)
-        late = time.monotonic() - BORN + 1.2 * longest > self.cfg.time_budget_h * 3600
+        late = time.monotonic() - BORN + 1.2 * longest > budget * 3600
         anywhere = self.processes.reduce(torch.tensor(float(late), device=self.processes.device), "sum")
         return bool(anywhere)  # all processes stop together
 
     def _save(self) -> None:
-        epoch = len(self.history)
-        if self.history[-1] is self.best:
-            self.checkpoints.save_best(epoch)
-        if self.cfg.save_every and epoch % self.cfg.save_every == 0:
+        history = self.history
+        checkpoints = self.checkpoints
+        every = self.cfg.save_every
+        epoch = len(history)
+        if history[-1] is self.best:
+            checkpoints.save_best(epoch)
+        if every and epoch % every == 0:
             with self.step.averaged():
-                self.checkpoints.save_whole(self.whole.with_name(f"epoch_{epoch}.pth"), self.cfg, epoch, self.history)
-        self.checkpoints.save_last(self.history, self.best["epoch"], self.status)
-        files.write_csv(pd.DataFrame(self.history), self.folder / "history.csv")
+                checkpoints.save_whole(self.whole.with_name(f"epoch_{epoch}.pth"), self.cfg, epoch, history)
+        checkpoints.save_last(history, self.best["epoch"], self.status)
+        files.write_csv(pd.DataFrame(history), self.folder / "history.csv")
 
     def _finish(self) -> Fit:
-        self.processes.wait_for_everyone()
+        processes = self.processes
+        processes.wait_for_everyone()
         if not self.history:
             raise TrainingError("the time budget ended before the first epoch: raise time_budget_h.")
-        self.checkpoints.put_best(self.best["epoch"])
+        epoch = self.best["epoch"]
+        self.checkpoints.put_best(epoch)
         self.model.eval()
         history = pd.DataFrame(self.history)
-        if self.processes.is_main_process:
+        if processes.is_main_process:
             files.write_csv(history, self.folder / "history.csv")  # a kill or another run left less
             self.record.publish(self.folder)
-            self.checkpoints.save_whole(self.whole, self.cfg, self.best["epoch"], self.history)
-        for tracker in self.processes.trackers:  # end_training would end the process group too, which evaluation needs
+            self.checkpoints.save_whole(self.whole, self.cfg, epoch, self.history)
+        for tracker in processes.trackers:  # end_training would end the process group too, which evaluation needs
             tracker.finish()
-        seconds, memory = history["seconds"].sum(), devices.peak_memory_gb()
-        return Fit(self.model, history, self.best, self.status, self.whole, seconds, memory)
+        seconds = history["seconds"].sum()
+        return Fit(self.model, history, self.best, self.status, self.whole, seconds, devices.peak_memory_gb())

@@ -46,7 +46,9 @@ class Classification(Objective):
         cutmix: float = 0.0,
         mix_probability: float = 1.0,
     ):
-        self.classes, self.each, self.mix_probability = list(classes), each, mix_probability
+        self.classes = list(classes)
+        self.each = each
+        self.mix_probability = mix_probability
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
         self.mixers: list[nn.Module] = []
         if mixup:
@@ -120,7 +122,9 @@ class Regression(Objective):
     figures = ("loss", "ccc", "ccc_valence", "ccc_arousal", "rmse")
 
     def __init__(self, ccc_share: float = 0.5, sections: int = 1):
-        self.ccc_share, self.sections, self.fingerprint = ccc_share, sections, f"ccc {ccc_share}"
+        self.ccc_share = ccc_share
+        self.sections = sections
+        self.fingerprint = f"ccc {ccc_share}"
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Scalar training loss of (B, 2) outputs and (B, 2) ratings."""
@@ -159,7 +163,8 @@ class Preference(Objective):
     figures = ("loss", "accuracy")
 
     def __init__(self, *, margin: float, opinion_weight: float):
-        self.margin, self.opinion_weight = margin, opinion_weight
+        self.margin = margin
+        self.opinion_weight = opinion_weight
         self.fingerprint = f"hinge {margin} {opinion_weight}"
 
     @classmethod

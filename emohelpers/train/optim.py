@@ -98,7 +98,8 @@ class Ema:
     """
 
     def __init__(self, decay: float):
-        self.decay, self.steps = decay, 0
+        self.decay = decay
+        self.steps = 0
         self.average: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -106,7 +107,8 @@ class Ema:
         """After an optimizer step, with the live tensors by name."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        averages, news = [], []
+        averages = []
+        news = []
         for name, tensor in moving.items():
             if name in self.average and tensor.is_floating_point():
                 averages.append(self.average[name])

@@ -15,7 +15,8 @@ class Record:
 
     def __init__(self, home: Path, parameters: str):
         """`parameters` names whose statistics are kept, see `statistics`; empty: none."""
-        self.home, self.parameters = home, parameters
+        self.home = home
+        self.parameters = parameters
         self.steps: list[tuple[dict[str, Tensor], dict[str, float]]] = []  # of the epoch that is open
         self.tables: dict[str, pd.DataFrame] = {}
 

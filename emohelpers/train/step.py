@@ -24,8 +24,12 @@ class Step:
     def __init__(
         self, model: nn.Module, objective, cfg, steps: int, processes: Accelerator, say: Callable[[str], None]
     ):
-        self.plain, self.objective, self.processes, self.say = model, objective, processes, say
-        self.clip, self.parts = cfg.clip, cfg.accumulation
+        self.plain = model
+        self.objective = objective
+        self.processes = processes
+        self.say = say
+        self.clip = cfg.clip
+        self.parts = cfg.accumulation
         optimizer = optim.optimizer(model, cfg)
         self.schedule = optim.schedule(optimizer, cfg, steps)  # first, or with fp16 it warns that `step` was replaced
         self.optimizer = processes.prepare(optimizer)
@@ -34,12 +38,13 @@ class Step:
     def train(self, trainable: str | int) -> str:
         """Freezes all but `trainable` (see `models.freeze`) from now on; returns the description of the phase."""
         phase = models.freeze(self.plain, trainable)
-        self.model = self.plain
+        self.model = plain = self.plain
         if self.processes.num_processes > 1:  # wrapped anew: it looks at what is trainable only once
-            cards = [self.processes.device] if self.processes.device.type == "cuda" else None
-            self.model = DistributedDataParallel(self.plain, device_ids=cards)
-        self.trained = [p for p in self.plain.parameters() if p.requires_grad]
-        self.moving = models.moving(self.plain)
+            device = self.processes.device
+            cards = [device] if device.type == "cuda" else None
+            self.model = DistributedDataParallel(plain, device_ids=cards)
+        self.trained = [p for p in plain.parameters() if p.requires_grad]
+        self.moving = models.moving(plain)
         return phase
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -50,8 +50,7 @@ class Faces:
         """Pictures by class (rows) and part (columns train, val, golden), with sums as "all"."""
         counts = pd.crosstab(self.table["label"], self.table["split"])
         counts = counts.reindex(index=list(self.classes), columns=["train", "val", "golden"], fill_value=0)
-        counts.index.name = "class"
-        counts.columns.name = None
+        counts = counts.rename_axis(index="class", columns=None)
         counts["all"] = counts.sum(axis=1)
         counts.loc["all"] = counts.sum()
         return counts
@@ -157,7 +156,11 @@ def figures(predictions: pd.DataFrame, classes: Sequence[str], resamples: int) -
 
 def predict_part(model: nn.Module, faces: Faces, part: str, cfg) -> pd.DataFrame:
     """The table of predictions of a finished model for train, val or golden, training pictures unaugmented too."""
-    rows = faces.part(part)
+    return predict_rows(model, faces, faces.part(part), cfg)
+
+
+def predict_rows(model: nn.Module, faces: Faces, rows: pd.DataFrame, cfg) -> pd.DataFrame:
+    """The table of predictions of a finished model for any of these faces."""
     return predict(model, batches(model, faces.pixels, rows, cfg.batch_size), rows, flip=cfg.flip_test)
 
 
