@@ -17,7 +17,7 @@ from emohelpers import config
 from emohelpers.datasets import edits, faces, resemblance
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.saga import lineage
+from emohelpers.datasets import lineage
 
 PHOTOGRAPHS, EDITS, GOLDEN, VAL = 31_002, 8_110, 1_200, 5_960
 

@@ -14,14 +14,13 @@ from PIL import Image
 
 from emohelpers import config
 from emohelpers.config import files
-from emohelpers.datasets import faces, groups, splits, thumbnails
+from emohelpers.datasets import faces, groups, lineage, splits, thumbnails
 from emohelpers.datasets.decoding import decode, fit_square
 from emohelpers.datasets.edits import add, combine, read
 from emohelpers.datasets.golden import golden_set
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.locate import ManifestError
 from emohelpers.datasets.pixels import build
-from emohelpers.saga import lineage
 
 SIDE = 48
 
@@ -274,5 +273,5 @@ def test_an_edit_of_an_edit_of_a_golden_face_is_found(world, tmp_path):
 
 
 def test_combining_needs_no_torch():
-    program = "import sys; from emohelpers.saga import lineage; print('torch' in sys.modules)"
+    program = "import sys; from emohelpers.datasets import lineage; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"

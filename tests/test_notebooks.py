@@ -24,7 +24,7 @@ ENVIRONMENT = re.compile(
     re.I,
 )
 PLUMBING = re.compile(r"files\.|paths\.|\|=|to_dict|save_metrics|written|demo=")
-PENDING = ("02", "03")  # notebooks that are still to be rewritten for the reader
+PENDING: tuple[str, ...] = ()  # notebooks that are still to be rewritten for the reader
 MAGIC = re.compile(r"^(\s*)[%!].*$", re.M)
 
 Problems = Iterator[str]

@@ -45,6 +45,18 @@ class Baseline(Training, Model, Data):
 class Augmented(Baseline):
     """Notebook 03: the recipe of 01 on photographs and edits, several times (seed 000)."""
 
+    writes: ClassVar[tuple[str, ...]] = (
+        "vit_augmented_best_model.pth",
+        "confusion_matrix_augmented.png",
+        "predictions.csv",
+        "comparison.csv",
+        "ablation.csv",
+        "calibration.csv",
+        "metrics.json",
+        "history.csv",
+        "config.json",
+    )
+
     baseline_dir: str = ""  # results of notebook 01; empty: of the same run
     fractions: tuple[Share, ...] = (0.0, 1.0)  # of the edits; the ablation has 0, .25, .5, 1
     seeds: tuple[int, ...] = (42, 43, 44)  # of weights, order and augmentation; the split stays

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from emohelpers.config import paths
+from emohelpers.datasets import lineage
+from emohelpers.datasets.lineage import ReadySet
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -14,6 +18,24 @@ class Plan:
 
     slots: pd.DataFrame  # class -> training, wanted (up to the largest), slots (after the caps)
     jobs: dict[str, pd.DataFrame]  # target -> path, label (the face's own), [file], in the order of asking
+    ready: ReadySet | None = None  # where the edits are there already
+
+    def __str__(self) -> str:
+        return str(self.ready or f"{self.total:,} edits are to be made")
+
+    @property
+    def total(self) -> int:
+        """Edits that are to pass the guard."""
+        return int(self.slots["slots"].sum())
+
+
+def plan(cfg, faces) -> Plan:
+    """The plan of a config: each edit of the ready set of the editor "attached", else `balance`."""
+    cache = paths.cache_folder() / "pixels"
+    ready = lineage.ready(cfg, faces.dataset, faces.table, faces.pixels, cache)
+    if ready is None:
+        return balance(faces.table, faces.classes, cfg)
+    return of_ready_set(ready, faces.table, faces.classes, keep_unmatched=cfg.keep_unmatched)
 
 
 def balance(table: pd.DataFrame, classes: Sequence[str], cfg) -> Plan:
@@ -26,50 +48,40 @@ def balance(table: pd.DataFrame, classes: Sequence[str], cfg) -> Plan:
         table: `path, label, split, source, parent` after the leak guard.
         cfg: `class_cap` and `total_cap`, shares of the training pictures that may be synthetic; `seed`.
     """
-    train = table[(table["split"] == "train") & (table["source"] == "original") & (table["parent"] == "")]
-    counts = train["label"].value_counts().reindex(list(classes), fill_value=0)
-    wanted = counts.max() - counts
-    slots = np.minimum(wanted, counts * odds(cfg.class_cap)).astype(int)
-    room = min(counts.sum() * odds(cfg.total_cap), wanted.sum())
-    if slots.sum() > room:  # every class gives way by the same share
-        slots = (slots * (room / slots.sum())).astype(int)
-    stems = [Path(path).stem for path in train["path"]]
-    faces = train.assign(stem=stems).drop_duplicates(["stem", "label"]).sort_values("path")
+    photographs = table[(table["split"] == "train") & (table["source"] == "original") & (table["parent"] == "")]
+    stems = [Path(path).stem for path in photographs["path"]]
+    faces = photographs.assign(stem=stems).drop_duplicates(["stem", "label"]).sort_values("path")
     faces = faces.sample(frac=1, random_state=cfg.seed)
     turn = faces.groupby("label").cumcount()
-    rank = {name: i for i, name in enumerate(classes)}
+    number = faces["label"].map(list(classes).index)
     jobs = {}
-    for target in classes:  # one of each other class in turn, beginning with the class after the target
-        after = (faces["label"].map(rank) - rank[target]) % len(classes)
-        order = np.lexsort([after, turn])
-        jobs[target] = faces.iloc[order][["path", "label"]][after.to_numpy()[order] > 0].reset_index(drop=True)
-    told = pd.DataFrame({"training": counts, "wanted": wanted, "slots": slots}).rename_axis("class")
-    return Plan(told, jobs)
+    for i, target in enumerate(classes):
+        # one of each other class in turn, beginning with the class after the target
+        queue = faces.assign(turn=turn, distance=(number - i) % len(classes))
+        queue = queue[queue["distance"] > 0].sort_values(["turn", "distance"])
+        jobs[target] = queue[["path", "label"]].reset_index(drop=True)
+    return Plan(_slots(photographs["label"], classes, cfg), jobs)
 
 
-def make(table: pd.DataFrame, classes: Sequence[str], cfg, ready=None) -> Plan:
-    """The plan of a config: `given` for the edits of a ready set (`lineage.Edits`), else `balance`."""
-    if ready is None:
-        return balance(table, classes, cfg)
-    return given(ready.table if cfg.keep_unmatched else ready.table[ready.table["parent"] != ""], table, classes)
-
-
-def given(edits: pd.DataFrame, table: pd.DataFrame, classes: Sequence[str]) -> Plan:
+def of_ready_set(ready: ReadySet, table: pd.DataFrame, classes: Sequence[str], *, keep_unmatched: bool = False) -> Plan:
     """The plan of a ready set: each of its edits once, and of several of one face to one target the first.
 
     Args:
-        edits: `path, label, parent` of `lineage.Edits`; `table` the photographs with their labels.
+        table: the photographs with their labels.
+        keep_unmatched: edits whose face nobody knows as well.
     """
-    label = dict(zip(table["path"], table["label"], strict=True))
+    edits = ready.table if keep_unmatched else ready.table[ready.table["parent"] != ""]
     jobs = pd.DataFrame({"path": edits["parent"], "file": edits["path"], "target": edits["label"]})
-    jobs["label"] = jobs["path"].map(label).fillna("unknown")
-    names = [name(p or f, o, t) for p, f, o, t in jobs[["path", "file", "label", "target"]].itertuples(index=False)]
-    jobs = jobs[~pd.Series(names, index=jobs.index).duplicated()]
-    by_target = {t: jobs[jobs["target"] == t][["path", "label", "file"]].reset_index(drop=True) for t in classes}
-    train = table[table["split"] == "train"]["label"].value_counts().reindex(list(classes), fill_value=0)
-    slots = pd.Series({target: len(part) for target, part in by_target.items()})
-    told = pd.DataFrame({"training": train, "wanted": train.max() - train, "slots": slots}).rename_axis("class")
-    return Plan(told, by_target)
+    jobs["label"] = jobs["path"].map(table.set_index("path")["label"]).fillna("unknown")
+    names = [name(job.path or job.file, job.label, job.target) for job in jobs.itertuples()]
+    jobs = jobs.assign(name=names).drop_duplicates("name")
+    by_target = {}
+    for target in classes:
+        of_target = jobs[jobs["target"] == target]
+        by_target[target] = of_target[["path", "label", "file"]].reset_index(drop=True)
+    training = _counts(table.loc[table["split"] == "train", "label"], classes)
+    slots = pd.Series({target: len(queue) for target, queue in by_target.items()})
+    return Plan(_table(training, slots), by_target, ready)
 
 
 def odds(share: float) -> float:
@@ -79,5 +91,28 @@ def odds(share: float) -> float:
 
 def name(path: str, label: str, target: str, content: bytes = b"") -> str:
     """Where an edit lies: `aug_<target>/aug_<stem>_<current>_to_<target>.jpg` (seed 000), or .png as its content is."""
-    suffix = ".png" if content.startswith(b"\x89PNG") else ".webp" if content[8:12] == b"WEBP" else ".jpg"
+    suffix = ".jpg"
+    if content.startswith(b"\x89PNG"):
+        suffix = ".png"
+    elif content[8:12] == b"WEBP":
+        suffix = ".webp"
     return f"aug_{target}/aug_{Path(path).stem}_{label}_to_{target}{suffix}"
+
+
+def _slots(labels: pd.Series, classes: Sequence[str], cfg) -> pd.DataFrame:
+    training = _counts(labels, classes)
+    missing = training.max() - training
+    slots = np.minimum(missing, training * odds(cfg.class_cap)).astype(int)
+    room = min(training.sum() * odds(cfg.total_cap), missing.sum())
+    if slots.sum() > room:  # every class gives way by the same share
+        slots = (slots * (room / slots.sum())).astype(int)
+    return _table(training, slots)
+
+
+def _counts(labels: pd.Series, classes: Sequence[str]) -> pd.Series:
+    return labels.value_counts().reindex(list(classes), fill_value=0)
+
+
+def _table(training: pd.Series, slots: pd.Series) -> pd.DataFrame:
+    table = pd.DataFrame({"training": training, "wanted": training.max() - training, "slots": slots})
+    return table.rename_axis("class")

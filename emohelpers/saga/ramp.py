@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from emohelpers import config
+from emohelpers import config, report
 from emohelpers.images.batches import Batches, Job
 from emohelpers.saga.balance import odds
 
@@ -15,33 +15,46 @@ def subset(table: pd.DataFrame, fraction: float, cap: float, seed: int) -> pd.Da
 
     Which ones is decided by a hash of seed and path: a smaller fraction is part of a larger one.
     """
-    made = table["source"] != "original"
-    real = table[(table["split"] == "train") & ~made]["label"].value_counts()
-    order = table["path"].map(lambda path: hashlib.sha256(f"{seed}:{path}".encode()).hexdigest())
-    rank = order[made].groupby(table["label"]).rank(method="first")
-    allowed = table.loc[made, "label"].map(lambda name: int(real.get(name, 0) * min(odds(cap), 1e6)))
-    count = table[made].groupby("label")["path"].transform("size")
-    room = (np.minimum(allowed, count) * fraction).round()
-    return table[~made | (rank <= room).reindex(table.index, fill_value=False)].reset_index(drop=True)
+    synthetic = table["source"] != "original"
+    edits = table[synthetic]
+    photographs = table[(table["split"] == "train") & ~synthetic]["label"].value_counts()
+    limits = {name: int(n * min(odds(cap), 1e6)) for name, n in photographs.items()}
+    order = edits["path"].map(lambda path: hashlib.sha256(f"{seed}:{path}".encode()).hexdigest())
+    rank = order.groupby(edits["label"]).rank(method="first")
+    offered = edits.groupby("label")["path"].transform("size")
+    room = (np.minimum(edits["label"].map(limits).fillna(0), offered) * fraction).round()
+    too_many = edits.index[rank > room]
+    return table.drop(too_many).reset_index(drop=True)
 
 
-def by_origin(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The training part's photographs and edits, and the other parts."""
-    made, train = table["source"] != "original", table["split"] == "train"
-    parts = {"photographs": table[train & ~made], "edits": table[train & made]}
-    return parts | {part: table[table["split"] == part] for part in ("val", "golden")}
+def origins(faces) -> pd.DataFrame:
+    """Pictures by class: the training part's photographs and edits, and the other parts."""
+    train = faces.part("train")
+    synthetic = train["source"] != "original"
+    parts = {
+        "photographs": train[~synthetic],
+        "edits": train[synthetic],
+        "val": faces.part("val"),
+        "golden": faces.part("golden"),
+    }
+    return report.class_table(parts, faces.classes)
 
 
-def examples(table: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
-    """Of each class `n` photographs and `n` edits of the training part; photographs stand in for edits that lack."""
-    train = (
-        table[table["split"] == "train"].assign(made=table["source"] != "original").sample(frac=1, random_state=seed)
-    )
+def examples(faces, each: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Of each class `each` photographs and edits of the training part, uint8 (n, side, side, 3), and captions.
+
+    Photographs stand in for edits that lack.
+    """
+    train = faces.part("train").sample(frac=1, random_state=seed)
     parts = []
     for _, rows in train.groupby("label"):
-        edits = rows[rows["made"]].head(n)
-        parts += [rows[~rows["made"]].head(2 * n - len(edits)), edits]
-    return pd.concat(parts)
+        synthetic = rows["source"] != "original"
+        edits = rows[synthetic].head(each)
+        parts += [rows[~synthetic].head(2 * each - len(edits)), edits]
+    rows = pd.concat(parts)
+    kind = rows["source"].eq("original").map({True: "\nphotograph", False: "\nedit"})
+    pictures = faces.pixels.take(faces.pixels.rows(rows["path"]))
+    return pictures, list(rows["label"] + kind)
 
 
 class Ramped(Batches):
@@ -53,27 +66,29 @@ class Ramped(Batches):
     @classmethod
     def of(cls, batches: Batches, synthetic: np.ndarray, epochs: float) -> "Ramped":
         """`synthetic` is a mask (n,) of the rows; after `epochs` all edits are in."""
-        made = cls.__new__(cls)
-        made.__dict__ |= batches.__dict__
-        made.synthetic, made.epochs = np.asarray(synthetic, bool), epochs
-        made.turn = np.random.default_rng([batches.seed, 77]).random(len(synthetic))
-        return made
+        ramped = cls.__new__(cls)
+        ramped.__dict__ |= batches.__dict__
+        ramped.synthetic = np.asarray(synthetic, bool)
+        ramped.epochs = epochs
+        ramped.turn = np.random.default_rng([batches.seed, 77]).random(len(synthetic))
+        return ramped
 
     def digest(self) -> str:
         return config.digest(super().digest(), self.synthetic.tolist(), self.epochs)
 
     def plan(self, epoch: int) -> list[Job]:
         stand_in = self.stand_in(epoch)
-        return [Job(stand_in[at], draws) for at, draws in super().plan(epoch)]
+        return [Job(stand_in[job.positions], job.draws) for job in super().plan(epoch)]
 
     def stand_in(self, epoch: int) -> np.ndarray:
         """(n,) position -> the position that is used in this epoch."""
+        rng = np.random.default_rng([self.seed, epoch, 78])
         waiting = np.flatnonzero(self.synthetic & (self.turn > (epoch + 1) / (self.epochs + 1)))
-        rng, used = np.random.default_rng([self.seed, epoch, 78]), np.arange(len(self.rows))
+        used = np.arange(len(self.rows))
         answers = self.targets.numpy()
         for answer in np.unique(answers[waiting]):
-            here = waiting[answers[waiting] == answer]
-            real = np.flatnonzero(~self.synthetic & (answers == answer))
-            if len(real):
-                used[here] = rng.choice(real, len(here))
+            of_answer = waiting[answers[waiting] == answer]
+            photographs = np.flatnonzero(~self.synthetic & (answers == answer))
+            if len(photographs):
+                used[of_answer] = rng.choice(photographs, len(of_answer))
         return used

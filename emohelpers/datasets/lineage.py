@@ -27,7 +27,7 @@ NAME = re.compile(r"aug_(?P<stem>.+)_(?P<current>[A-Za-z]+)_to_(?P<target>[A-Za-
 
 
 @dataclass(frozen=True)
-class Edits:
+class ReadySet:
     """A ready set of edited pictures below `root`."""
 
     root: Path
@@ -40,7 +40,7 @@ class Edits:
         return f"{len(self.table):,} edits below {self.root}; parents: {parents}; unusable: {len(self.left_out):,}"
 
 
-def attached(root: str | Path, dataset) -> Edits:
+def attached(root: str | Path, dataset) -> ReadySet:
     """The edits of a ready set with their labels, and their parents as far as table and file names tell.
 
     Args:
@@ -70,10 +70,10 @@ def attached(root: str | Path, dataset) -> Edits:
         parent, via, candidates = photographs.parent(line.get("original_path", ""), name)
         rows.append((path, emotions_named.pop(), parent, via, candidates, line.get("augmentation_type", "")))
     table = pd.DataFrame(rows, columns=["path", "label", "parent", "via", "candidates", "type"])
-    return Edits(Path(home), table, pd.DataFrame(left_out, columns=["path", "reason"]))
+    return ReadySet(Path(home), table, pd.DataFrame(left_out, columns=["path", "reason"]))
 
 
-def matched(root: str | Path, dataset, of_photographs: Pixels, likeness: float, cache: str | Path) -> Edits:
+def matched(root: str | Path, dataset, of_photographs: Pixels, likeness: float, cache: str | Path) -> ReadySet:
     """The edits of a ready set with all parents that table, names or looks tell.
 
     Args:
@@ -93,7 +93,7 @@ def matched(root: str | Path, dataset, of_photographs: Pixels, likeness: float, 
     return by_looks(edits, dataset.table, of_photographs, of_edits, likeness)
 
 
-def ready(cfg, dataset, table: pd.DataFrame, of_photographs: Pixels, cache: str | Path) -> Edits | None:
+def ready(cfg, dataset, table: pd.DataFrame, of_photographs: Pixels, cache: str | Path) -> ReadySet | None:
     """The ready set of a config, `matched`; None for an editor that makes its own.
 
     Args:
@@ -112,8 +112,8 @@ def ready(cfg, dataset, table: pd.DataFrame, of_photographs: Pixels, cache: str 
 
 
 def by_looks(
-    edits: Edits, photographs: pd.DataFrame, of_photographs: Pixels, of_edits: Pixels, likeness: float
-) -> Edits:
+    edits: ReadySet, photographs: pd.DataFrame, of_photographs: Pixels, of_edits: Pixels, likeness: float
+) -> ReadySet:
     """The edits with parents found by their looks where names did not tell, or told what cannot be.
 
     Of several candidates by name the most alike is taken; without any, the photograph that an edit clearly resembles

@@ -1,0 +1,18 @@
+"""A ready set: hands out its files as they are."""
+
+from emohelpers.config.registry import EDITORS
+from emohelpers.saga.editors.editor import Job
+
+
+@EDITORS.register("attached")
+class Attached:
+    name = "attached"
+    workers = 1
+    paid = False
+
+    def __init__(self, cfg, dataset, ready) -> None:
+        self.root = ready.root
+        self.settings = {}
+
+    def edit(self, job: Job, picture: bytes) -> bytes:
+        return (self.root / job.file).read_bytes()
