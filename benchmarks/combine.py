@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from emohelpers import config
-from emohelpers.datasets import edits, faces, resemblance
+from emohelpers.datasets import edits, faces, lineage, resemblance
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.datasets import lineage
 
 PHOTOGRAPHS, EDITS, GOLDEN, VAL = 31_002, 8_110, 1_200, 5_960
 

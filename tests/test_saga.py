@@ -1,5 +1,6 @@
 """SAGA: the plan, the loop and its resumption, the guard on drawn faces, fractions and the ramp."""
 
+import io
 import json
 import os
 import signal
@@ -19,15 +20,17 @@ from PIL import Image
 from scipy import stats
 
 from emohelpers import config, metrics, models
+from emohelpers.config.registry import EDITORS, GATES
 from emohelpers.datasets import faces as manifests
+from emohelpers.datasets import lineage
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import faces as demo
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
 from emohelpers.images.preprocess import Preprocess
-from emohelpers.saga import balance, editors, fractions, gates, generation, guard, lineage, ramp
-from emohelpers.saga.guard import Guard
+from emohelpers.saga import balance, editors, gates, generation, guard, planting, publishing, ramp, seeds
+from emohelpers.saga.guard import Guard, build_guard
 
 
 def settings(**values):
@@ -80,7 +83,7 @@ def test_names_are_the_original_projects():
 class Counting:
     """Returns the face with a coloured corner; every call is a line in a file."""
 
-    name, settings, workers, kept = "counting", {}, 2, True
+    name, settings, workers, paid = "counting", {}, 2, True
 
     def __init__(self, log, pause=0.0):
         self.log, self.pause = Path(log), pause
@@ -93,14 +96,12 @@ class Counting:
             raise editors.Declined("no faces of three")
         if "/0000" in job.path:
             return b"this is no picture"
-        made = np.array(Image.open(__import__("io").BytesIO(picture)))
+        made = np.array(Image.open(io.BytesIO(picture)))
         made[:4, :4] = EMOTIONS.index(job.target) * 30
         return store_png(made)
 
 
 def store_png(picture):
-    import io
-
     out = io.BytesIO()
     Image.fromarray(picture).save(out, "PNG")
     return out.getvalue()
@@ -109,7 +110,7 @@ def store_png(picture):
 class Rule:
     """Refuses every edit of a picture whose mean is odd."""
 
-    name, column = "rule", "mean"
+    name = "rule"
 
     def score(self, faces, edits, targets):
         return {"mean": faces.reshape(len(faces), -1).mean(1).round()}
@@ -144,7 +145,7 @@ def test_refused_edits_give_their_slots_back_and_everything_is_written(tmp_path)
         full = rows["accepted"].sum() == slots[target]
         assert full or len(rows) in (int(3 * slots[target]), len(plan.jobs[target])), "a slot was lost"
     assert {"editor: no faces of three", "editor: not a picture", "rule", ""} == set(table["reason"])
-    generation.publish(made, made.accepted["path"], tmp_path / "out")
+    publishing.publish(made, made.accepted["path"], tmp_path / "out")
     told = pd.read_csv(tmp_path / "out" / "augmented_labels.csv")
     assert list(told.columns[:5]) == list(lineage.COLUMNS) and len(told) == len(made.accepted)
     assert told["prompt_sha256"].str.len().eq(64).all()
@@ -161,7 +162,7 @@ def test_refused_edits_give_their_slots_back_and_everything_is_written(tmp_path)
 def test_what_the_leak_guard_took_out_is_not_published(tmp_path):
     made, _ = go(tmp_path, Counting(tmp_path / "calls"))
     kept = set(made.accepted["path"][1:])
-    with zipfile.ZipFile(generation.publish(made, kept, tmp_path / "out")) as packed:
+    with zipfile.ZipFile(publishing.publish(made, kept, tmp_path / "out")) as packed:
         names = {name.removeprefix("augmented_affectnet/") for name in packed.namelist()}
     assert names == kept | {"augmented_labels.csv"}
     assert set(pd.read_csv(tmp_path / "out" / "augmented_labels.csv")["augmented_path"]) == kept
@@ -171,7 +172,7 @@ def test_a_ready_set_is_not_tidied_away(tmp_path):
     root = tmp_path / "out" / "augmented_affectnet"
     root.mkdir(parents=True)
     with pytest.raises(config.ConfigError, match="AUGMENTED_ROOT lies in"):
-        go(tmp_path, editors.Attached(root))
+        go(tmp_path, editors.Attached(None, None, SimpleNamespace(root=root)))
 
 
 def test_not_one_picture_is_an_error_with_its_reason(tmp_path):
@@ -180,7 +181,7 @@ def test_not_one_picture_is_an_error_with_its_reason(tmp_path):
 
 
 class Spent:
-    name, settings, workers, kept = "spent", {}, 1, True
+    name, settings, workers, paid = "spent", {}, 1, True
 
     def edit(self, job, picture):
         raise editors.Exhausted("no quota")
@@ -245,7 +246,7 @@ def test_a_ready_set_goes_through_the_same_loop(tmp_path):
     off = {"editor": "attached", "gates_off": ["ssim", "clip", "classifier", "identity"]}
     for n, values in ((10, off), (11, off | {"keep_unmatched": True})):
         cfg = settings(**values)
-        plan = balance.make(data.table, EMOTIONS, cfg, found)
+        plan = balance.of_ready_set(found, data.table, EMOTIONS, keep_unmatched=cfg.keep_unmatched)
         editor = editors.make(cfg, data, found)
         made = generation.run(plan, editor, Guard([], None), data, 32, cfg, tmp_path / f"out{n}")
         assert len(made.accepted) == n and (made.accepted["parent"] == "").sum() == n - 10
@@ -272,7 +273,7 @@ def test_tables_of_a_guard_count_what_it_refused():
         "declined": 1,
     }
     faces = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
-    planted = guard.planted(
+    planted = planting.planted(
         Guard([gates.Ssim(0.3, 0.9)], None), faces, faces, ["sad", "fear"] * 4, list("abcdefgh"), seed=0
     )
     assert planted.loc["unchanged face", "refused"] == planted.loc["noise", "refused"] == 1
@@ -317,16 +318,17 @@ def test_a_gate_that_cannot_run_is_an_error_unless_it_is_named(checkpoint, tmp_p
     data = pictures.write(tmp_path / "in", each=8)
     pixels = store.build(data, 32, tmp_path / "cache")
     table = data.table.assign(split=np.where(np.arange(len(data.table)) % 2, "train", "val"))
+    faces = SimpleNamespace(pixels=pixels, table=table, classes=EMOTIONS)
     with pytest.raises(gates.GateError, match=r'classifier: (?s:.*)gates_off": \["classifier"\]'):
-        guard.build(settings(), pixels, table, EMOTIONS)
+        build_guard(settings(), faces)
     with pytest.raises(gates.GateError, match="clip: "):
-        guard.build(settings(gates_off=(), clip_model=str(tmp_path)), pixels, table, EMOTIONS)
-    off = guard.build(settings(gates_off=("clip", "classifier")), pixels, table, EMOTIONS)
+        build_guard(settings(gates_off=(), clip_model=str(tmp_path)), faces)
+    off = build_guard(settings(gates_off=("clip", "classifier")), faces)
     assert dict(off.record["state"]) == {"ssim": "on", "clip": "off", "classifier": "off", "identity": "on"}
-    on = guard.build(settings(), pixels, table, EMOTIONS, checkpoint=str(checkpoint))
+    on = build_guard(settings(baseline=str(checkpoint)), faces)
     assert on.record.loc["classifier", "state"] == "on" and on.gates[1].temperature != 1.0
     with pytest.raises(gates.GateError, match=r"another split: val_share = 0\.2, here 0\.3"):
-        guard.build(settings(val_share=0.3), pixels, table, EMOTIONS, checkpoint=str(checkpoint))
+        build_guard(settings(val_share=0.3, baseline=str(checkpoint)), faces)
     with pytest.raises(config.ConfigError, match="no gate can judge an edit"):
         settings(keep_unmatched=True)
 
@@ -363,7 +365,7 @@ def test_the_clip_gate_is_the_cosine_of_picture_and_words(tmp_path):
     with torch.no_grad():
         known = float(gate.model(**inputs).logits_per_image / gate.model.logit_scale.exp())
     assert targets[6] == "sad" and scores["clip"][6] == pytest.approx(known, abs=1e-5)
-    gate.calibrate(squares, np.array(targets, object), None, 0.1, rng)
+    gate.calibrate(gates.Sample(squares, squares, np.array(targets, object), None, EMOTIONS), 0.1, rng)
     wrong = gate.cosines(squares, [f"a photo of a {name} face" for name in EMOTIONS])
     assert wrong.min() < gate.floor < wrong.max()
 
@@ -373,7 +375,7 @@ def test_calibrated_gates_let_the_stated_share_of_stand_ins_pass(tmp_path):
     pixels = store.build(data, 32, tmp_path / "cache")
     faces, groups = pixels.take(np.arange(len(data.table))), data.table["group"].to_numpy()
     gate = gates.Identity(0.0, faces)
-    gate.calibrate(faces, None, groups, 0.05, None)
+    gate.calibrate(gates.Sample(faces, faces, None, groups, EMOTIONS), 0.05, None)
     found = gate.embed(faces)
     alike = np.where(groups[:, None] == groups[None], -1, found @ found.T).max(1)
     assert (alike >= gate.floor).mean() == pytest.approx(0.05, abs=0.01)
@@ -390,15 +392,69 @@ def test_the_drawn_editor_keeps_the_person_and_changes_the_expression(tmp_path):
     target = "fear" if row["label"] != "fear" else "sad"
     made = editor.edit(editors.Job(row["path"], row["label"], target, ""), b"")
     face, edit = (store.fit_square(store.decode(b), 96) for b in ((home / row["path"]).read_bytes(), made))
-    assert 0.4 < gates.ssim(*gates.grey(np.stack([face, edit]))) < 0.99
+    assert 0.4 < gates.ssim(gates.grey(face), gates.grey(edit)) < 0.99
     assert editor.edit(editors.Job(row["path"], row["label"], target, ""), b"") == made
 
 
 def test_an_encoded_edit_has_the_size_and_colour_of_its_face():
     face = store_png(np.zeros((48, 40), np.uint8))
     made = editors.reencoded(Image.new("RGB", (512, 512), "red"), face)
-    with Image.open(__import__("io").BytesIO(made)) as picture:
+    with Image.open(io.BytesIO(made)) as picture:
         assert picture.size == (40, 48) and picture.mode == "L" and picture.format == "JPEG"
+
+
+# An editor and a gate from outside, by their names
+
+
+def test_an_editor_and_a_gate_are_registered_from_outside(tmp_path, monkeypatch):
+    for registry in (EDITORS, GATES):
+        monkeypatch.setattr(registry, "_entries", dict(registry))
+
+    @EDITORS.register("mirror")
+    class Mirror:
+        """Mirrors the face."""
+
+        name, workers, paid = "mirror", 1, False
+
+        def __init__(self, cfg, dataset, ready):
+            self.settings = {}
+
+        def edit(self, job, picture):
+            with Image.open(io.BytesIO(picture)) as face:
+                return store_png(np.array(face)[:, ::-1])
+
+    @GATES.register("not_flat")
+    class NotFlat:
+        """Refuses a picture of one colour."""
+
+        name, threshold = "not_flat", "> 0"
+
+        @classmethod
+        def of(cls, cfg, sample):
+            return cls()
+
+        def score(self, faces, edits, targets):
+            return {"spread": edits.reshape(len(edits), -1).std(1)}
+
+        def passes(self, scores, targets):
+            return scores["spread"] > 0
+
+    data = loop_world(tmp_path)
+    data.name = "loop"
+    data.elsewhere = {}
+    pixels = store.build(data, 32, tmp_path / "cache")
+    faces = SimpleNamespace(dataset=data, pixels=pixels, table=data.table, classes=EMOTIONS)
+    off = [name for name in GATES if name != "not_flat"]
+    cfg = settings(editor="mirror", gates_off=off, false_accept=0.0, class_cap=0.7, total_cap=0.9)
+    own_guard = build_guard(cfg, faces)
+    assert own_guard.record.loc["not_flat", "state"] == "on"
+    plan = balance.balance(data.table, EMOTIONS, cfg)
+    made = generation.make_edits(plan, own_guard, faces, cfg, tmp_path / "out")
+    assert made.editor == "mirror" and made.table["accepted"].all() and "spread" in made.table
+    with pytest.raises(config.ConfigError, match="'miror' is no editor. Did you mean 'mirror'"):
+        settings(editor="miror")
+    with pytest.raises(config.ConfigError, match="'clop' is no gate. Did you mean 'clip'"):
+        settings(gates_off=("clop",))
 
 
 # Fractions, ramp, verdict
@@ -436,39 +492,39 @@ def test_the_ramp_lets_edits_in_step_by_step(tmp_path):
     assert ramped.digest() != plain.digest() and len(next(iter(ramped.epoch(0)))) == 3
 
 
-def arms_of(rng, gain, seeds=(1, 2, 3), n=400):
+def arms_of(rng, gain, numbers=(1, 2, 3), n=400):
     """Predictions of two fractions; `gain` is how much likelier the second is right."""
     labels = np.array(EMOTIONS, object)[rng.integers(0, 8, n)]
     arms = {}
-    for seed in seeds:
+    for seed in numbers:
         for fraction in (0.0, 1.0):
             right = rng.random(n) < 0.6 + gain * fraction
             said = np.where(right, labels, np.array(EMOTIONS, object)[rng.integers(0, 8, n)])
             p = np.full((n, 8), 0.04)
             p[np.arange(n), [EMOTIONS.index(name) for name in said]] = 0.72
             found = metrics.predictions([f"{i}.jpg" for i in range(n)], list(labels), p, EMOTIONS)
-            arms[fraction, seed] = fractions.Arm(fraction, seed, int(100 * fraction), 5, found, None, "finished")
+            arms[fraction, seed] = found
     return arms
 
 
 @pytest.mark.parametrize("gain, word", [(0.15, "helped"), (-0.15, "hurt"), (0.0, "were not shown to help")])
 def test_the_verdict_follows_from_the_numbers(gain, word):
-    told = fractions.over_seeds(arms_of(np.random.default_rng(0), gain), EMOTIONS, 1.0, 500)
-    assert f"The 100 edits {word} by macro F1" in fractions.verdict(told, edits=100, demo=False)
+    told = seeds.over_seeds(arms_of(np.random.default_rng(0), gain), EMOTIONS, 1.0, 500)
+    assert f"The 100 edits {word} by macro F1" in seeds.verdict(told, 100, False)
 
 
 def test_one_seed_against_the_interval_is_no_help():
-    told = fractions.over_seeds(arms_of(np.random.default_rng(0), 0.15), EMOTIONS, 1.0, 200)
+    told = seeds.over_seeds(arms_of(np.random.default_rng(0), 0.15), EMOTIONS, 1.0, 200)
     told.loc[told["class"] == "all", "better"] = 2
-    assert "were not shown to help by macro F1" in fractions.verdict(told, edits=1, demo=True)
+    assert "were not shown to help by macro F1" in seeds.verdict(told, 1, True)
 
 
 def test_the_statistics_are_scipys():
     """Difference, interval and test of one pair by a few lines of scipy that share no code with ours."""
     from emohelpers.metrics import compare
 
-    arms = arms_of(np.random.default_rng(4), 0.06, seeds=(1,))
-    a, b = (arms[fraction, 1].predictions for fraction in (0.0, 1.0))
+    arms = arms_of(np.random.default_rng(4), 0.06, numbers=(1,))
+    a, b = (arms[fraction, 1] for fraction in (0.0, 1.0))
     right = [(t["label"] == t["predicted"]).to_numpy().astype(float) for t in (a, b)]
     known = stats.bootstrap((right[1] - right[0],), np.mean, method="percentile", n_resamples=4000, rng=1)
     lost, won = ((right[0] > right[1]).sum(), (right[1] > right[0]).sum())
@@ -478,17 +534,17 @@ def test_the_statistics_are_scipys():
     assert ours["low"] == pytest.approx(known.confidence_interval.low, abs=0.006)
     assert ours["high"] == pytest.approx(known.confidence_interval.high, abs=0.006)
     assert ours["p"] == pytest.approx(p) and (ours["only_a"], ours["only_b"]) == (lost, won)
-    told = fractions.over_seeds(arms, EMOTIONS, 1.0, 4000)
+    told = seeds.over_seeds(arms, EMOTIONS, 1.0, 4000)
     row = told[(told["class"] == "all") & (told["figure"] == "accuracy")].iloc[0]
     assert row["difference"] == pytest.approx(ours["difference"]) and row["low"] == pytest.approx(ours["low"])
 
 
 def test_over_seeds_is_the_mean_of_the_seeds():
     arms = arms_of(np.random.default_rng(2), 0.05)
-    each = [fractions.over_seeds({k: v for k, v in arms.items() if k[1] == s}, EMOTIONS, 1.0, 200) for s in (1, 2, 3)]
-    every = fractions.over_seeds(arms, EMOTIONS, 1.0, 200)
+    each = [seeds.over_seeds({k: v for k, v in arms.items() if k[1] == s}, EMOTIONS, 1.0, 200) for s in (1, 2, 3)]
+    every = seeds.over_seeds(arms, EMOTIONS, 1.0, 200)
     assert every["difference"].to_numpy() == pytest.approx(np.mean([t["difference"] for t in each], axis=0))
-    table = fractions.ablation(arms, EMOTIONS, 200)
+    table = seeds.ablation(arms, EMOTIONS, 200)
     assert list(table["fraction"]) == [0.0, 1.0] and table.loc[0, "macro_f1_difference"] == 0
 
 
@@ -504,8 +560,7 @@ def test_planted_edits_at_full_intensity(tmp_path, monkeypatch):
     base = config.make(config.Baseline, "demo")
     faces = study.prepare(base)
     done = study.fit(base, faces, tmp_path / "base", quiet=True)
-    cfg = settings()
-    judge = guard.build(cfg, faces.pixels, faces.table, faces.classes, checkpoint=str(done.checkpoint))
+    judge = build_guard(settings(baseline=str(done.checkpoint)), faces)
     rows = pd.read_csv(faces.dataset.root / "faces.csv", keep_default_na=False).set_index("pth", drop=False)
     rng = np.random.default_rng(9)
     part = faces.part("train").sample(300, random_state=1)

@@ -6,12 +6,14 @@ import json
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from emohelpers.saga.editors import Declined, Exhausted, Job
+from emohelpers import config
+from emohelpers.saga.editors import Declined, Diffusion, Exhausted, Job, gemini
 
 JOB = Job("happy/a.png", "happy", "sad", "make it sad")
 
@@ -86,23 +88,31 @@ def service():
         one.server_close()
 
 
-def editor(service, keys=("key-one",), **options):
-    gemini = pytest.importorskip("emohelpers.saga.gemini", reason="the extra saga is not installed")
-    waits = []
-    made = gemini.Gemini(
-        list(keys),
-        model="m",
-        per_minute=options.pop("per_minute", 1000),
-        base_url=service.url,
-        sleep=waits.append,
-        **options,
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds that would have been waited before another try."""
+    nap = pytest.importorskip("tenacity.nap")
+    seconds = []
+    monkeypatch.setattr(nap.time, "sleep", seconds.append)
+    return seconds
+
+
+@pytest.fixture
+def editor(monkeypatch):
+    pytest.importorskip("google.genai", reason="the extra saga is not installed")
+    monkeypatch.setenv("GEMINI_API_KEY", "key-one")
+    return lambda service: gemini.Gemini(settings(service.url))
+
+
+def settings(url="", **values):
+    return config.make(
+        config.Saga, "demo", editor="gemini", gemini_model="m", gemini_url=url, requests_per_minute=10**6, **values
     )
-    return made, waits
 
 
-def test_the_request_carries_picture_and_prompt_and_the_answer_gets_the_faces_size(service):
+def test_the_request_carries_picture_and_prompt_and_the_answer_gets_the_faces_size(service, editor):
     server = service(lambda n, key, request: (200, answer(png("red", (256, 256)))))
-    made, _ = editor(server)
+    made = editor(server)
     with Image.open(io.BytesIO(made.edit(JOB, png()))) as picture:
         assert picture.size == (48, 48) and picture.format == "JPEG" and picture.getpixel((5, 5))[0] > 240
     path, request = server.asked[0]
@@ -112,42 +122,28 @@ def test_the_request_carries_picture_and_prompt_and_the_answer_gets_the_faces_si
     assert "IMAGE" in request["generationConfig"]["responseModalities"]
 
 
-def test_a_limit_rests_the_key_and_takes_another(service):
-    full = error(429, "Resource exhausted", "RESOURCE_EXHAUSTED")
-    server = service(lambda n, key, request: full if key == "key-one" else (200, answer(png())))
-    made, waits = editor(server, ("key-one", "key-two"))
-    for _ in range(4):
-        assert made.edit(JOB, png())
-    assert server.calls["key-one"] == 1 and server.calls["key-two"] == 4 and not waits
-
-
-def test_server_errors_broken_json_and_a_lost_connection_are_tried_again_with_growing_waits(service):
+def test_server_errors_broken_json_and_a_lost_connection_are_tried_again_with_growing_waits(service, editor, waits):
     script = {1: error(500, "internal", "INTERNAL"), 2: (200, b'{"candidates": [{"conte'), 3: (0, b"")}
     script[4] = error(503, "busy", "UNAVAILABLE")
+    script[5] = error(429, "Resource exhausted", "RESOURCE_EXHAUSTED")
     server = service(lambda n, key, request: script.get(n, (200, answer(png()))))
-    made, waits = editor(server)
-    assert made.edit(JOB, png())
-    assert sum(server.calls.values()) == 5 and waits == [2.0, 4.0, 8.0, 16.0]
+    assert editor(server).edit(JOB, png())
+    assert server.calls["key-one"] == 6 and [wait for wait in waits if wait] == [2.0, 4.0, 8.0, 16.0, 32.0]
 
 
-def test_a_service_that_stays_broken_is_given_up_without_an_answer(service):
+def test_a_service_that_stays_broken_is_given_up_without_an_answer(service, editor, waits):
     server = service(lambda n, key, request: error(500, "internal", "INTERNAL"))
-    made, _ = editor(server, tries=3)
-    with pytest.raises(Exhausted, match="3 tries failed, the last with 500 internal"):
-        made.edit(JOB, png())
-    assert sum(server.calls.values()) == 3
+    with pytest.raises(Exhausted, match="6 tries failed, the last with ServerError: 500 INTERNAL"):
+        editor(server).edit(JOB, png())
+    assert server.calls["key-one"] == 6
 
 
-def test_a_wrong_key_is_never_used_again(service):
+def test_a_wrong_key_is_told_at_once(service, editor):
     bad = error(400, "API key not valid. Please pass a valid API key.", "INVALID_ARGUMENT")
-    server = service(lambda n, key, request: bad if key == "bad-key1" else (200, answer(png())))
-    made, _ = editor(server, ("bad-key1", "good-key"))
-    for _ in range(3):
-        made.edit(JOB, png())
-    assert server.calls["bad-key1"] == 1
-    only, _ = editor(server, ("bad-key1",))
-    with pytest.raises(Exhausted, match="no usable key is left: key ...key1: 400 API key not valid"):
-        only.edit(JOB, png())
+    server = service(lambda n, key, request: bad)
+    with pytest.raises(Exhausted, match="the key is refused: 400 API key not valid.*GEMINI_API_KEY"):
+        editor(server).edit(JOB, png())
+    assert server.calls["key-one"] == 1
 
 
 @pytest.mark.parametrize(
@@ -160,43 +156,44 @@ def test_a_wrong_key_is_never_used_again(service):
         ({"candidates": [{"content": {"role": "model", "parts": [{"text": "no"}]}}]}, "no picture"),
     ],
 )
-def test_answers_without_a_picture_are_declined_and_not_repeated(service, content, why):
+def test_answers_without_a_picture_are_declined_and_not_repeated(service, editor, content, why):
     server = service(lambda n, key, request: (200, content))
-    made, _ = editor(server)
     with pytest.raises(Declined, match=why):
-        made.edit(JOB, png())
+        editor(server).edit(JOB, png())
     assert sum(server.calls.values()) == 1
 
 
-def test_a_refused_request_is_declined(service):
+def test_a_refused_request_is_declined(service, editor):
     server = service(lambda n, key, request: error(400, "Unsupported picture", "INVALID_ARGUMENT"))
-    made, _ = editor(server)
     with pytest.raises(Declined, match="Unsupported picture"):
-        made.edit(JOB, png())
+        editor(server).edit(JOB, png())
 
 
-def test_requests_a_minute_are_kept_by_every_key():
-    gemini = pytest.importorskip("emohelpers.saga.gemini")
-    now = [0.0]
+def test_requests_a_minute_are_kept(service, editor, monkeypatch):
+    """On a clock of its own: in no minute more than three requests go out, whoever asks."""
+    server = service(lambda n, key, request: (200, answer(png())))
+    made = editor(server)
+    made.pause = 60 / 3
+    now, times = [0.0], []
 
     def sleep(seconds):
         now[0] += seconds
+        times.append(now[0])
 
-    keys = gemini.Keys(["a", "b"], 3, clock=lambda: now[0], sleep=sleep)
-    used = [(keys.take(), now[0]) for _ in range(14)]
-    for key in "ab":
-        times = [at for name, at in used if name == key]
-        assert all(later - first >= 60 for first, later in zip(times, times[3:], strict=False))
-    assert used[5][1] == 0 and 60 <= used[6][1] < 61
-
-
-def test_without_a_key_it_says_where_keys_come_from():
-    gemini = pytest.importorskip("emohelpers.saga.gemini")
-    with pytest.raises(Exhausted, match="GEMINI_API_KEYS"):
-        gemini.Gemini([], model="m", per_minute=1)
+    monkeypatch.setattr(gemini, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    for _ in range(8):
+        made.edit(JOB, png())
+    assert all(later - first >= 60 for first, later in zip(times, times[3:], strict=False)) and times[-1] == 140
 
 
-def test_killed_at_the_service_only_what_is_missing_is_asked_for(service, tmp_path):
+def test_without_a_key_it_says_where_keys_come_from(monkeypatch):
+    pytest.importorskip("google.genai")
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    with pytest.raises(Exhausted, match="GEMINI_API_KEY"):
+        gemini.Gemini(settings())
+
+
+def test_killed_at_the_service_only_what_is_missing_is_asked_for(service, tmp_path, monkeypatch):
     """The whole loop on the client and the loopback server, killed with -9; calls are counted at the server."""
     import os
     import signal
@@ -211,12 +208,13 @@ def test_killed_at_the_service_only_what_is_missing_is_asked_for(service, tmp_pa
         time.sleep(0.03)
         return 200, answer(raw(request["contents"][0]["parts"][0]["inlineData"]["data"]))
 
-    pytest.importorskip("emohelpers.saga.gemini")
+    pytest.importorskip("google.genai")
+    monkeypatch.setenv("GEMINI_API_KEY", "k1")
     server = service(script)
     test_saga.loop_world(tmp_path)
     program = (
-        "import sys; from pathlib import Path; import test_saga as t; from emohelpers.saga.gemini import Gemini;"
-        "t.go(Path(sys.argv[1]), Gemini(['k1', 'k2'], model='m', per_minute=10**6, base_url=sys.argv[2]))"
+        "import sys; from pathlib import Path; import test_saga as t; import test_saga_editors as e;"
+        "t.go(Path(sys.argv[1]), e.gemini.Gemini(e.settings(sys.argv[2])))"
     )
     command = [sys.executable, "-c", program, str(tmp_path), server.url]
     child = subprocess.Popen(command, cwd=Path(__file__).parent)
@@ -276,12 +274,11 @@ def tiny_pipeline(folder):
 
 def test_the_diffusion_editor_edits_alike_every_time(tmp_path):
     place = tiny_pipeline(tmp_path / "tiny")
-    from emohelpers.saga.diffusion import Diffusion
-
-    made = Diffusion(str(place), steps=2, side=32, seed=1)
+    small = {"editor": "diffusers", "diffusion_steps": 2, "diffusion_side": 32, "seed": 1}
+    made = Diffusion(config.make(config.Saga, "demo", diffusion_model=str(place), **small))
     first, other = made.edit(JOB, png()), made.edit(Job("b.png", "happy", "sad", JOB.prompt), png())
     assert first == made.edit(JOB, png()) and first != other
     with Image.open(io.BytesIO(first)) as picture:
         assert picture.size == (48, 48) and np.asarray(picture).std() > 0
     with pytest.raises(Exhausted, match="could not be loaded"):
-        Diffusion(str(tmp_path / "nothing"), steps=2, side=32, seed=1)
+        Diffusion(config.make(config.Saga, "demo", diffusion_model=str(tmp_path / "nothing"), **small))

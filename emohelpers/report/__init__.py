@@ -1,7 +1,7 @@
 """What a run shows: figures, facts, sentences."""
 
 from emohelpers.report.classes import class_bars, confusion_matrices, per_class_bars
-from emohelpers.report.facts import figures_table
+from emohelpers.report.facts import class_table, figures_table
 from emohelpers.report.forms import against, classification_report, results, rival, seed_files
 from emohelpers.report.galleries import errors, gallery, suspects
 from emohelpers.report.limits import differences, groups, reliability
@@ -14,6 +14,7 @@ __all__ = [
     "against",
     "begin",
     "class_bars",
+    "class_table",
     "classification_report",
     "confusion_matrices",
     "console",
