@@ -51,7 +51,7 @@ def layers(table: DataFrame) -> Figure:
             axis.set(title=model, xlabel="layer and its grid, fine to coarse")
         axes[0, 0].set_ylabel("insertion - deletion")
         axes[0, 0].legend(loc="best", title="filled: chosen", title_fontsize=9)
-        return style.finish(figure, "What the maps of each layer gain", False, None)
+        return style.finish(figure, "What the maps of each layer gain")
 
 
 def _layers_of_a_model(axis: Axes, rows: DataFrame) -> None:
@@ -89,7 +89,7 @@ def curves(evidence: Mapping[str, Evidence]) -> Figure:
                 axis.set(title=f"{model}: {check} ({good})", xlabel=f"percent of the pixels {verb}", ylim=(0, 1.02))
                 axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
             row[0].set_ylabel("probability of the class")
-        return style.finish(figure, "Deletion and insertion", False, None)
+        return style.finish(figure, "Deletion and insertion")
 
 
 def _curve(axis: Axes, name: str, curve: ndarray) -> None:
@@ -122,7 +122,7 @@ def checks(evidence: Mapping[str, Evidence]) -> Figure:
         for axis, name in zip(axes[0], names, strict=True):
             heading, _ = CHECKS[name]
             axis.set_title(heading, size=9, loc="center", weight="normal")
-        return style.finish(figure, "What to believe", False, None)
+        return style.finish(figure, "What to believe")
 
 
 def _check(axis: Axes, name: str, model: Evidence) -> None:
@@ -157,4 +157,4 @@ def agreements(evidence: Mapping[str, Evidence]) -> Figure:
             sns.heatmap(model.agreement, ax=axis, yticklabels=titles, **heatmap)
             axis.set_title(title)
             axis.set_xticklabels(titles, rotation=40, ha="right", rotation_mode="anchor")
-        return style.finish(figure, "Agreement of the methods", False, None)
+        return style.finish(figure, "Agreement of the methods")

@@ -18,7 +18,8 @@ def of_notebooks(files: Mapping[str, str], run: str) -> list[Path]:
     Raises:
         InputNotFound: all that are missing, and where they were looked for.
     """
-    checkpoints, problems = [], []
+    checkpoints = []
+    problems = []
     for stem, file in files.items():
         try:
             checkpoints.append(paths.find_result(stem, file, run=run))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.images.preprocess import Preprocess
@@ -25,14 +26,14 @@ class ExplanationError(RuntimeError):
 class Classifier:
     """A frozen copy of a model in eval mode, and the layer that its CAMs are read from."""
 
-    model: nn.Module
+    model: Module
     classes: tuple[str, ...]
     preprocess: Preprocess
     layer: str = ""  # name of the target layer among the model's modules
     batch_size: int = 32  # pictures that go through the model at once
 
     @classmethod
-    def of(cls, model: nn.Module, *, layer: str = "", batch_size: int = 32) -> "Classifier":
+    def of(cls, model: Module, *, layer: str = "", batch_size: int = 32) -> "Classifier":
         """The classifier of a model of `models.load`; the layer is the last candidate unless named.
 
         Raises:
@@ -120,7 +121,7 @@ class Classifier:
         return tuple(self.grid(outputs[0]).shape[2:])
 
     @contextmanager
-    def gradients_from_layer(self) -> Iterator[nn.Module]:
+    def gradients_from_layer(self) -> Iterator[Module]:
         """The target layer, where gradients begin: nothing before it is computed backwards.
 
         So a frozen trunk is no obstacle, and a Grad-CAM costs little more than a forward pass.
@@ -133,14 +134,14 @@ class Classifier:
             handle.remove()
 
 
-def frozen_copy(model: nn.Module) -> nn.Module:
+def frozen_copy(model: Module) -> Module:
     """A deep copy in eval mode, frozen, computing nothing in place, on the card if there is one."""
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     models.out_of_place(frozen)  # else a later layer would overwrite what was read from an earlier one
     return frozen.to(devices.device(), memory_format=torch.channels_last)  # convolutions are up to twice as fast in it
 
 
-def candidates(model: nn.Module) -> list[str]:
+def candidates(model: Module) -> list[str]:
     """Layers that CAMs can be read from, finest first: the stages of a CNN, `norm1` of a transformer's last block.
 
     The norm before a block's attention, not the block: behind the last block only the class token goes on, and a map
@@ -162,7 +163,7 @@ def candidates(model: nn.Module) -> list[str]:
     return stages
 
 
-def is_transformer(model: nn.Module) -> bool:
+def is_transformer(model: Module) -> bool:
     """Whether attention runs over all patches, so that it can be rolled out."""
     first = getattr(model, "blocks", [None])[0]
     return hasattr(model, "num_prefix_tokens") and hasattr(first, "attn")

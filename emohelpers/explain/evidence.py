@@ -78,7 +78,9 @@ def measure(
         few: rows on which what needs more maps is measured (random weights, seeds, other classes); None: all.
     """
     few = np.arange(len(targets)) if few is None else few
-    few_squares, few_targets, few_groups = squares[few], targets[few], groups[few]
+    few_squares = squares[few]
+    few_targets = targets[few]
+    few_groups = groups[few]
     values = {method: method_maps.values for method, method_maps in maps.items()}
 
     def summary(scores: Scores, groups: ndarray) -> Figures:

@@ -33,7 +33,7 @@ class Explainer:
         self.layer_is_fixed = bool(layer)
         self.background = self.classifier.inputs(background)
         self.methods = [name for name in cfg.methods if METHODS[name].suits(self.classifier.model)]
-        self.refused: dict[str, str] = {}  # method -> why it cannot explain this model
+        self.refused = {}  # method -> why it cannot explain this model
         self.layers = {name: self.classifier.layer for name in self.methods if METHODS[name].kind == "CAM"}
 
     def choose_layers(self, squares: ndarray, targets: ndarray) -> DataFrame:

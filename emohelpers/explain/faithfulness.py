@@ -56,7 +56,8 @@ def deletion_insertion(
         return classifier.probabilities(pictures).gather(1, column)[:, 0].cpu().numpy()
 
     # Step by step a larger share of the highest pixels.
-    deletion, insertion = [], []
+    deletion = []
+    insertion = []
     for step in range(steps + 1):
         highest = rank < round(step / steps * maps[0].size)
         deletion.append(probability(torch.where(highest, blurred, inputs)))
@@ -104,7 +105,8 @@ def randomised(classifier: Classifier, inputs: Tensor, seed: int) -> Classifier:
 
 def rank_correlation(a: ndarray, b: ndarray) -> ndarray:
     """Spearman's signed correlation of maps (n, h, w), pair by pair: (n,), NaN where one of the two is constant."""
-    x, y = _centred_ranks(a), _centred_ranks(b)
+    x = _centred_ranks(a)
+    y = _centred_ranks(b)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
 

@@ -101,7 +101,8 @@ def read(folder: str, side: int) -> store.Pixels:
         ExplanationError: one cannot be read; it is named.
     """
     root = paths.find_input(folder, remedy="Give a folder of pictures.")
-    names, squares = [], []
+    names = []
+    squares = []
     for path in pictures(root):
         try:
             squares.append(store.fit_square(store.decode(path.read_bytes()), side))

@@ -51,7 +51,8 @@ def overlaid(pictures: ndarray, maps: Maps) -> list[ndarray | None]:
 
 def caption(row: pd.Series) -> str:
     """Two lines: the label, if one is known, and what the model said instead or too, each with its probability."""
-    label, predicted = row["label"], row["predicted"]
+    label = row["label"]
+    predicted = row["predicted"]
     probability = row[f"p_{predicted}"]
     if not label:
         return f"{predicted}, {probability:.0%}\nno label known"
@@ -100,7 +101,8 @@ def class_means(
         return np.stack([values[labels == label].mean(0) for label in classes])
 
     classes = list(dict.fromkeys(labels))
-    rows, captions = [], []
+    rows = []
+    captions = []
     for model, explainer in explainers.items():
         pictures = explainer.classifier.preprocess.evaluate(squares)
         mean_faces = means(pictures).astype(np.uint8)

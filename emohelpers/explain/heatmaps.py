@@ -73,7 +73,7 @@ def grid(
             bar = figure.colorbar(mappable, ax=axes, fraction=0.02, pad=0.01, aspect=28)
             bar.set_ticks([-1, 0, 1], labels=["against\nthe class", "0", "for\nthe class"], size=8)
             bar.outline.set_visible(False)
-        return style.finish(figure, title, False, None)
+        return style.finish(figure, title)
 
 
 def _show(axis: Axes, picture: ndarray | None) -> None:

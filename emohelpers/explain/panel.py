@@ -19,7 +19,6 @@ from emohelpers.explain import notes as interpretation
 from emohelpers.explain.classifier import ExplanationError
 from emohelpers.explain.explainer import Explainer
 from emohelpers.explain.galleries import Gallery
-from emohelpers.explain.methods import Maps
 from emohelpers.train.study import Faces
 
 
@@ -55,8 +54,8 @@ class Panel:
         self.predictions = self._predictions(golden)
         self.probe = golden.groupby("label").sample(cfg.probe_each, random_state=cfg.seed)[["path", "label", "group"]]
         self.faces = named_right(self.predictions, cfg.faces_each, cfg.seed)
-        self.maps: dict[str, dict[str, Maps]] = {}
-        self.evidence: dict[str, evidence.Evidence] = {}
+        self.maps = {}
+        self.evidence = {}
 
     def __str__(self) -> str:
         lines = []
@@ -148,14 +147,16 @@ class Panel:
         """The mean map of each class by the most believable CAM and by SHAP."""
         cams = [method for method in self.cfg.methods if METHODS[method].kind == "CAM"]
         methods = {name: (measured.best(cams), "shap") for name, measured in self.evidence.items()}
-        squares, labels = self._squares(self.faces), self.faces["label"].to_numpy()
+        squares = self._squares(self.faces)
+        labels = self.faces["label"].to_numpy()
         return galleries.class_means(self.explainers, self.maps, methods, squares, labels)
 
     def mistakes(self, name: str) -> Figure:
         """The mistakes that a model was surest of, by the method that is most to be believed for it."""
         method = self.evidence[name].best()
-        predictions, count = self.predictions[name], self.cfg.mistakes
-        return galleries.mistakes(self.explainers[name], predictions, self.data.pixels, method, count, name)
+        return galleries.mistakes(
+            self.explainers[name], self.predictions[name], self.data.pixels, method, self.cfg.mistakes, name
+        )
 
     def notes(self) -> str:
         """What this run showed, in sentences that follow from its figures alone."""

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import cv2
-import numpy as np
+from numpy import ndarray
 
 from emohelpers.config import files, paths
 
@@ -15,7 +15,7 @@ class NoCamera(ValueError):
     """This machine has none."""
 
 
-def chosen(photo: str, folder: str | Path, examples: np.ndarray) -> str | Path | np.ndarray:
+def chosen(photo: str, folder: str | Path, examples: ndarray) -> str | Path | ndarray:
     """The named picture or folder, or with "camera" a new picture in `folder`; `examples` if none is named."""
     if photo == "camera":
         return snapshot(Path(folder) / "photo.png")

@@ -11,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData, SpaceCard, SpaceCardData
 from jinja2 import Environment, FileSystemLoader
-from torch import nn
+from torch.nn import Module
 
 TITLES = {
     "accuracy": "Accuracy",
@@ -30,7 +30,7 @@ SPACE = "---\n{{ card_data }}\n---\n\n{{ title }}. To run it here: `python app.p
 
 
 def text(
-    model: nn.Module,
+    model: Module,
     measured: Mapping[str, Any],
     settings: Mapping[str, Any],
     folder: Path,
@@ -74,7 +74,7 @@ def text(
     )
 
 
-def _head(model: nn.Module, measured: Mapping[str, Any], figures: Mapping[str, Any], repo: str) -> ModelCardData:
+def _head(model: Module, measured: Mapping[str, Any], figures: Mapping[str, Any], repo: str) -> ModelCardData:
     """What the hub reads: licence, tags, and the results of its own table."""
     ranks = _ranks(model)
     tags = ["image-ranking"] if ranks else ["facial-expression-recognition", "emotion"]
@@ -108,11 +108,11 @@ def _head(model: nn.Module, measured: Mapping[str, Any], figures: Mapping[str, A
     )
 
 
-def _ranks(model: nn.Module) -> bool:
+def _ranks(model: Module) -> bool:
     return model.spec.get("task") == "score"
 
 
-def _licence(model: nn.Module) -> str:
+def _licence(model: Module) -> str:
     """Of the pretrained weights, "" where timm does not state it."""
     return str(model.pretrained_cfg.get("license") or "")
 

@@ -3,7 +3,7 @@
 from functools import cache
 
 import cv2
-import numpy as np
+from numpy import ndarray
 from skimage.data import lbp_frontal_face_cascade_filename
 from skimage.feature import Cascade
 
@@ -21,7 +21,7 @@ def _cascade() -> Cascade:
     return Cascade(lbp_frontal_face_cascade_filename())
 
 
-def boxes(picture: np.ndarray) -> list[tuple[int, int, int]]:
+def boxes(picture: ndarray) -> list[tuple[int, int, int]]:
     """Squares (left, top, side) around upright frontal faces of a (H, W, 3) uint8 picture, largest first."""
     scale = min(LONG / max(picture.shape[:2]), 1.0)
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
@@ -38,7 +38,7 @@ def boxes(picture: np.ndarray) -> list[tuple[int, int, int]]:
         min_neighbor_number=NEIGHBOURS,
     )
     squares = [(face["c"], face["r"], face["width"]) for face in faces]
-    apart: list[tuple[int, int, int]] = []
+    apart = []
     for square in sorted(squares, key=lambda square: -square[2]):  # one face may be found at two sizes
         if all(_overlap(square, larger) < OVERLAP for larger in apart):
             apart.append(square)
@@ -54,7 +54,7 @@ def _overlap(a: tuple[int, int, int], b: tuple[int, int, int]) -> float:
     return max(width, 0) * max(height, 0) / min(side_a, side_b) ** 2
 
 
-def crop(picture: np.ndarray, box: tuple[int, int, int]) -> tuple[int, int, int]:
+def crop(picture: ndarray, box: tuple[int, int, int]) -> tuple[int, int, int]:
     """The square that is cut for a box: a little larger, moved into the picture where it would stick out."""
     height, width = picture.shape[:2]
     left, top, box_side = box

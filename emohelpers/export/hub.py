@@ -18,12 +18,14 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 from torch import nn
+from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.config import files, paths
 from emohelpers.export import card
 
-TRIES, WAIT = 3, 2.0  # attempts while the hub answers with an error of its own; seconds before the second, doubled
+TRIES = 3  # attempts while the hub answers with an error of its own
+WAIT = 2.0  # seconds before the second, doubled
 SPACE = Path(__file__).parent / "space"  # the files of a page that anybody can try
 HEAD = "head.safetensors"  # beside the trunk, where timm has no such head
 
@@ -86,15 +88,16 @@ def bundle(
     return Path(out)
 
 
-def in_timms_form(model: nn.Module, folder: Path) -> None:
+def in_timms_form(model: Module, folder: Path) -> None:
     """Writes model.safetensors and config.json as `timm.create_model("local-dir:...", pretrained=True)` reads them.
 
     timm knows linear heads alone. Any other head goes to head.safetensors, and timm's form is then the trunk
     (num_classes 0), whose features the head takes.
     """
-    plain, name = copy.deepcopy(model).cpu().eval(), model.pretrained_cfg["classifier"]
+    plain = copy.deepcopy(model).cpu().eval()
+    name = model.pretrained_cfg["classifier"]
     head = plain.get_submodule(name)
-    facts: dict[str, Any] = {"emohelpers": {k: v for k, v in model.spec.items() if k != "preprocess"}}
+    facts = {"emohelpers": {k: v for k, v in model.spec.items() if k != "preprocess"}}
     folder.mkdir(parents=True, exist_ok=True)
     if type(head) is nn.Linear:
         facts["label_names"] = list(model.spec["classes"])
@@ -109,7 +112,7 @@ def in_timms_form(model: nn.Module, folder: Path) -> None:
     save_for_hf(plain, folder, model_config=facts, model_args=arguments, safe_serialization=True)
 
 
-def load(place: str | Path, *, token: str | None = None, endpoint: str | None = None) -> nn.Module:
+def load(place: str | Path, *, token: str | None = None, endpoint: str | None = None) -> Module:
     """The whole model of a bundle's folder or of a repository "owner/name", ready for use and for `predict`."""
     file = Path(place) / "best_model.pth"
     if not file.is_file():

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from scipy.special import softmax
 
 from emohelpers import metrics
@@ -80,15 +81,15 @@ class Budget:
 def sweep(
     source: str | Path,
     path: str | Path,
-    calibration: np.ndarray,
-    squares: np.ndarray,
-    labels: np.ndarray | None = None,
+    calibration: ndarray,
+    squares: ndarray,
+    labels: ndarray | None = None,
     *,
     recipes: Sequence[str] = OF_CLASSES,
     most: int | None = None,
     budget: Budget = Budget(),
     rounds: int = 40,
-) -> pd.DataFrame:
+) -> DataFrame:
     """Tries the first `most` recipes that fit and promotes what changes fewest answers and is fast enough; a row each.
 
     What is promoted lies at `path`, else the nearest lies in `rejected/` with the reason in a JSON file of its name.
@@ -108,7 +109,7 @@ def sweep(
             candidate = static(source, Path(folder) / f"{len(trials)}.onnx", calibration, recipe)
             trial = judge(source, candidate, squares, labels, fp32=fp32, rounds=rounds, resamples=200)
             trials.append({"recipe": str(recipe), **trial, "reason": budget.refusal(trial)})
-        table = pd.DataFrame(trials)
+        table = DataFrame(trials)
         best = table.assign(refused=table["reason"] != "").sort_values(["refused", "flips"], kind="stable").index[0]
         content = (Path(folder) / f"{best}.onnx").read_bytes()
     verdict = {"chosen": trials[best]["recipe"], "reason": trials[best]["reason"]}
@@ -132,10 +133,10 @@ def settle(path: Path, content: bytes, verdict: dict[str, Any]) -> Path:
 def judge(
     source: str | Path,
     candidate: str | Path,
-    squares: np.ndarray,
-    labels: np.ndarray | None = None,
+    squares: ndarray,
+    labels: ndarray | None = None,
     *,
-    fp32: np.ndarray | None = None,
+    fp32: ndarray | None = None,
     groups: Sequence[str] | None = None,
     resamples: int = 1000,
     rounds: int = 40,
@@ -163,7 +164,7 @@ def judge(
     names = [f"{number:06d}" for number in range(len(squares))]
     columns = {} if groups is None else {"group": groups}
 
-    def predictions(logits: np.ndarray) -> pd.DataFrame:
+    def predictions(logits: ndarray) -> DataFrame:
         shares = softmax(logits / runner.temperature, axis=1)
         return metrics.predictions(names, labels, shares, runner.classes, **columns)
 

@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy import ndarray
 from onnx import load_model, save_model
-from torch import nn
+from torch.nn import Module
 
 import emohelpers
 from emohelpers import models
@@ -60,12 +61,12 @@ class Exported:
 
 
 def write(
-    model: nn.Module,
+    model: Module,
     path: str | Path,
-    squares: np.ndarray,
+    squares: ndarray,
     *,
     output: Literal["classes", "score"] = "classes",
-    labels: np.ndarray | None = None,
+    labels: ndarray | None = None,
     temperature: float | None = None,
     data_sha256: str = "",
     trained: str = "",
@@ -107,7 +108,7 @@ def write(
         **(facts or {}),
     }
     plain = exportable(model)
-    failures: dict[str, str] = {}
+    failures = {}
     with files.replace(path) as temp:
         for exporter, options in _exporters(fold).items():
             try:
@@ -145,7 +146,7 @@ def _exporters(fold: bool) -> dict[str, dict[str, Any]]:
     }
 
 
-def _export(model: nn.Module, path: Path, side: int, output: str, options: Mapping[str, Any]) -> None:
+def _export(model: Module, path: Path, side: int, output: str, options: Mapping[str, Any]) -> None:
     example = torch.zeros(2, 3, side, side)  # an example of one would become a constant in some nets
     name = "score" if output == "score" else "logits"
     axes = None if options["dynamo"] else {"input": {0: "batch"}, name: {0: "batch"}}
@@ -155,7 +156,7 @@ def _export(model: nn.Module, path: Path, side: int, output: str, options: Mappi
         torch.onnx.export(model, (example,), str(path), **names, **options)
 
 
-def exportable(model: nn.Module) -> nn.Module:
+def exportable(model: Module) -> Module:
     """A copy to be exported: on the CPU, in eval mode, without hooks and in-place operations; the model stays as it is.
 
     SHAP and CAM libraries leave hooks behind when they fail, and those would be traced along.
@@ -170,10 +171,10 @@ def exportable(model: nn.Module) -> nn.Module:
     return OutputCopy(plain)
 
 
-class OutputCopy(nn.Module):
+class OutputCopy(Module):
     """A model whose output is a tensor of its own, not a view of an input or of a state."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Module):
         super().__init__()
         self.model = model
 
@@ -195,7 +196,7 @@ def annotate(path: str | Path, facts: Mapping[str, Any]) -> int:
     return proto.opset_import[0].version
 
 
-def compare(model: nn.Module, path: str | Path, squares: np.ndarray, labels: np.ndarray | None = None) -> Parity:
+def compare(model: Module, path: str | Path, squares: ndarray, labels: ndarray | None = None) -> Parity:
     """Model and file on the same pictures; the file is run with several batch sizes on the way."""
     runner = Runner(path)
     pictures = inputs(squares, runner.preprocess)
@@ -212,11 +213,11 @@ def compare(model: nn.Module, path: str | Path, squares: np.ndarray, labels: np.
     return replace(parity, accuracy_torch=_accuracy(by_torch, labels), accuracy_onnx=_accuracy(by_onnx, labels))
 
 
-def _accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+def _accuracy(logits: ndarray, labels: ndarray) -> float:
     return float((logits.argmax(axis=1) == labels).mean())
 
 
-def agreement(a: np.ndarray, b: np.ndarray) -> float:
+def agreement(a: ndarray, b: ndarray) -> float:
     """Share of pictures that get the same class from (n, K) logits; of pairs in the same order from (n,) scores."""
     if a.ndim == 2:
         return float((a.argmax(axis=1) == b.argmax(axis=1)).mean())

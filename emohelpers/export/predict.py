@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from numpy import ndarray
+from pandas import DataFrame
 from scipy.special import softmax
 from torch import nn
 
@@ -28,7 +30,7 @@ ON_SHEET = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
 
 Model = nn.Module | Runner
-Source = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
+Source = str | Path | ndarray | Sequence[str | Path | ndarray]
 
 
 class PredictionInput(ValueError):
@@ -39,8 +41,8 @@ class PredictionInput(ValueError):
 class Answers:
     """What a model said: a row a face, and the squares that it saw."""
 
-    table: pd.DataFrame  # path, face, left, top, side (pixels), predicted, confidence, p_<class> ...
-    squares: np.ndarray  # (faces, side, side, 3) uint8, of the rows that have a prediction
+    table: DataFrame  # path, face, left, top, side (pixels), predicted, confidence, p_<class> ...
+    squares: ndarray  # (faces, side, side, 3) uint8, of the rows that have a prediction
 
     def __str__(self) -> str:
         return self.table[["path", "face", "predicted", "confidence"]].round(3).to_string(index=False)
@@ -60,8 +62,7 @@ class Answers:
         folder = Path(folder)
         files.write_csv(self.table, folder / "predictions.csv")
         if len(self.squares):
-            with files.replace(folder / "contact_sheet.png") as temp:
-                self.sheet().savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
+            style.save(self.sheet(), folder / "contact_sheet.png")
         return folder
 
 
@@ -102,7 +103,8 @@ def pictures(
     """
     model = opened(model)
     classes, side = _facts(model)
-    rows, squares = [], []
+    rows = []
+    squares = []
     for name, picture in _named(source):
         if isinstance(picture, str):
             rows.append({"path": name, "face": picture})
@@ -111,19 +113,19 @@ def pictures(
             row = {"path": name, "face": reason, "left": left, "top": top, "side": width, "square": len(squares)}
             rows.append(row)
             squares.append(pixels.fit_square(picture[top : top + width, left : left + width], side))
-    table = pd.DataFrame(rows, columns=["path", "face", "left", "top", "side", "square"])
+    table = DataFrame(rows, columns=["path", "face", "left", "top", "side", "square"])
     table = table.astype(dict.fromkeys(("left", "top", "side"), "Int64"))
 
     faces = np.stack(squares) if squares else np.empty((0, side, side, 3), np.uint8)
     parts = [probabilities(model, faces[i : i + PART], temperature) for i in range(0, len(faces), PART)]
-    shares = pd.DataFrame(np.concatenate(parts) if parts else np.empty((0, len(classes))), columns=classes)
+    shares = DataFrame(np.concatenate(parts) if parts else np.empty((0, len(classes))), columns=classes)
     best = shares.idxmax(axis=1) if len(shares) else pd.Series(dtype=object)
-    answers = pd.DataFrame({"predicted": best, "confidence": shares.max(axis=1)})
+    answers = DataFrame({"predicted": best, "confidence": shares.max(axis=1)})
     answers = answers.join(shares.add_prefix("p_"))
     return Answers(table.join(answers, on="square").drop(columns="square"), faces)
 
 
-def cuts(picture: np.ndarray, *, find: bool, every: bool) -> list[tuple[str, tuple[int, int, int]]]:
+def cuts(picture: ndarray, *, find: bool, every: bool) -> list[tuple[str, tuple[int, int, int]]]:
     """What is cut from a picture: [(reason, (left, top, side))], never empty."""
     height, width = picture.shape[:2]
     shorter = min(height, width)
@@ -142,7 +144,7 @@ def cuts(picture: np.ndarray, *, find: bool, every: bool) -> list[tuple[str, tup
     return [("one" if len(crops) == 1 else f"largest of {len(crops)}", crops[0])]
 
 
-def probabilities(model: Model, squares: np.ndarray, temperature: float | None = None) -> np.ndarray:
+def probabilities(model: Model, squares: ndarray, temperature: float | None = None) -> ndarray:
     """(n, side, side, 3) uint8 -> (n, K), by a checkpoint's model or an ONNX file."""
     if isinstance(model, Runner):
         return model.probabilities(squares)
@@ -156,7 +158,8 @@ def probabilities(model: Model, squares: np.ndarray, temperature: float | None =
 def _facts(model: Model) -> tuple[list[str], int]:
     """Names of the classes, and the side of the squares that the model takes."""
     if isinstance(model, Runner):
-        facts, output = model.facts, model.facts.get("output")
+        facts = model.facts
+        output = facts.get("output")
     else:
         if model.training:
             raise PredictionInput("the model is in training mode: call model.eval() first")
@@ -169,9 +172,9 @@ def _facts(model: Model) -> tuple[list[str], int]:
     return list(facts["classes"]), facts["preprocess"]["side"]
 
 
-def _named(source: Source) -> Iterator[tuple[str, np.ndarray | str]]:
+def _named(source: Source) -> Iterator[tuple[str, ndarray | str]]:
     """(name, picture), or (name, what is wrong) of each picture."""
-    if isinstance(source, np.ndarray):
+    if isinstance(source, ndarray):
         if source.ndim not in (3, 4) or source.shape[-1] != 3 or source.dtype != np.uint8:
             raise PredictionInput(f"an array of {source.dtype} {source.shape}: (n, H, W, 3) uint8 RGB is expected")
         for number, picture in enumerate(source if source.ndim == 4 else source[None]):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
+from numpy import ndarray
 from onnx import ModelProto, load_model
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -56,10 +56,10 @@ class Recipe:
 class _Pictures(CalibrationDataReader):
     """Calibration pictures in batches, as onnxruntime asks for them."""
 
-    def __init__(self, pictures: np.ndarray):
+    def __init__(self, pictures: ndarray):
         self.parts = iter([pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)])
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> dict[str, ndarray] | None:
         part = next(self.parts, None)
         return None if part is None else {"input": part}
 
@@ -72,7 +72,7 @@ def saturates() -> bool:
     return platform.machine() in ("x86_64", "AMD64") and not exact
 
 
-def static(source: str | Path, path: str | Path, squares: np.ndarray, recipe: Recipe = Recipe()) -> Path:
+def static(source: str | Path, path: str | Path, squares: ndarray, recipe: Recipe = Recipe()) -> Path:
     """Writes the int8 form of an ONNX file of this suite, with the same metadata and the recipe.
 
     Weights have 7 bits where this processor saturates, see `saturates`.
@@ -148,7 +148,7 @@ def fitting(source: str | Path, recipes: Sequence[Recipe]) -> list[Recipe]:
     """The recipes that quantise something in this net, each choice once: a transformer has but one convolution."""
     proto = named(load_model(source))
     layers = {node.name for node in proto.graph.node if node.op_type in WEIGHTED}
-    choices: dict[tuple, Recipe] = {}
+    choices = {}
     for recipe in recipes:
         in_float = frozenset(left_out(proto, recipe))
         if layers - in_float:

@@ -12,14 +12,12 @@ WARM_UP = 3  # rounds that do not count
 RESAMPLES = 1000  # behind the interval
 
 
-def race(
-    source: str | Path, candidate: str | Path, *, threads: int, batch: int = 1, rounds: int = 40
-) -> dict[str, float]:
+def race(source: str | Path, candidate: str | Path, *, threads: int, rounds: int = 40) -> dict[str, float]:
     """How many times faster `candidate` answers: both in turn, in changing order; median over rounds, 95 % interval."""
     runners = [Runner(path, threads=threads) for path in (source, candidate)]
     side = runners[0].preprocess.img_size
     rng = np.random.default_rng(0)
-    pictures = rng.standard_normal((batch, 3, side, side), dtype=np.float32)
+    pictures = rng.standard_normal((1, 3, side, side), dtype=np.float32)
     seconds = np.zeros((WARM_UP + rounds, 2))  # a round; source, candidate
     for row in seconds:
         for entrant in rng.permutation(2):

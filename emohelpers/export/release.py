@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from torch import nn
 
 from emohelpers.export import camera, hub, int8, onnx, predict
@@ -14,7 +15,8 @@ from emohelpers.train.study import Faces
 ONNX = "models/model_fixed.onnx"  # seed 001
 INT8 = "models/model_int8.onnx"
 COLUMNS = ["recipe", "megabytes", "flips", "accuracy", "ece", "reason"]  # of an int8 trial, for a reader
-TITLE, DESCRIPTION = "Emotion of a face", "One face that fills the picture."  # of the Space
+TITLE = "Emotion of a face"  # of the Space
+DESCRIPTION = "One face that fills the picture."
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class Release:
 
     onnx: onnx.Exported
     int8: Path | None  # only if it was promoted
-    trials: pd.DataFrame  # a row an int8 recipe, with the reason where it is not worth it
+    trials: DataFrame  # a row an int8 recipe, with the reason where it is not worth it
 
     def __str__(self) -> str:
         return str(self.onnx)
 
 
-def files(folder: str | Path, model: nn.Module, faces: Faces, cfg: Any, temperature: float) -> Release:
+def files(folder: Path, model: nn.Module, faces: Faces, cfg: Any, temperature: float) -> Release:
     """Writes the ONNX file and, where one is worth it, the int8 file of a model below `folder`.
 
     The ONNX file is compared with the model on the golden faces. int8 is calibrated on training faces and chosen on
@@ -41,7 +43,7 @@ def files(folder: str | Path, model: nn.Module, faces: Faces, cfg: Any, temperat
     golden, golden_labels = _pictures(faces, faces.part("golden"))
     exported = onnx.write(
         model,
-        Path(folder) / ONNX,
+        folder / ONNX,
         golden,
         labels=golden_labels,
         temperature=temperature,
@@ -50,7 +52,7 @@ def files(folder: str | Path, model: nn.Module, faces: Faces, cfg: Any, temperat
     )
     calibration, _ = _pictures(faces, _sample(faces.part("train"), cfg))
     squares, labels = _pictures(faces, _sample(faces.part("val"), cfg))
-    path = Path(folder) / INT8
+    path = folder / INT8
     recipes = cfg.int8_recipes or int8.OF_CLASSES
     trials = int8.sweep(
         exported.path,
@@ -65,7 +67,7 @@ def files(folder: str | Path, model: nn.Module, faces: Faces, cfg: Any, temperat
     return Release(exported, path if path.is_file() else None, trials[COLUMNS])
 
 
-def share(folder: str | Path, checkpoint: str | Path, release: Release, faces: Faces, cfg: Any) -> predict.Answers:
+def share(folder: Path, checkpoint: Path, release: Release, faces: Faces, cfg: Any) -> predict.Answers:
     """Makes the folders of the hub and of its Space, sends both where `cfg.publish` says so, and uses the model.
 
     It answers for `cfg.photo`, else for some golden faces; the answers lie in own/. What was sent is printed.
@@ -73,7 +75,6 @@ def share(folder: str | Path, checkpoint: str | Path, release: Release, faces: F
     Raises:
         PublishError: a file of the run is missing, or the hub refused; the folders stay.
     """
-    folder = Path(folder)
     dataset = faces.dataset
     data = {
         "title": dataset.title,
@@ -98,11 +99,11 @@ def share(folder: str | Path, checkpoint: str | Path, release: Release, faces: F
     return answers
 
 
-def _sample(rows: pd.DataFrame, cfg: Any) -> pd.DataFrame:
+def _sample(rows: DataFrame, cfg: Any) -> DataFrame:
     return rows.sample(min(cfg.int8_pictures, len(rows)), random_state=cfg.seed)
 
 
-def _pictures(faces: Faces, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _pictures(faces: Faces, rows: DataFrame) -> tuple[ndarray, ndarray]:
     """(n, side, side, 3) uint8 squares of the rows, and their labels (n,) as indices."""
     squares = faces.pixels.take(faces.pixels.rows(rows["path"]))
     return squares, pd.Index(faces.classes).get_indexer(rows["label"])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy import ndarray
 from scipy.special import softmax
 
 from emohelpers.images.preprocess import Preprocess
@@ -32,27 +33,27 @@ class Runner:
         metadata = self.session.get_modelmeta().custom_metadata_map
         if "preprocess" not in metadata:
             raise ExportError(f"{path} holds no preprocessing: it was not written by emohelpers.export")
-        self.facts: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
+        self.facts = {key: json.loads(value) for key, value in metadata.items()}
         self.preprocess = preprocess_of(self.facts)
-        self.classes: list[str] = self.facts["classes"]
+        self.classes = self.facts["classes"]
         self.temperature: float = self.facts.get("temperature", 1.0)
 
-    def raw(self, inputs: np.ndarray) -> np.ndarray:
+    def raw(self, inputs: ndarray) -> ndarray:
         """(n, 3, img_size, img_size) float32 -> (n, K) logits, or (n,) scores."""
         (outputs,) = self.session.run(None, {"input": inputs})
         return outputs if self.facts["output"] == "classes" else outputs.reshape(len(inputs))
 
-    def logits(self, squares: np.ndarray) -> np.ndarray:
+    def logits(self, squares: ndarray) -> ndarray:
         """(n, side, side, 3) uint8 squares of the store -> (n, K) logits, or (n,) scores."""
         parts = [squares[start : start + BATCH] for start in range(0, len(squares), BATCH)]
         return np.concatenate([self.raw(inputs(part, self.preprocess)) for part in parts])
 
-    def probabilities(self, squares: np.ndarray) -> np.ndarray:
+    def probabilities(self, squares: ndarray) -> ndarray:
         """(n, side, side, 3) uint8 -> (n, K), at the file's temperature."""
         return softmax(self.logits(squares) / self.temperature, axis=1)
 
 
-def inputs(squares: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def inputs(squares: ndarray, preprocess: Preprocess) -> ndarray:
     """(n, side, side, 3) uint8 -> (n, 3, img_size, img_size) float32, as the model wants it, without torch."""
     scale, shift = preprocess.affine()
     normalised = preprocess.evaluate(squares) * scale + shift

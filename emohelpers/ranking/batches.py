@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 
 from emohelpers import config
 from emohelpers.images.augment import Augmentation, Draws
@@ -28,7 +29,8 @@ class PairBatches(Batches):
 
     def plan(self, epoch: int) -> list[Job]:
         """Of each batch of this process the positions, pair by pair, and the random numbers of its pictures."""
-        n, size = len(self.rows) // 2, self.batch_size // 2
+        n = len(self.rows) // 2
+        size = self.batch_size // 2
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(n)
         good = self.augmentation.at(epoch).draw(n, rng)
@@ -49,12 +51,12 @@ def still(n: int, preprocess: Preprocess) -> Draws:
     return draws
 
 
-def _woven(good: np.ndarray, bad: np.ndarray) -> np.ndarray:
+def _woven(good: ndarray, bad: ndarray) -> ndarray:
     """(n, ...) and (n, ...) -> (2n, ...), in turn."""
     return np.stack([good, bad], 1).reshape(-1, *good.shape[1:])
 
 
-def opinions(rows: pd.DataFrame) -> np.ndarray:
+def opinions(rows: pd.DataFrame) -> ndarray:
     """(2n,) opinions of the pairs' pictures, good before bad; NaN where there is none."""
     return rows[["good_score", "bad_score"]].to_numpy(float).ravel()
 
@@ -64,12 +66,12 @@ def by_part(photographs: Photographs, preprocess: Preprocess, cfg: Any) -> dict[
     known = opinions(photographs.part("train"))
     known = known[np.isfinite(known)]
     centre, spread = (known.mean(), max(known.std(), 1e-6)) if len(known) else (0.0, 1.0)
-    batches: dict[str, Batches] = {}
+    batches = {}
     for part in photographs.counts:
         pairs = photographs.part(part)
         rows = photographs.pixels.rows(pairs[["good", "bad"]].to_numpy().ravel())
         targets = ((opinions(pairs) - centre) / spread).astype(np.float32)
-        options: dict[str, Any] = {"batch_size": cfg.batch_size, "seed": cfg.seed}
+        options = {"batch_size": cfg.batch_size, "seed": cfg.seed}
         kind = Batches
         if part == "train":
             kind = PairBatches

@@ -31,7 +31,9 @@ def conclude(
     Args:
         preferred: of `shortcut`; `exported` of `export`.
     """
-    figures, verdict, data = judged.figures, exported.verdict, photographs.data
+    figures = judged.figures
+    verdict = exported.verdict
+    data = photographs.data
     sha256 = photographs.fingerprint
     run.save(
         figures,
@@ -52,7 +54,7 @@ def conclude(
 
 
 def changelog(
-    path: str | Path,
+    path: Path,
     cfg: Any,
     figures: Mapping[str, Any],
     verdict: Mapping[str, Any],
@@ -62,7 +64,6 @@ def changelog(
     demo: bool,
 ) -> Path:
     """Puts this model's entry on top of the changelog; the same version on the same data replaces its earlier entry."""
-    path = Path(path)
     key = f"<!-- {cfg.version} {sha256[:12]} -->"
     of_run = {"cfg": cfg, "verdict": verdict, "data": data, "sha256": sha256, "demo": demo, "key": key}
     accuracy, tau = figures["pairwise_accuracy"], figures["tau"]

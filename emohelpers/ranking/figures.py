@@ -12,18 +12,23 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers.ranking.photographs import Photographs
 from emohelpers.report import figures, style
 
 LARGEST = 160  # pictures on one contact sheet
+EXAMPLES = 12  # pairs of a gallery
+SCENES = 5  # of the test set
+LONGEST = 8  # pictures of a scene or row
 AMPLIFIED = 8  # times, the difference of two pictures
 
 
-def pair_gallery(photographs: Photographs, *, count: int = 12, seed: int = 0) -> Figure:
+def pair_gallery(photographs: Photographs) -> Figure:
     """Some pairs of the training part, the good one first, with the opinions where there are any."""
     rows = photographs.part("train")
-    rows = rows.sample(min(count, len(rows)), random_state=seed)
+    rows = rows.sample(min(EXAMPLES, len(rows)), random_state=0)
     captions = []
     for row in rows.itertuples():
         captions += [_caption("good", row.good_score), _caption("bad", row.bad_score)]
@@ -32,13 +37,13 @@ def pair_gallery(photographs: Photographs, *, count: int = 12, seed: int = 0) ->
     return figures.gallery(squares, captions, title="Pairs, good and bad", frames=frames)
 
 
-def strips(photographs: Photographs, pictures: pd.DataFrame, *, scenes: int = 5, longest: int = 8) -> Figure:
+def strips(photographs: Photographs, pictures: DataFrame) -> Figure:
     """Scenes of the test set, each a row, in the model's order; `pictures` are those of `judge`."""
-    sizes = pictures.groupby("scene").size().clip(upper=longest).sort_values(ascending=False, kind="stable")
+    sizes = pictures.groupby("scene").size().clip(upper=LONGEST).sort_values(ascending=False, kind="stable")
     columns, side = int(sizes.max()), photographs.pixels.side
     squares, captions = [], []
-    for scene in sizes.index[:scenes]:
-        best = pictures[pictures["scene"] == scene].nlargest(longest, "score")
+    for scene in sizes.index[:SCENES]:
+        best = pictures[pictures["scene"] == scene].nlargest(LONGEST, "score")
         blank = np.full((columns - len(best), side, side, 3), 255, np.uint8)
         squares += [photographs.squares(best["path"]), blank]
         captions += [f"model {row.score:+.2f}{_people(row.opinion)}" for row in best.itertuples()]
@@ -47,9 +52,9 @@ def strips(photographs: Photographs, pictures: pd.DataFrame, *, scenes: int = 5,
     return figures.gallery(np.concatenate(squares), captions, columns=columns, title=title)
 
 
-def extremes(photographs: Photographs, pictures: pd.DataFrame, *, each: int = 8) -> Figure:
+def extremes(photographs: Photographs, pictures: DataFrame) -> Figure:
     """The pictures of the test set that the model likes best (first row) and least."""
-    each = min(each, len(pictures) // 2)
+    each = min(LONGEST, len(pictures) // 2)
     ranked = pictures.sort_values("score", ascending=False)
     rows = pd.concat([ranked.head(each), ranked.tail(each)])
     captions = [f"{row.score:+.2f}{_people(row.opinion)}" for row in rows.itertuples()]
@@ -58,16 +63,16 @@ def extremes(photographs: Photographs, pictures: pd.DataFrame, *, each: int = 8)
     return figures.gallery(squares, captions, columns=each, title="Best and worst of the test set", frames=frames)
 
 
-def changes(photographs: Photographs, scored: pd.DataFrame, *, each: int = 4) -> Figure:
+def changes(photographs: Photographs, scored: DataFrame) -> Figure:
     """What changed between good and bad: the pairs told apart most clearly, then the worst mistakes.
 
     Beside each pair the difference of the two, amplified, and the known defects of the bad one.
     """
     margin = (scored["score_good"] - scored["score_bad"]).sort_values(ascending=False)
-    clearest, worst = margin.index[:each], margin.index[::-1][:each]
+    ranked = margin.index
     defects = photographs.data.table.set_index("path")["wrong"]
     squares, captions, frames = [], [], []
-    for row in scored.loc[[*clearest, *worst]].itertuples():
+    for row in scored.loc[[*ranked[:4], *ranked[:-5:-1]]].itertuples():
         good, bad = photographs.squares([row.good, row.bad]).astype(int)
         difference = np.clip(AMPLIFIED * np.abs(good - bad), 0, 255)
         squares += [good, bad, difference]
@@ -79,7 +84,7 @@ def changes(photographs: Photographs, scored: pd.DataFrame, *, each: int = 4) ->
     return figures.gallery(np.stack(squares).astype(np.uint8), captions, columns=6, title=title, frames=frames)
 
 
-def gap_bars(gaps: pd.DataFrame, overall: Mapping[str, Any]) -> Figure:
+def gap_bars(gaps: DataFrame, overall: Mapping[str, Any]) -> Figure:
     """Pairwise accuracy by how far opinions are apart, with exact intervals; `gaps` and `overall` are of `judge`."""
     positions = np.arange(len(gaps))
     labels = [f"{row.gap_low:.1f} to {row.gap_high:.1f}\nn = {row.n}" for row in gaps.itertuples()]
@@ -93,12 +98,12 @@ def gap_bars(gaps: pd.DataFrame, overall: Mapping[str, Any]) -> Figure:
         axis.margins(x=0.15)
         axis.yaxis.set_major_formatter(PercentFormatter(1))
         axis.legend(loc="lower right")
-        return style.finish(figure, "The farther apart, the easier", False, None)
+        return style.finish(figure, "The farther apart, the easier")
 
 
 def shortcut_bars(preferred: Mapping[str, Mapping[str, Any]]) -> Figure:
     """How often each way of training prefers an augmented picture to the very same one; 50 % would be no preference."""
-    values = pd.DataFrame(preferred).T.astype(float)
+    values = DataFrame(preferred).T.astype(float)
     colours = [style.FIRST, style.SECOND][: len(values)]
     with style.house():
         figure, axis = plt.subplots(figsize=(6.4, 1.1 + 0.55 * len(values)), layout="constrained")
@@ -108,10 +113,10 @@ def shortcut_bars(preferred: Mapping[str, Mapping[str, Any]]) -> Figure:
         axis.invert_yaxis()
         axis.set(xlim=(0, 1), xlabel="augmented picture preferred to the same one left alone")
         axis.xaxis.set_major_formatter(PercentFormatter(1))
-        return style.finish(figure, "Does the model see the augmentation?", False, None)
+        return style.finish(figure, "Does the model see the augmentation?")
 
 
-def contact_sheet(squares: np.ndarray, table: pd.DataFrame) -> Figure:
+def contact_sheet(squares: ndarray, table: DataFrame) -> Figure:
     """All pictures of a folder, best first: `table` has path and score, in the order of `squares`.
 
     Of more than `LARGEST` the best and the worst are shown.
@@ -126,7 +131,7 @@ def contact_sheet(squares: np.ndarray, table: pd.DataFrame) -> Figure:
     return figures.gallery(squares[ranked.index], captions, title=title)
 
 
-def _arms(rows: pd.DataFrame) -> np.ndarray:
+def _arms(rows: DataFrame) -> ndarray:
     """(2, n) lengths of the interval to either side."""
     return np.clip([rows["value"] - rows["low"], rows["high"] - rows["value"]], 0, None)
 

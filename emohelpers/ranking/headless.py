@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from torch import nn
+from torch.nn import Module
 
 from emohelpers import config, models, train
 from emohelpers.config import files, paths
@@ -16,7 +16,7 @@ from emohelpers.ranking.judge import Judged, judge
 from emohelpers.ranking.model import build, stopping
 from emohelpers.ranking.photographs import Photographs, prepare
 from emohelpers.ranking.score import score
-from emohelpers.report import facts
+from emohelpers.report import facts, style
 
 STEM = "08_emo_aen_ranking"
 
@@ -101,9 +101,9 @@ def rate(folder: str, model: str, out: str = "") -> tuple[Path, dict[str, str]]:
     table, squares, unreadable = score(folder, model)
     files.write_csv(table.sort_values("score", ascending=False), target)
     sheet = figures.contact_sheet(squares, table)
-    with files.replace(target.with_suffix(".png")) as temp:
-        sheet.savefig(temp, dpi=150, facecolor="white", bbox_inches="tight")
-    print(f"{len(table)} pictures scored: {target} and {target.with_suffix('.png')}")
+    picture = target.with_suffix(".png")
+    style.save(sheet, picture)
+    print(f"{len(table)} pictures scored: {target} and {picture}")
     return target, unreadable
 
 
@@ -116,7 +116,7 @@ def _date(checkpoint: str) -> str:
     return datetime.fromtimestamp(Path(checkpoint).stat().st_mtime, UTC).date().isoformat()
 
 
-def _opened(checkpoint: str, root: str) -> tuple[nn.Module, Any, Photographs]:
+def _opened(checkpoint: str, root: str) -> tuple[Module, Any, Photographs]:
     """A checkpoint, the config of its training, and its pairs (or those of `root`), decoded alike."""
     model = models.load(checkpoint)
     values = dict(model.facts["config"])
@@ -128,7 +128,7 @@ def _opened(checkpoint: str, root: str) -> tuple[nn.Module, Any, Photographs]:
     return model, cfg, photographs
 
 
-def _report(model: nn.Module, folder: Path, photographs: Photographs, cfg: Any, part: str, seconds: float) -> Judged:
+def _report(model: Module, folder: Path, photographs: Photographs, cfg: Any, part: str, seconds: float) -> Judged:
     judged = judge(model, photographs, cfg, part)
     latency = release.latency(model, folder, rounds=cfg.timing_rounds)
     files.write_csv(judged.pairs, folder / f"pairs_{part}.csv")

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import nn
+from pandas import DataFrame
+from torch.nn import Module
 
 from emohelpers import models, train
 from emohelpers.export.runner import Runner
@@ -19,17 +20,17 @@ from emohelpers.ranking.photographs import Photographs
 class Judged:
     """Everything that is measured of a part."""
 
-    pairs: pd.DataFrame  # with score_good and score_bad
-    pictures: pd.DataFrame  # scene, path, opinion, score: one row a picture
+    pairs: DataFrame  # with score_good and score_bad
+    pictures: DataFrame  # scene, path, opinion, score: one row a picture
     figures: dict[str, Any]  # pairwise_accuracy, tau, rho: each value, low, high, n
-    gaps: pd.DataFrame  # accuracy by how far opinions are apart
+    gaps: DataFrame  # accuracy by how far opinions are apart
 
     @property
     def accuracy(self) -> dict[str, Any]:
         return self.figures["pairwise_accuracy"]
 
 
-def judge(model: nn.Module, photographs: Photographs, cfg: Any, part: str = "test") -> Judged:
+def judge(model: Module, photographs: Photographs, cfg: Any, part: str = "test") -> Judged:
     """The pairs of a part with scores, pictures, figures and gaps."""
     pairs = scored(model, photographs, part, models.prepared(model, photographs.pixels.side))
     pictures = pair_metrics.pictures(pairs, photographs.contents())
@@ -39,7 +40,7 @@ def judge(model: nn.Module, photographs: Photographs, cfg: Any, part: str = "tes
     return Judged(pairs, pictures, figures, pair_metrics.by_gap(pairs))
 
 
-def scored(model: nn.Module, photographs: Photographs, part: str, preprocess: Preprocess) -> pd.DataFrame:
+def scored(model: Module, photographs: Photographs, part: str, preprocess: Preprocess) -> DataFrame:
     """The pairs of a part with what the model says, as `score_good` and `score_bad`; equal contents score alike."""
     pairs = photographs.part(part)
     pixels = photographs.pixels
@@ -54,7 +55,7 @@ def scored(model: nn.Module, photographs: Photographs, part: str, preprocess: Pr
     return pairs.assign(score_good=pairs["good"].map(by_name), score_bad=pairs["bad"].map(by_name))
 
 
-def scored_by_file(runner: Runner, photographs: Photographs, part: str) -> pd.DataFrame:
+def scored_by_file(runner: Runner, photographs: Photographs, part: str) -> DataFrame:
     """The pairs of a part with an ONNX file's scores, as `scored` has PyTorch's."""
     pairs = photographs.part(part)
     good = runner.logits(photographs.squares(pairs["good"]))

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from numpy import ndarray
 from torch import nn
+from torch.nn import Module
 
 from emohelpers import config, models
 from emohelpers.config import files
@@ -18,10 +20,11 @@ from emohelpers.images.preprocess import Preprocess
 from emohelpers.ranking import batches
 from emohelpers.ranking.photographs import Photographs
 
-SCORE, OPINION = "score", "opinion"  # outputs of the net; the second is the auxiliary regression
+SCORE = "score"  # the output of the net
+OPINION = "opinion"  # and its auxiliary regression
 
 
-def net(cfg: Any, photographs: Photographs) -> nn.Module:
+def net(cfg: Any, photographs: Photographs) -> Module:
     """(B, 3, img_size, img_size) -> (B, 1) scores; (B, 2), with the opinion beside, where the training part has some.
 
     Backbone, a layer to 512, that embedding at length 1, and the outputs on it; seed 003 ends before them.
@@ -33,7 +36,7 @@ def net(cfg: Any, photographs: Photographs) -> nn.Module:
     return model
 
 
-def build(cfg: Any, photographs: Photographs, folder: str | Path) -> tuple[nn.Module, dict[str, Batches]]:
+def build(cfg: Any, photographs: Photographs, folder: Path) -> tuple[Module, dict[str, Batches]]:
     """The net of a config and the batches of each part; keeps `preprocess.yaml` and `train.yaml` in `folder`."""
     model = net(cfg, photographs)
     preprocess = models.preprocess(model, side=photographs.pixels.side, zoom=cfg.eval_zoom)
@@ -41,7 +44,7 @@ def build(cfg: Any, photographs: Photographs, folder: str | Path) -> tuple[nn.Mo
     return model, batches.by_part(photographs, preprocess, cfg)
 
 
-def scorer(model: nn.Module) -> nn.Module:
+def scorer(model: Module) -> Module:
     """A copy that gives the score alone, (B, 1): what is exported."""
     if model.spec["classes"] == [SCORE]:
         return model
@@ -54,13 +57,13 @@ def scorer(model: nn.Module) -> nn.Module:
     return alone.eval()
 
 
-def scores(model: nn.Module, squares: np.ndarray) -> np.ndarray:
+def scores(model: Module, squares: ndarray) -> ndarray:
     """(n, side, side, 3) uint8 squares of the store -> (n,) scores, prepared as the model's spec says."""
     preprocess = models.prepared(model, squares.shape[1])
     return of_prepared(model, preprocess.evaluate(squares), preprocess)
 
 
-def of_prepared(model: nn.Module, pictures: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def of_prepared(model: Module, pictures: ndarray, preprocess: Preprocess) -> ndarray:
     """(n, h, w, 3) uint8 as evaluation or augmentation cuts them -> (n,) scores."""
     device = next(model.parameters()).device
     model.eval()
@@ -85,7 +88,7 @@ def stopping(cfg: Any, n_pairs: int) -> tuple[Any, str]:
     return cfg, f"{n_pairs} validation pairs: {cfg.monitor} decides, gains below {cfg.min_delta:.1%} do not count"
 
 
-def write_settings(folder: str | Path, cfg: Any, preprocess: Preprocess) -> None:
+def write_settings(folder: Path, cfg: Any, preprocess: Preprocess) -> None:
     """`preprocess.yaml` and `train.yaml`: what a later training or another program needs to do the same."""
     augmentation = dataclasses.asdict(Augmentation.of(cfg))
     plain = {name: list(value) if isinstance(value, tuple) else value for name, value in augmentation.items()}
@@ -96,8 +99,8 @@ def write_settings(folder: str | Path, cfg: Any, preprocess: Preprocess) -> None
         "augment": {"sides": cfg.augmented, **plain},
     }
     settings = cfg.model_dump(mode="json")
-    files.write_text(Path(folder) / "preprocess.yaml", yaml.safe_dump(steps, sort_keys=False))
-    files.write_text(Path(folder) / "train.yaml", yaml.safe_dump(settings, sort_keys=False))
+    files.write_text(folder / "preprocess.yaml", yaml.safe_dump(steps, sort_keys=False))
+    files.write_text(folder / "train.yaml", yaml.safe_dump(settings, sort_keys=False))
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers.config import files, paths
 from emohelpers.datasets import pairing, pairs_audit, pixels
@@ -20,7 +21,7 @@ class Photographs:
 
     data: Pairs
     pixels: Pixels
-    audit: pd.DataFrame  # a row a finding; `stops` where it is a problem
+    audit: DataFrame  # a row a finding; `stops` where it is a problem
 
     @property
     def counts(self) -> dict[str, int]:
@@ -45,7 +46,7 @@ class Photographs:
         scenes = self.data.pairs["scene"].nunique()
         return f"{self.counts} pairs, {len(self.data.table)} files, {scenes} scenes below {self.data.root}"
 
-    def part(self, name: str) -> pd.DataFrame:
+    def part(self, name: str) -> DataFrame:
         """The pairs of train, val or test."""
         return self.data.part(name)
 
@@ -53,19 +54,19 @@ class Photographs:
         """The hash of each file's content by its path: equal files are one picture."""
         return dict(zip(self.pixels.paths, self.pixels.sha256, strict=True))
 
-    def squares(self, names: Any) -> np.ndarray:
+    def squares(self, names: Any) -> ndarray:
         """(n, side, side, 3) uint8 of the named files."""
         return self.pixels.take(self.pixels.rows(names))
 
-    def distinct(self, names: Any, most: int = 0) -> np.ndarray:
+    def distinct(self, names: Any, most: int = 0) -> ndarray:
         """The squares of the named files, each content once; at most `most` of them, evenly spread, 0: all."""
         by_content = {self.pixels.sha256[row]: row for row in self.pixels.rows(names)}
         rows = np.array(list(by_content.values()))
-        if most and len(rows) > most:
+        if 0 < most < len(rows):
             rows = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
         return self.pixels.take(rows)
 
-    def sample(self, part: str, most: int = 0) -> np.ndarray:
+    def sample(self, part: str, most: int = 0) -> ndarray:
         """Pictures of a part, each content once, see `distinct`."""
         table = self.data.table
         return self.distinct(table.loc[table["split"] == part, "path"], most)

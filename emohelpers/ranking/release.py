@@ -5,14 +5,14 @@ import json
 import statistics
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch.nn import Module
 
 from emohelpers.config import files
 from emohelpers.export import hub, onnx
@@ -24,7 +24,8 @@ from emohelpers.ranking.judge import scored_by_file
 from emohelpers.ranking.model import scorer
 from emohelpers.ranking.photographs import Photographs
 
-FP32, INT8 = "models/emo_aen.onnx", "models/emo_aen_int8.onnx"
+FP32 = "models/emo_aen.onnx"
+INT8 = "models/emo_aen_int8.onnx"
 PRECISION = {FP32: "fp32", INT8: "int8"}
 CALIBRATION = 256  # training pictures that ranges are measured on
 BUDGET = Budget(speed=1.0, flips=0.05)  # flips here are of any two pictures; of real pairs see WORTH
@@ -55,22 +56,19 @@ class Release:
         )
 
 
-def export(model: nn.Module, folder: str | Path, photographs: Photographs, cfg: Any) -> Release:
+def export(model: Module, folder: Path, photographs: Photographs, cfg: Any) -> Release:
     """Writes both ONNX files below `folder` and compares them with the model, on the test pairs and by the clock."""
-    folder = Path(folder)
     exported = write(model, folder, photographs, cfg)
     verdict = int8(folder, photographs, cfg)
     verdict["test"] = parity(folder / FP32, folder / verdict["file"], photographs, "test")
     return Release(exported, verdict, latency(model, folder, rounds=cfg.timing_rounds))
 
 
-def write(
-    model: nn.Module, folder: str | Path, photographs: Photographs, cfg: Any, *, trained: str = ""
-) -> onnx.Exported:
+def write(model: Module, folder: Path, photographs: Photographs, cfg: Any, *, trained: str = "") -> onnx.Exported:
     """Writes `FP32` below `folder` with a dynamic batch; it appears only if it agrees with the model on validation."""
     return onnx.write(
         scorer(model),
-        Path(folder) / FP32,
+        folder / FP32,
         photographs.sample("val"),
         output="score",
         data_sha256=photographs.fingerprint,
@@ -79,12 +77,11 @@ def write(
     )
 
 
-def int8(folder: str | Path, photographs: Photographs, cfg: Any) -> dict[str, Any]:
+def int8(folder: Path, photographs: Photographs, cfg: Any) -> dict[str, Any]:
     """Writes `INT8` if it is not slower and keeps the order, else `models/rejected/`; calibrated on training pictures.
 
     Returns the verdict: promoted, reason, recipe, speed, flips and tau on the validation pairs.
     """
-    folder = Path(folder)
     trials = int8_files.sweep(
         folder / FP32,
         folder / INT8,
@@ -121,25 +118,25 @@ def int8(folder: str | Path, photographs: Photographs, cfg: Any) -> dict[str, An
     return verdict
 
 
-def parity(a: str | Path, b: str | Path, photographs: Photographs, part: str) -> dict[str, float]:
+def parity(a: Path, b: Path, photographs: Photographs, part: str) -> dict[str, float]:
     """Two ONNX files on the pairs of a part: flips, tau and correlation of the scores."""
     by_a, by_b = (scored_by_file(Runner(path), photographs, part) for path in (a, b))
     return pair_metrics.agreement(by_a, by_b)
 
 
-def latency(model: nn.Module, folder: str | Path, *, rounds: int = 30) -> dict[str, float]:
+def latency(model: Module, folder: Path, *, rounds: int = 30) -> dict[str, float]:
     """Median milliseconds of one picture on one thread, in turn: PyTorch, onnxruntime fp32, and int8 where promoted."""
     plain = scorer(model).cpu().eval()
     side = plain.spec["img_size"]
     picture = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
     tensor = torch.from_numpy(picture)
-    entrants: dict[str, Callable[[], Any]] = {"pytorch": lambda: plain(tensor)}
+    entrants = {"pytorch": lambda: plain(tensor)}
     for path, precision in PRECISION.items():
-        if (Path(folder) / path).is_file():
-            runner = Runner(Path(folder) / path, threads=1)
+        if (folder / path).is_file():
+            runner = Runner(folder / path, threads=1)
             entrants[f"onnxruntime {precision}"] = lambda runner=runner: runner.raw(picture)
     threads = torch.get_num_threads()
-    milliseconds: dict[str, list[float]] = {name: [] for name in entrants}
+    milliseconds = {name: [] for name in entrants}
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
@@ -153,9 +150,8 @@ def latency(model: nn.Module, folder: str | Path, *, rounds: int = 30) -> dict[s
     return {name: statistics.median(values[WARM_UP:]) for name, values in milliseconds.items()}
 
 
-def bundle(folder: str | Path, photographs: Photographs, cfg: Any, figures: Mapping[str, Any], *, trained: str) -> Path:
+def bundle(folder: Path, photographs: Photographs, cfg: Any, figures: Mapping[str, Any], *, trained: str) -> Path:
     """`manifest.json` for a web client, and `emo_aen_bundle.zip` with it, the promoted models and both YAML files."""
-    folder = Path(folder)
     preprocess = Runner(folder / FP32).preprocess
     models = [_described(folder, path) for path in PRECISION if (folder / path).is_file()]
     manifest = {
@@ -186,13 +182,12 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
     return {"file": name, "precision": PRECISION[name], "sha256": sha256, "bytes": len(content)}
 
 
-def share(folder: str | Path, checkpoint: str | Path, release: Release, photographs: Photographs, cfg: Any) -> None:
+def share(folder: Path, checkpoint: Path, release: Release, photographs: Photographs, cfg: Any) -> None:
     """Makes the folder of the hub, sends it where `cfg.publish` says so, and prints what was sent.
 
     Raises:
         PublishError: a file of the run is missing, or the hub refused; the folder stays.
     """
-    folder = Path(folder)
     small = folder / release.int8 if release.int8 else None
     data = {"title": photographs.data.name}
     files_of_model = {"checkpoint": checkpoint, "onnx": release.onnx.path, "int8": small}

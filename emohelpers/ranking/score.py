@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers import models
 from emohelpers.config import paths
@@ -15,7 +16,7 @@ from emohelpers.export.runner import Runner
 from emohelpers.ranking import model as ranking
 
 
-def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarray, dict[str, str]]:
+def score(folder: str | Path, model: str | Path) -> tuple[DataFrame, ndarray, dict[str, str]]:
     """Scores of every picture of a folder, subfolders too: path and score, their squares, and what could not be read.
 
     `model` is a checkpoint or an ONNX file; pictures are decoded and cut as in training.
@@ -28,7 +29,7 @@ def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarr
     names = [path.relative_to(root).as_posix() for path in pictures(root)]
     side, scores = opened(model)
 
-    def square(name: str) -> np.ndarray | str:
+    def square(name: str) -> ndarray | str:
         try:
             return pixels.fit_square(pixels.decode((root / name).read_bytes()), side)
         except (OSError, pixels.UnreadableImage) as error:
@@ -42,10 +43,10 @@ def score(folder: str | Path, model: str | Path) -> tuple[pd.DataFrame, np.ndarr
         first = names[0]
         raise ValueError(f"none of the {len(names)} pictures in {root} can be read, first {first}: {unreadable[first]}")
     squares = np.stack([decoded[name] for name in readable])
-    return pd.DataFrame({"path": readable, "score": scores(squares).astype(float)}), squares, unreadable
+    return DataFrame({"path": readable, "score": scores(squares).astype(float)}), squares, unreadable
 
 
-def opened(model: str | Path) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+def opened(model: str | Path) -> tuple[int, Callable[[ndarray], ndarray]]:
     """The side of the squares that a checkpoint or an ONNX file takes, and the function that scores them."""
     if Path(model).suffix == ".onnx":
         runner = Runner(model)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy import ndarray
+from torch.nn import Module
 
 from emohelpers import models, train
 from emohelpers.images import render
@@ -24,7 +25,7 @@ def original(cfg: Any) -> Augmentation:
     return dataclasses.replace(Augmentation.of(cfg), flip=0.5, brightness=0.1, contrast=0.1, rotation=5.0)
 
 
-def tempted(model: nn.Module, training: PairBatches, cfg: Any, augmented: str) -> nn.Module:
+def tempted(model: Module, training: PairBatches, cfg: Any, augmented: str) -> Module:
     """A copy that goes on training on pairs of a good picture with itself, augmented (`original`) as said.
 
     There is no appeal to learn in them, so whatever it prefers after `cfg.shortcut_epochs` passes is the augmentation.
@@ -33,7 +34,9 @@ def tempted(model: nn.Module, training: PairBatches, cfg: Any, augmented: str) -
     copied = copy.deepcopy(model).to(device).train()
     batches = copy.copy(training.on(device))
     batches.rows = np.repeat(training.rows[0::2], 2)
-    batches.augmented, batches.augmentation, batches._resident = augmented, original(cfg), None
+    batches.augmented = augmented
+    batches.augmentation = original(cfg)
+    batches._resident = None
     objective = train.Preference(margin=cfg.margin, opinion_weight=0.0)
     # Of equal sides the gradient is rounding noise, which Adam's usual eps of 1e-8 would blow up to full steps.
     optimizer = torch.optim.AdamW(copied.parameters(), lr=cfg.lr, weight_decay=0.0, eps=1e-5)
@@ -46,8 +49,8 @@ def tempted(model: nn.Module, training: PairBatches, cfg: Any, augmented: str) -
 
 
 def prefers_augmented(
-    model: nn.Module, squares: np.ndarray, preprocess: Preprocess, augmentation: Augmentation, seed: int
-) -> np.ndarray:
+    model: Module, squares: ndarray, preprocess: Preprocess, augmentation: Augmentation, seed: int
+) -> ndarray:
     """(n,) whether the model prefers an augmented picture to the very same one left alone.
 
     A judge of photographs should have no reason to; one that was trained with augmentation of the good side only has.
@@ -59,9 +62,7 @@ def prefers_augmented(
     return ranking.of_prepared(model, augmented, preprocess) > ranking.of_prepared(model, plain, preprocess)
 
 
-def shortcut(
-    model: nn.Module, training: PairBatches, photographs: Photographs, cfg: Any
-) -> dict[str, dict[str, float]]:
+def shortcut(model: Module, training: PairBatches, photographs: Photographs, cfg: Any) -> dict[str, dict[str, float]]:
     """How often each way of training prefers the augmented copy of a test picture: value, low, high, n by way."""
     unseen = photographs.distinct(photographs.part("test")["good"])
     preprocess = models.prepared(model, photographs.pixels.side)
