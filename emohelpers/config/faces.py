@@ -200,8 +200,10 @@ class Enhanced(Transfer):
     strength: dict[int, Positive] = {0: 0.5, 10: 1.25}  # conservative, then aggressive in fine-tuning; seed 002
     save_every: int = Field(5, ge=0)  # epochs; seed 002
     ablation: dict[str, Any] = {  # the same stages in half of the time
-        "epochs": 40, "unfreeze": {5: 0.25, 10: 0.5, 15: 0.75, 20: "all"}, "strength": {0: 0.5, 5: 1.25},
-    }  # fmt: skip
+        "epochs": 40,
+        "unfreeze": {5: 0.25, 10: 0.5, 15: 0.75, 20: "all"},
+        "strength": {0: 0.5, 5: 1.25},
+    }
     compare_with: str = "04_transfer_learning"  # seed 002's baseline is the transfer learning of seed 001
 
     demo: ClassVar[dict[str, Any]] = Transfer.demo | {

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from filelock import FileLock
+from numpy import ndarray
+from pandas import DataFrame
 
 REMEDY = {
     errno.ENOSPC: "The disk is full: free some space",
@@ -81,7 +82,8 @@ def new_folder(
     if not replace and path.is_dir() and any(path.iterdir()) and not (marker and (path / marker).exists()):
         kind = f" that is not a data set made by code (no {marker})" if marker else " already"
         raise FileExistsError(f"{path} holds something{kind}: name another folder")
-    temp, lock = _temporary(path), path.with_name(f".{path.name}.lock")
+    temp = _temporary(path)
+    lock = path.with_name(f".{path.name}.lock")
     try:
         if path.is_file():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
@@ -136,7 +138,7 @@ def write_json(path: str | Path, content: Any) -> Path:
     return write_text(path, text + "\n")
 
 
-def write_csv(table: pd.DataFrame, path: str | Path, **options: Any) -> Path:
+def write_csv(table: DataFrame, path: str | Path, **options: Any) -> Path:
     """Writes `table` without its index (give `index=True` for it); `options` go to `DataFrame.to_csv`."""
     with replace(path) as temp:
         table.to_csv(temp, **{"index": False, "lineterminator": "\n", "encoding": "utf-8", **options})
@@ -149,7 +151,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
-    if isinstance(value, np.ndarray):
+    if isinstance(value, ndarray):
         return _plain(value.tolist())
     if isinstance(value, np.generic):
         value = value.item()

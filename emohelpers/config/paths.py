@@ -162,7 +162,8 @@ def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
 
 def earlier(file: str, folder: Path) -> Path | None:
     """`file` of this very results folder in an attached output: a Kaggle session starts with an empty folder."""
-    places, root = [folder.name, f"{folder.parent.name}/{folder.name}", ""], outputs_root()
+    places = [folder.name, f"{folder.parent.name}/{folder.name}", ""]
+    root = outputs_root()
     if folder.is_relative_to(root):  # one training of many lies deeper
         places.append(folder.relative_to(root).as_posix())
     return attached(file, places)

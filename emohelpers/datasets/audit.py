@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame, Series
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -51,7 +53,8 @@ def read_labels(manifest: Manifest, rows: Rows) -> None:
 
 def _emotions(manifest: Manifest, rows: Rows, counts: Counter[str]) -> tuple[dict[str, str], set[str]]:
     """What each label as written means, and those that nobody knows."""
-    emotions, unknown = {}, set()
+    emotions = {}
+    unknown = set()
     for text, count in counts.items():
         try:
             emotion = manifest.emotion(text)
@@ -108,7 +111,8 @@ def drop_repeats(rows: Rows) -> None:
 
 def groups(manifest: Manifest, rows: Rows) -> list[str]:
     """A name a row: rows joined by an equal stem, an equal group column or a parent, over any number of steps."""
-    table, spec = rows.frame, manifest.group
+    table = rows.frame
+    spec = manifest.group
     for name in spec.columns:
         if name not in table.columns:
             raise ManifestError(
@@ -122,7 +126,7 @@ def groups(manifest: Manifest, rows: Rows) -> list[str]:
     return joined(list(table["path"]), keys)
 
 
-def joined(paths: Sequence[str], keys: Iterable[Sequence[str]], pairs: np.ndarray | None = None) -> list[str]:
+def joined(paths: Sequence[str], keys: Iterable[Sequence[str]], pairs: ndarray | None = None) -> list[str]:
     """The first path of each row's group: rows with an equal value of a key, or in a pair, over any number of steps.
 
     Args:
@@ -147,14 +151,14 @@ def joined(paths: Sequence[str], keys: Iterable[Sequence[str]], pairs: np.ndarra
     return [first[number] for number in component[: len(paths)]]
 
 
-def agreement(manifest: Manifest, table: pd.DataFrame) -> list[str]:
+def agreement(manifest: Manifest, table: DataFrame) -> list[str]:
     """A note of how often a picture's folder says the same as its label, overall and for the worst folder."""
     folders = [path.split("/")[-2] if "/" in path else "" for path in table["path"]]
     emotions = {}
     for name in set(folders):
         with contextlib.suppress(labels.UnknownLabel):
             emotions[name] = manifest.emotion(name)
-    emotion = pd.Series([emotions.get(name) for name in folders], dtype=object)
+    emotion = Series([emotions.get(name) for name in folders], dtype=object)
     named = emotion.notna()
     if named.mean() < 0.5:  # folders that are no labels
         return []
@@ -166,7 +170,7 @@ def agreement(manifest: Manifest, table: pd.DataFrame) -> list[str]:
     return [note]
 
 
-def class_problems(table: pd.DataFrame, classes: tuple[str, ...]) -> list[str]:
+def class_problems(table: DataFrame, classes: tuple[str, ...]) -> list[str]:
     """Classes without pictures, or with fewer independent ones than there are parts of a split."""
     count = table.groupby("label")["group"].nunique()
     empty = [name for name in classes if name not in count.index]
@@ -185,7 +189,7 @@ def class_problems(table: pd.DataFrame, classes: tuple[str, ...]) -> list[str]:
     return problems
 
 
-def as_numbers(values: pd.Series) -> pd.Series:
+def as_numbers(values: Series) -> Series:
     """A kept column as numbers where everything that is filled in is one, else as it is."""
     if pd.api.types.is_numeric_dtype(values):
         return values

@@ -4,6 +4,7 @@ import io
 
 import cv2
 import numpy as np
+from numpy import ndarray
 from PIL import Image, ImageCms
 
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # how Pillow says that it cannot read a file
@@ -13,7 +14,7 @@ class UnreadableImage(ValueError):
     """A file that is not a whole picture."""
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes) -> ndarray:
     """Bytes of a picture file -> (H, W, 3) uint8 sRGB; EXIF rotation applied, alpha on white, no silent repair."""
     if not data:
         raise UnreadableImage("empty file")
@@ -75,7 +76,7 @@ def _srgb(picture: Image.Image, profile: bytes) -> Image.Image:
         return picture.convert("RGB")
 
 
-def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
+def fit_square(picture: ndarray, side: int) -> ndarray:
     """Centre crop, then `side` pixels: (H, W, 3) -> (side, side, 3) uint8, for every use alike.
 
     Area averaging when shrinking (no aliasing), bicubic when enlarging. What the model sees of the square is for
@@ -83,7 +84,8 @@ def fit_square(picture: np.ndarray, side: int) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     cut = min(height, width)
-    top, left = (height - cut) // 2, (width - cut) // 2
+    top = (height - cut) // 2
+    left = (width - cut) // 2
     picture = picture[top : top + cut, left : left + cut]
     if cut == side:
         return np.ascontiguousarray(picture)

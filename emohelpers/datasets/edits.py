@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from pandas import DataFrame, Series
 
 from emohelpers.config import files, paths
 from emohelpers.datasets import labels, leaks, resemblance
@@ -26,9 +27,9 @@ SYNTHETIC = "synthetic"
 class Combined:
     """The combined rows, and what the leak guard took out of the edits."""
 
-    table: pd.DataFrame  # filepath, label, source, parent; in the order of the seed
-    removed: pd.DataFrame  # path, label, reason, partner
-    counts: pd.DataFrame  # class -> photographs, edits offered, edits kept, all
+    table: DataFrame  # filepath, label, source, parent; in the order of the seed
+    removed: DataFrame  # path, label, reason, partner
+    counts: DataFrame  # class -> photographs, edits offered, edits kept, all
     left: int  # leaks that are still there: none
 
     def __str__(self) -> str:
@@ -44,7 +45,7 @@ class Combined:
         return files.write_csv(self.table, Path(folder) / NAME)
 
 
-def add(dataset: Dataset, edits: pd.DataFrame, root: str | Path) -> Dataset:
+def add(dataset: Dataset, edits: DataFrame, root: str | Path) -> Dataset:
     """The data set with edits (`path, label, parent` below `root`) as rows of source "synthetic".
 
     Raises:
@@ -63,7 +64,7 @@ def add(dataset: Dataset, edits: pd.DataFrame, root: str | Path) -> Dataset:
     return replace(dataset, table=table, elsewhere=dataset.elsewhere | roots)
 
 
-def combine(dataset: Dataset, pixels: Pixels, table: pd.DataFrame, cfg) -> Combined:
+def combine(dataset: Dataset, pixels: Pixels, table: DataFrame, cfg) -> Combined:
     """All photographs, and the edits that share no parent, group, content or looks with a golden or validation face.
 
     Args:
@@ -72,7 +73,8 @@ def combine(dataset: Dataset, pixels: Pixels, table: pd.DataFrame, cfg) -> Combi
         cfg: `twin_similarity`, `seed`.
     """
     synthetic = dataset.table["source"] == SYNTHETIC
-    edits, photographs = dataset.table[synthetic], dataset.table[~synthetic]
+    edits = dataset.table[synthetic]
+    photographs = dataset.table[~synthetic]
     removed, left = _leaks(dataset.table, edits, table, pixels, cfg.twin_similarity)
     clean = edits[~edits["path"].isin(removed["path"])]
     rows = pd.concat([photographs, clean]).rename(columns={"path": "filepath"})
@@ -81,10 +83,10 @@ def combine(dataset: Dataset, pixels: Pixels, table: pd.DataFrame, cfg) -> Combi
     return Combined(rows, removed, _counts(photographs, edits, clean, dataset.classes), left)
 
 
-def _counts(photographs: pd.DataFrame, edits: pd.DataFrame, clean: pd.DataFrame, classes) -> pd.DataFrame:
+def _counts(photographs: DataFrame, edits: DataFrame, clean: DataFrame, classes) -> DataFrame:
     """Rows of each class and of all: photographs, edits offered, edits kept, all."""
     parts = {"photographs": photographs, "edits offered": edits, "edits kept": clean}
-    counts = pd.DataFrame({name: part["label"].value_counts() for name, part in parts.items()}, dtype="Int64")
+    counts = DataFrame({name: part["label"].value_counts() for name, part in parts.items()}, dtype="Int64")
     counts = counts.reindex(list(classes)).fillna(0).astype(int).rename_axis("class")
     counts["all"] = counts["photographs"] + counts["edits kept"]
     counts.loc["all"] = counts.sum()
@@ -92,11 +94,11 @@ def _counts(photographs: pd.DataFrame, edits: pd.DataFrame, clean: pd.DataFrame,
 
 
 def _leaks(
-    every: pd.DataFrame, edits: pd.DataFrame, table: pd.DataFrame, pixels: Pixels, likeness: float
-) -> tuple[pd.DataFrame, int]:
+    every: DataFrame, edits: DataFrame, table: DataFrame, pixels: Pixels, likeness: float
+) -> tuple[DataFrame, int]:
     """Edits that must go (path, label, reason, partner), and the leaks that are left then."""
     group = dict(zip(table["path"], table["group"], strict=True))
-    source = pd.Series(sources(every), every.index)[edits.index]
+    source = Series(sources(every), every.index)[edits.index]
     # edits of a photograph that the guard or the audit left out of the table
     is_orphan = source.isin(set(every["path"]) - set(edits["path"])) & ~source.isin(table["path"])
     orphans = edits.loc[is_orphan, ["path", "label"]].assign(reason="parent left out", partner=source[is_orphan])
@@ -111,7 +113,7 @@ def _leaks(
     return pd.concat([orphans, shared, alike], ignore_index=True), found_leaks.left
 
 
-def _resembling(edits: pd.DataFrame, table: pd.DataFrame, pixels: Pixels) -> pd.DataFrame:
+def _resembling(edits: DataFrame, table: DataFrame, pixels: Pixels) -> DataFrame:
     """Edits that clearly resemble a held-out face, whatever their lineage says: path, label, reason, partner."""
     thumbs = pixels.thumbnails(edits["path"]), pixels.thumbnails(table["path"])
     best, _, clear = resemblance.resembled(*thumbs, table["group"].to_numpy())
@@ -154,24 +156,26 @@ def read(dataset: Dataset, combined_labels: str | Path, augmented_root: str | Pa
     return replace(add(dataset, edits, root), notes=notes)
 
 
-def _rows(table: pd.DataFrame, file: Path, photographs: set[str]) -> pd.DataFrame:
+def _rows(table: DataFrame, file: Path, photographs: set[str]) -> DataFrame:
     """path, label, parent and real (whether it is a photograph) of each row of a combined table."""
 
-    def plain(values: pd.Series) -> list[str]:
+    def plain(values: Series) -> list[str]:
         return ["/".join(parts_of(path)) for path in values]
 
     filepath = column(table, ["filepath", "path", "pth"], "filepath", file)
-    rows = pd.DataFrame({"path": plain(table[filepath])})
+    rows = DataFrame({"path": plain(table[filepath])})
     rows["label"] = [labels.canonical(name) for name in table[column(table, ["label"], "label", file)]]
-    parent, source = named_column(table, ["parent"]), named_column(table, ["source"])
+    parent = named_column(table, ["parent"])
+    source = named_column(table, ["source"])
     rows["parent"] = plain(table[parent]) if parent else ""
     rows["real"] = table[source].isin(["original", ""]) if source else rows["path"].isin(photographs)
     return rows
 
 
-def _problems(rows: pd.DataFrame, label_of: dict[str, str]) -> dict[str, list[str]]:
+def _problems(rows: DataFrame, label_of: dict[str, str]) -> dict[str, list[str]]:
     """The paths of each thing that is wrong with a combined table; `label_of` has the data set's photographs."""
-    real, edits = rows[rows["real"]], rows[~rows["real"]]
+    real = rows[rows["real"]]
+    edits = rows[~rows["real"]]
     missing = [path for path in real["path"] if path not in label_of]
     relabelled = [
         path for path, label in zip(real["path"], real["label"], strict=True) if label_of.get(path, label) != label

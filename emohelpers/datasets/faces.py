@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.config import files
 from emohelpers.datasets import audit, labels, manifest, problems
@@ -28,7 +28,7 @@ class Dataset:
     name: str
     title: str
     root: Path
-    table: pd.DataFrame  # sorted by path
+    table: DataFrame  # sorted by path
     classes: tuple[str, ...]
     problems: list[str]  # stop a run: see `check`
     notes: list[str]  # worth saying
@@ -123,7 +123,7 @@ def check(dataset: Dataset, pixels: Any = None, max_unreadable: float = 0.0) -> 
 
 def write_unreadable(path: str | Path, unreadable: dict[str, str]) -> Path:
     """Writes `path,reason` of the pictures that were left out; returns the CSV's path."""
-    return files.write_csv(pd.DataFrame(list(unreadable.items()), columns=["path", "reason"]), path)
+    return files.write_csv(DataFrame(list(unreadable.items()), columns=["path", "reason"]), path)
 
 
 def _rows(spec: Manifest, root: Path, labels_csv: str) -> Rows:

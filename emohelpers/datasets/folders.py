@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.datasets.layouts import Folders, Manifest
@@ -23,7 +23,8 @@ def from_folders(manifest: Manifest, spec: Folders, root: Path) -> Rows:
     """
     tree = Tree()
     base = _base(manifest, spec, tree, root)
-    records, passed_over = [], 0
+    records = []
+    passed_over = 0
     for folder, names in _matches(spec, tree, base):
         if manifest.knows_label(names["label"]) or _knows_split(manifest, names):
             for file in tree.files(folder):
@@ -33,7 +34,7 @@ def from_folders(manifest: Manifest, spec: Folders, root: Path) -> Rows:
                     records.append((path, names["label"], names.get("split", ""), names.get("group", ""), path))
     if not records:
         raise ManifestError(f"the folders of {base} hold no picture")
-    frame = pd.DataFrame(records, columns=COLUMNS).assign(source="", parent="")
+    frame = DataFrame(records, columns=COLUMNS).assign(source="", parent="")
     rows = Rows(Path(base), frame, base)
     rows.closed(tree)
     if passed_over:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from pandas import DataFrame
 
 from emohelpers import config
 from emohelpers.config import files, paths
@@ -19,7 +20,7 @@ NAME = "testset_saved.csv"  # seed 000
 class Golden:
     """A test set written once: its pictures, and the file with its hash."""
 
-    table: pd.DataFrame  # path, label, group, sha256
+    table: DataFrame  # path, label, group, sha256
     file: Path
     protocol: str
     sha256: str  # of the file
@@ -32,7 +33,7 @@ class Golden:
         return files.write_bytes(target, self.file.read_bytes())
 
 
-def golden_set(table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> Golden:
+def golden_set(table: DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> Golden:
     """The golden set of this data: read and verified if it exists, else drawn by group and written once.
 
     Only original pictures are drawn. The file's name carries data set, protocol, seed and a fingerprint of the original
@@ -70,7 +71,7 @@ def _protocol(cfg) -> str:
     return f"{kind}{size}{cap}-s{cfg.split_seed}"
 
 
-def _quota(photographs: pd.DataFrame, cfg) -> tuple[dict[str, int], list[str]]:
+def _quota(photographs: DataFrame, cfg) -> tuple[dict[str, int], list[str]]:
     """Pictures of each class to draw, and what is to be said of them."""
     counts = photographs["label"].value_counts()
     kind, _, size = cfg.golden.partition(":")
@@ -88,7 +89,7 @@ def _stamp_of(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def _verified(file: Path, table: pd.DataFrame) -> Golden:
+def _verified(file: Path, table: DataFrame) -> Golden:
     """The set in `file`, whose hash is that of its stamp and whose pictures are still those of `table`."""
     stamp_file = _stamp_of(file)
     if not file.is_file() or not stamp_file.is_file():
@@ -98,7 +99,9 @@ def _verified(file: Path, table: pd.DataFrame) -> Golden:
         )
     try:
         stamp = json.loads(stamp_file.read_text(encoding="utf-8"))
-        protocol, written, notes = stamp["protocol"], stamp["sha256"], stamp["notes"]
+        protocol = stamp["protocol"]
+        written = stamp["sha256"]
+        notes = stamp["notes"]
     except (ValueError, KeyError, TypeError) as error:
         raise SplitError(f"{stamp_file} is damaged ({error}). Restore it from the run that wrote it.") from error
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

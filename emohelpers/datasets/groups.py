@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame, Series
 
 from emohelpers.datasets import audit
 from emohelpers.datasets.pixels import Pixels
@@ -18,7 +19,7 @@ class SplitError(ValueError):
     """A split that cannot be made, or a golden set that is not what it was."""
 
 
-def grouped(table: pd.DataFrame, pixels: Pixels, likeness: float) -> pd.DataFrame:
+def grouped(table: DataFrame, pixels: Pixels, likeness: float) -> DataFrame:
     """The table with groups joined wherever content is the same or pictures are twins; an edit has its source's group.
 
     Edits join nothing: with or without them the photographs have the same groups, and so the same parts.
@@ -33,12 +34,12 @@ def grouped(table: pd.DataFrame, pixels: Pixels, likeness: float) -> pd.DataFram
     return table.assign(group=[group.get(source) or group.get(name, name) for source, name in rows])
 
 
-def originals(table: pd.DataFrame) -> pd.Series:
+def originals(table: DataFrame) -> Series:
     """Which rows are photographs, neither made from another row nor declared as made."""
     return (table["parent"] == "") & (table["source"] == "original")
 
 
-def sources(table: pd.DataFrame) -> list[str]:
+def sources(table: DataFrame) -> list[str]:
     """The photograph that each row stands on: its own path, or that of the last parent that the table knows."""
     parent = {path: above for path, above in zip(table["path"], table["parent"], strict=True) if above}
     photographs = []
@@ -51,7 +52,7 @@ def sources(table: pd.DataFrame) -> list[str]:
     return photographs
 
 
-def draw(table: pd.DataFrame, quota: dict[str, int], seed: int) -> np.ndarray:
+def draw(table: DataFrame, quota: dict[str, int], seed: int) -> ndarray:
     """(n,) mask of whole groups that fill each class's quota as far as groups allow; the order comes from `seed` alone.
 
     Groups are shuffled by a hash of their name, so that adding pictures does not reshuffle the others.
@@ -62,7 +63,7 @@ def draw(table: pd.DataFrame, quota: dict[str, int], seed: int) -> np.ndarray:
     chosen = np.zeros(len(table), bool)
     for name in shuffled(rows_of, seed):
         rows = rows_of[name]
-        counts = pd.Series(labels[rows]).value_counts()
+        counts = Series(labels[rows]).value_counts()
         if all(left.get(label, 0) >= n for label, n in counts.items()):
             chosen[rows] = True
             for label, n in counts.items():
@@ -75,7 +76,7 @@ def shuffled(names: Iterable[str], seed: int) -> list[str]:
     return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
-def check_classes(part: pd.DataFrame, classes: Iterable[str], title: str, table: pd.DataFrame) -> None:
+def check_classes(part: DataFrame, classes: Iterable[str], title: str, table: DataFrame) -> None:
     """Raises `SplitError` with every class of `classes` that a part of `table` lacks."""
     if empty := sorted(set(classes) - set(part["label"])):
         counts = table["label"].value_counts()

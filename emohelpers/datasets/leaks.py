@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame, Series
 
 from emohelpers.datasets.groups import sources
 from emohelpers.datasets.pixels import Pixels
@@ -19,7 +21,7 @@ DECIDES = ("manifest", "testset_csv", "golden", "golden_cap", "val_share", "spli
 class Leaks:
     """What the guard removed from training and validation, by reason, and what is left (nothing)."""
 
-    removed: pd.DataFrame  # path, label, reason, partner, part
+    removed: DataFrame  # path, label, reason, partner, part
     left: int
 
     def __str__(self) -> str:
@@ -27,13 +29,13 @@ class Leaks:
         return f"leak guard: removed {removed} from training and validation; left: {self.left}"
 
 
-def by_reason(removed: pd.DataFrame) -> str:
+def by_reason(removed: DataFrame) -> str:
     """How many rows were removed for each reason."""
     counts = removed["reason"].value_counts()
     return ", ".join(f"{n:,} by {reason}" for reason, n in counts.items())
 
 
-def guard(table: pd.DataFrame, pixels: Pixels, likeness: float) -> tuple[pd.DataFrame, Leaks]:
+def guard(table: DataFrame, pixels: Pixels, likeness: float) -> tuple[DataFrame, Leaks]:
     """Removes from training whatever shares id, group, content or looks with a golden or validation picture, or was
     made from one; validation gives way to the golden set. Looks everything up again and counts what is left.
     """
@@ -46,11 +48,13 @@ def guard(table: pd.DataFrame, pixels: Pixels, likeness: float) -> tuple[pd.Data
     return table.reset_index(drop=True), Leaks(pd.concat(removed, ignore_index=True), left)
 
 
-def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, part: str) -> pd.DataFrame:
+def _shared(table: DataFrame, pixels: Pixels, likeness: float, held: str, part: str) -> DataFrame:
     """Rows of `part` that share something with the part `held`: path, label, reason, partner."""
-    source = pd.Series(sources(table), table.index)
-    rows, partners = table[table["split"] == part], table[table["split"] == held]
-    paths, partner_paths = list(rows["path"]), list(partners["path"])
+    source = Series(sources(table), table.index)
+    rows = table[table["split"] == part]
+    partners = table[table["split"] == held]
+    paths = list(rows["path"])
+    partner_paths = list(partners["path"])
     # what the rows and their possible partners have in common, the plainest reason first
     ways = {
         "same id": (paths, partner_paths),
@@ -68,10 +72,10 @@ def _shared(table: pd.DataFrame, pixels: Pixels, likeness: float, held: str, par
         shared.setdefault(paths[row], ("near-duplicate", partner_paths[partner]))
     label = dict(zip(paths, rows["label"], strict=True))
     lines = [(path, label[path], reason, partner) for path, (reason, partner) in shared.items()]
-    return pd.DataFrame(lines, columns=["path", "label", "reason", "partner"])
+    return DataFrame(lines, columns=["path", "label", "reason", "partner"])
 
 
-def known(rows: pd.DataFrame, pixels: Pixels, learned: pd.DataFrame, their: Pixels, likeness: float) -> np.ndarray:
+def known(rows: DataFrame, pixels: Pixels, learned: DataFrame, their: Pixels, likeness: float) -> ndarray:
     """(n,) bool: which rows of one data set show a picture, or a twin of one, among the rows of another."""
     same = np.isin(pixels.hashes(rows["path"]), their.hashes(learned["path"]))
     pairs = twins(pixels.thumbnails(rows["path"]), their.thumbnails(learned["path"]), likeness)

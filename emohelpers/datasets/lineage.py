@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.datasets import labels, pixels, resemblance
@@ -31,8 +31,8 @@ class ReadySet:
     """A ready set of edited pictures below `root`."""
 
     root: Path
-    table: pd.DataFrame  # path, label, parent ("" if unknown), via (how it was found), candidates (tuple), type
-    left_out: pd.DataFrame  # path, reason: rows that cannot be used at all
+    table: DataFrame  # path, label, parent ("" if unknown), via (how it was found), candidates (tuple), type
+    left_out: DataFrame  # path, reason: rows that cannot be used at all
 
     def __str__(self) -> str:
         via = self.table["via"].replace("", "unknown").value_counts()
@@ -58,7 +58,8 @@ def attached(root: str | Path, dataset) -> ReadySet:
         label_of |= {f"{name}/{picture}": emotion for picture in pictures}
     listed, lost = _listed(tree, folder, home, label_of)
     photographs = _Photographs(dataset.table)
-    rows, left_out = [], [(path, f"in {TABLE}, but no such file") for path in lost]
+    rows = []
+    left_out = [(path, f"in {TABLE}, but no such file") for path in lost]
     for path, folder_label in sorted(label_of.items()):
         line = listed.get(path, {})
         name = NAME.fullmatch(Path(path).stem)
@@ -69,8 +70,8 @@ def attached(root: str | Path, dataset) -> ReadySet:
             continue
         parent, via, candidates = photographs.parent(line.get("original_path", ""), name)
         rows.append((path, emotions_named.pop(), parent, via, candidates, line.get("augmentation_type", "")))
-    table = pd.DataFrame(rows, columns=["path", "label", "parent", "via", "candidates", "type"])
-    return ReadySet(Path(home), table, pd.DataFrame(left_out, columns=["path", "reason"]))
+    table = DataFrame(rows, columns=["path", "label", "parent", "via", "candidates", "type"])
+    return ReadySet(Path(home), table, DataFrame(left_out, columns=["path", "reason"]))
 
 
 def matched(root: str | Path, dataset, of_photographs: Pixels, likeness: float, cache: str | Path) -> ReadySet:
@@ -93,7 +94,7 @@ def matched(root: str | Path, dataset, of_photographs: Pixels, likeness: float, 
     return by_looks(edits, dataset.table, of_photographs, of_edits, likeness)
 
 
-def ready(cfg, dataset, table: pd.DataFrame, of_photographs: Pixels, cache: str | Path) -> ReadySet | None:
+def ready(cfg, dataset, table: DataFrame, of_photographs: Pixels, cache: str | Path) -> ReadySet | None:
     """The ready set of a config, `matched`; None for an editor that makes its own.
 
     Args:
@@ -112,7 +113,7 @@ def ready(cfg, dataset, table: pd.DataFrame, of_photographs: Pixels, cache: str 
 
 
 def by_looks(
-    edits: ReadySet, photographs: pd.DataFrame, of_photographs: Pixels, of_edits: Pixels, likeness: float
+    edits: ReadySet, photographs: DataFrame, of_photographs: Pixels, of_edits: Pixels, likeness: float
 ) -> ReadySet:
     """The edits with parents found by their looks where names did not tell, or told what cannot be.
 
@@ -123,21 +124,27 @@ def by_looks(
     Args:
         photographs: `path, group`; `of_photographs` and `of_edits` are the decoded pictures.
     """
-    names, groups = list(photographs["path"]), photographs["group"].to_numpy()
+    names = list(photographs["path"])
+    groups = photographs["group"].to_numpy()
     group_of = dict(zip(names, groups, strict=True))
     thumbs = of_edits.thumbnails(edits.table["path"])
     best, cosine, clear = resemblance.resembled(thumbs, of_photographs.thumbnails(names), groups)
-    parents, ways = [], []
+    parents = []
+    ways = []
     for i, row in enumerate(edits.table.itertuples()):
-        parent, via = row.parent, row.via
+        parent = row.parent
+        via = row.via
         alike = names[best[i]]
         if row.candidates:
             cosines = likenesses(thumbs[[i]], of_photographs.thumbnails(row.candidates))[0]
-            parent, via = row.candidates[cosines.argmax()], "name and looks"
+            parent = row.candidates[cosines.argmax()]
+            via = "name and looks"
         elif not parent and (clear[i] or cosine[i] >= likeness):
-            parent, via = alike, "looks"
+            parent = alike
+            via = "looks"
         elif parent and clear[i] and group_of[alike] != group_of[parent]:
-            parent, via = alike, f"looks, against its {via}"
+            parent = alike
+            via = f"looks, against its {via}"
         parents.append(parent)
         ways.append(via)
     return replace(edits, table=edits.table.assign(parent=parents, via=ways))
@@ -176,7 +183,8 @@ def _listed(tree: Tree, root: Path, home: str, files: Iterable[str]) -> tuple[di
     if missing := [name for name in COLUMNS[:4] if name not in table.columns]:
         raise ManifestError(f"{tables[0]} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
     file_of = {_short(path): path for path in files}
-    listed, lost = {}, []
+    listed = {}
+    lost = []
     for row in table.to_dict("records"):
         key = _short(_last_two(row["augmented_path"]))
         if key in file_of:
@@ -200,7 +208,7 @@ def _short(path: str) -> str:
 class _Photographs:
     """The photographs of a data set by stem, and by folder and name."""
 
-    def __init__(self, table: pd.DataFrame):
+    def __init__(self, table: DataFrame):
         self.by_stem: dict[str, list[tuple[str, str]]] = defaultdict(list)  # path and label
         for path, label in zip(table["path"], table["label"], strict=True):
             self.by_stem[Path(path).stem].append((path, label))

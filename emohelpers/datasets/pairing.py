@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.config import files, paths
 from emohelpers.datasets import audit, decoding, pairs
@@ -35,7 +36,8 @@ def find(cfg) -> Pairs:
             "no pairs are named: give DATASET_ROOT, a folder (or Kaggle handle) with training_files/<folder>/"
             "{good,bad}/<picture> and splits.json. PRESET='demo' draws its own."
         )
-    scenes, min_gap = cfg.drawn_scenes, cfg.min_gap
+    scenes = cfg.drawn_scenes
+    min_gap = cfg.min_gap
     drawn = photos.write_photos(paths.cache_folder() / f"demo_photos_{scenes}", scenes=scenes)
     folder = paths.cache_folder() / f"demo_pairs_{scenes}_gap{min_gap:g}"
     stamp = {"drawing": photos.DRAWING_VERSION, "scenes": scenes, "min_gap": min_gap}
@@ -47,7 +49,7 @@ def find(cfg) -> Pairs:
 
 def from_scores(
     root: str | Path,
-    scored: pd.DataFrame,
+    scored: DataFrame,
     out: str | Path,
     *,
     min_gap: float,
@@ -64,7 +66,8 @@ def from_scores(
         PairError: no pair is that far apart.
         FileExistsError: `out` holds something already.
     """
-    lines, pictures = [], []
+    lines = []
+    pictures = []
     for scene, rows in scored.sort_values("path").groupby("scene"):
         for number, both in enumerate(itertools.combinations(rows.itertuples(), 2)):
             bad, good = sorted(both, key=lambda row: row.score)
@@ -73,7 +76,7 @@ def from_scores(
                 pictures.append((good.path, bad.path))
     if not lines:
         raise PairError(f"no two pictures of a scene are {min_gap:g} apart: lower min_gap, or score more pictures")
-    scores = pd.DataFrame(lines, columns=SCORES)
+    scores = DataFrame(lines, columns=SCORES)
     with files.new_folder(out) as home:
         for folder, both in zip(scores["folder"], pictures, strict=True):
             for side, path in zip(SIDES, both, strict=True):
@@ -86,7 +89,7 @@ def from_scores(
     return Path(out)
 
 
-def _by_scene(scores: pd.DataFrame, shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
+def _by_scene(scores: DataFrame, shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
     """The content of a splits.json that keeps the folders of a scene together."""
     scenes = shuffled(set(scores["scene"]), seed)
     ends = np.cumsum([shares[part] for part in PARTS]) * len(scenes)
@@ -98,7 +101,7 @@ def _by_scene(scores: pd.DataFrame, shares: Mapping[str, float], seed: int) -> d
 
 def spoiled(
     photographs: str | Path, out: str | Path, *, strengths: Sequence[float] = (0.5, 1.0), kinds: int = 2, seed: int = 42
-) -> pd.DataFrame:
+) -> DataFrame:
     """Writes each photograph of a folder, and what `kinds` defects make of it at rising `strengths`, for `from_scores`.
 
     Returns path, scene (the photograph), score (1 - strength), wrong; also in `out`/photos.csv. The photograph itself
@@ -120,7 +123,7 @@ def spoiled(
                 if not cv2.imwrite(str(home / name), spoilt[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
                     raise OSError(f"{home / name} could not be written: look at the disk's free space")
                 rows.append((name, path.stem, 1 - strength, f"{kind} {strength:.2f}" if kind else ""))
-        table = pd.DataFrame(rows, columns=["path", "scene", "score", "wrong"])
+        table = DataFrame(rows, columns=["path", "scene", "score", "wrong"])
         files.write_csv(table, home / "photos.csv")
     return table
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.datasets.locate import is_picture
@@ -33,12 +34,12 @@ class Pairs:
 
     name: str
     root: Path
-    pairs: pd.DataFrame  # COLUMNS, one row a pair; scores are NaN where nobody gave any
-    table: pd.DataFrame  # path, scene, split, score, wrong (the known defects, or ""): one row a file
+    pairs: DataFrame  # COLUMNS, one row a pair; scores are NaN where nobody gave any
+    table: DataFrame  # path, scene, split, score, wrong (the known defects, or ""): one row a file
     problems: Problems  # of reading, see `pairs_audit`
     demo: str = ""  # "drawn scenes", or empty for photographs; said in every figure
 
-    def part(self, split: str) -> pd.DataFrame:
+    def part(self, split: str) -> DataFrame:
         """The pairs of "train", "val" or "test"."""
         return self.pairs[self.pairs["split"] == split].reset_index(drop=True)
 
@@ -71,7 +72,7 @@ def read(root: str | Path, splits_json: str | Path = "", *, demo: str = "") -> P
     for name in split_of:
         if name not in pictures:
             problems.append(("folder missing", name, "is named in splits.json and has no folder"))
-    pairs = pd.DataFrame(rows, columns=COLUMNS)
+    pairs = DataFrame(rows, columns=COLUMNS)
     return Pairs(top.name, home, pairs, _table(pairs, home / "pictures.csv"), problems, demo)
 
 
@@ -152,7 +153,7 @@ def _scores(file: Path, problems: Problems) -> dict[str, tuple[str, float, float
     return scores
 
 
-def _table(pairs: pd.DataFrame, known: Path) -> pd.DataFrame:
+def _table(pairs: DataFrame, known: Path) -> DataFrame:
     """One row a file: path, scene, split, score, wrong; the last by file name from pictures.csv, if it is there."""
     columns = ["path", "scene", "split", "score"]
     sides = [pairs[[side, "scene", "split", f"{side}_score"]].set_axis(columns, axis=1) for side in SIDES]

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
+from pandas import DataFrame
 from PIL import Image
 
 from emohelpers.datasets import decoding, thumbnails
@@ -13,10 +13,12 @@ from emohelpers.datasets.pixels import Pixels
 
 CONVERTED = ("CMYK", "16-bit", "turned by EXIF", "colour profile")  # dealt with in `decoding`
 NOTES = (*CONVERTED, "small validation set")  # said, but no reason to stop
-PNG, DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # where a PNG says how many bits a channel has
+# where a PNG says how many bits a channel has
+PNG = b"\x89PNG\r\n\x1a\n"
+DEPTH_AT = 24
 
 
-def audit(data: Pairs, pixels: Pixels, *, min_side: int, likeness: float, min_delta: float) -> pd.DataFrame:
+def audit(data: Pairs, pixels: Pixels, *, min_side: int, likeness: float, min_delta: float) -> DataFrame:
     """Every problem and note: kind, where, told (what is wrong), stops (whether a training must not start).
 
     Args:
@@ -30,11 +32,11 @@ def audit(data: Pairs, pixels: Pixels, *, min_side: int, likeness: float, min_de
     undecoded = [("unreadable", path, why) for path, why in pixels.unreadable.items() if path not in damaged]
     problems = [*data.problems, *headers, *undecoded]
     problems += [*_torn(data), *_same(data, pixels), *_alike(data, pixels, likeness), *_small(data, min_delta)]
-    table = pd.DataFrame(problems, columns=["kind", "where", "told"])
+    table = DataFrame(problems, columns=["kind", "where", "told"])
     return table.assign(stops=~table["kind"].isin(NOTES)).sort_values("stops", ascending=False, kind="stable")
 
 
-def check(findings: pd.DataFrame, root: str | Path) -> None:
+def check(findings: DataFrame, root: str | Path) -> None:
     """Stops before any training when something is wrong.
 
     Raises:
@@ -48,7 +50,7 @@ def check(findings: pd.DataFrame, root: str | Path) -> None:
         raise PairError(f"{len(problems)} problem(s) in the pairs below {root}:\n{lines}")
 
 
-def summary(findings: pd.DataFrame) -> str:
+def summary(findings: DataFrame) -> str:
     """A line a kind: how many, and the first."""
     if findings.empty:
         return "audit: nothing found"
@@ -66,7 +68,8 @@ def _header(path: Path, min_side: int) -> Iterator[tuple[str, str]]:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as picture:  # the header alone: pixels were decoded already
             width, height = picture.size
-            mode, profile = picture.mode, picture.info.get("icc_profile")
+            mode = picture.mode
+            profile = picture.info.get("icc_profile")
             orientation = picture.getexif().get(0x0112, 1)
     except decoding.BROKEN as error:
         yield "unreadable", decoding.why(error)
@@ -111,7 +114,8 @@ def _same(data: Pairs, pixels: Pixels) -> Iterator[tuple[str, str, str]]:
             yield "picture in two splits", row.path, f"{row.split}; the same as {path} in {split}"
     folder_of: dict[tuple[str, str], str] = {}
     for row in data.pairs.itertuples():
-        good, bad = sha256[row.good], sha256[row.bad]
+        good = sha256[row.good]
+        bad = sha256[row.bad]
         if good and good == bad:
             yield "both sides equal", row.folder, f"{row.good} and {row.bad} are the same picture"
         elif (bad, good) in folder_of:
@@ -127,7 +131,8 @@ def _alike(data: Pairs, pixels: Pixels, likeness: float) -> Iterator[tuple[str, 
     rows = list(table.itertuples())
     reported = set()
     for i, j in thumbnails.twins(thumbs, thumbs, likeness):
-        earlier, later = rows[i], rows[j]
+        earlier = rows[i]
+        later = rows[j]
         contents = (earlier.sha256, later.sha256)
         apart = earlier.split != later.split and earlier.scene != later.scene
         if i >= j or not apart or contents[0] == contents[1] or contents in reported:

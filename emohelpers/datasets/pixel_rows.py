@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -61,7 +62,7 @@ def _write(folder: Path, spec: Pixels, source: Path) -> None:
     label = column(table, [spec.label], "layout.label", source)
     split = named_column(table, [spec.split])
     records = []
-    rows = pd.DataFrame({"path": "", "label": table[label], "split": table[split] if split else "", "reason": ""})
+    rows = DataFrame({"path": "", "label": table[label], "split": table[split] if split else "", "reason": ""})
     for row, text in enumerate(tqdm(table[pixels], desc=f"{source.name} -> PNG", unit="img")):
         picture, reason = _picture(text, spec.side)
         path = folder / f"{row // EACH:03d}" / f"row{row:06d}.png"
@@ -73,7 +74,7 @@ def _write(folder: Path, spec: Pixels, source: Path) -> None:
     files.write_csv(rows, folder / "rows.csv")
 
 
-def _picture(text: str, side: int) -> tuple[np.ndarray | None, str]:
+def _picture(text: str, side: int) -> tuple[ndarray | None, str]:
     """Numbers 0..255 separated by spaces -> (side, side) uint8, or the reason why not."""
     values = text.split()
     if len(values) != side * side:
@@ -111,7 +112,8 @@ def _vote(rows: Rows, spec: Votes, path: Path) -> None:
     clear = strong.max(axis=1) * 2 > strong.sum(axis=1)
     usable = clear & (winner < len(emotions))
     rows.frame["label"] = np.where(usable, names[winner], "")
-    unclear, discarded = np.sum(~clear), np.sum(clear & ~usable)
+    unclear = np.sum(~clear)
+    discarded = np.sum(clear & ~usable)
     rows.notes.append(
         f"{unclear + discarded:,} of {len(usable):,} rows of {path.name} have no label and were left out: "
         f"{unclear:,} without a majority, {discarded:,} for {' or '.join(spec.discard)}"
@@ -122,14 +124,15 @@ def _vote(rows: Rows, spec: Votes, path: Path) -> None:
     rows.where = str(path)
 
 
-def _refuse_unequal(rows: Rows, table: pd.DataFrame, path: Path) -> None:
+def _refuse_unequal(rows: Rows, table: DataFrame, path: Path) -> None:
     """Votes and pixels belong together row by row: raises `ManifestError` where they cannot."""
     if len(table) != len(rows.frame):
         raise ManifestError(
             f"{path} has {len(table):,} rows and {rows.where} {len(rows.frame):,}: they belong together row by row, "
             "so both must be the original, complete files"
         )
-    usage, split = named_column(table, ["Usage"]), rows.frame["split"]
+    usage = named_column(table, ["Usage"])
+    split = rows.frame["split"]
     if not usage:
         return
     apart = np.flatnonzero((table[usage] != split) & (split != ""))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.config import files
 from emohelpers.datasets.thumbnails import SIDE
@@ -22,7 +23,7 @@ class Index:
 
     stamps: list[str]
     sha256: list[str]
-    thumbs: np.ndarray
+    thumbs: ndarray
     reasons: dict[int, str]  # row -> why it cannot be read
     created: bool
 
@@ -30,7 +31,7 @@ class Index:
         """Rows to decode; what could not be read is tried again, since the disk or a permission may have been why."""
         return [row for row, stamp in enumerate(stamps) if self.stamps[row] != stamp or row in self.reasons]
 
-    def put(self, row: int, stamp: str, sha256: str, thumb: np.ndarray, reason: str) -> None:
+    def put(self, row: int, stamp: str, sha256: str, thumb: ndarray, reason: str) -> None:
         """Notes what a file holds."""
         self.stamps[row] = stamp
         self.sha256[row] = sha256
@@ -79,7 +80,8 @@ def _listing(folder: Path) -> dict[str, str]:
 
 def reserve(home: Path, shape: tuple[int, ...]) -> None:
     """Makes pixels.npy with all of its blocks, see `files.reserve`."""
-    file, size = home / "pixels.npy", math.prod(shape)
+    file = home / "pixels.npy"
+    size = math.prod(shape)
     with room(home, size):
         free = shutil.disk_usage(home).free
         if free < size * 1.05:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
+from numpy import ndarray
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -37,7 +38,7 @@ class ByPath:
     def _row(self) -> dict[str, int]:
         return {path: row for row, path in enumerate(self.paths)}
 
-    def rows(self, paths: Iterable[str]) -> np.ndarray:
+    def rows(self, paths: Iterable[str]) -> ndarray:
         """(n,) positions of `paths` among those of the store."""
         return np.array([self._row[path] for path in paths], np.int64)
 
@@ -47,9 +48,9 @@ class Pixels(ByPath):
     """Decoded pictures in the order of the table they were built from."""
 
     paths: list[str]
-    array: np.ndarray  # (N, side, side, 3) uint8, memory-mapped
+    array: ndarray  # (N, side, side, 3) uint8, memory-mapped
     sha256: list[str]  # of the file's bytes; "" if unreadable
-    thumbs: np.ndarray  # (N, 256) float32, see `thumbnails`
+    thumbs: ndarray  # (N, 256) float32, see `thumbnails`
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
 
     @property
@@ -57,7 +58,7 @@ class Pixels(ByPath):
         """Pixels of one side."""
         return self.array.shape[1]
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
+    def take(self, rows: ndarray) -> ndarray:
         """(n, side, side, 3) uint8 copy of some rows."""
         return self.array[rows]
 
@@ -65,7 +66,7 @@ class Pixels(ByPath):
         """SHA-256 of each file, "" if unreadable."""
         return [self.sha256[row] for row in self.rows(paths)]
 
-    def thumbnails(self, paths: Iterable[str]) -> np.ndarray:
+    def thumbnails(self, paths: Iterable[str]) -> ndarray:
         """(n, 256) thumbnails of some pictures."""
         return self.thumbs[self.rows(paths)]
 
@@ -73,7 +74,7 @@ class Pixels(ByPath):
 class _Stacked:
     """Arrays of equal pictures, read by row as if they were one."""
 
-    def __init__(self, arrays: list[np.ndarray]):
+    def __init__(self, arrays: list[ndarray]):
         self.arrays = arrays
         self.starts = np.cumsum([0, *map(len, arrays)])
         self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
@@ -82,7 +83,7 @@ class _Stacked:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index) -> np.ndarray:
+    def __getitem__(self, index) -> ndarray:
         rows = np.arange(len(self))[index]
         flat = np.atleast_1d(rows)
         pictures = np.empty((len(flat), *self.shape[1:]), self.dtype)
@@ -163,7 +164,7 @@ def _fill(home: Path, index: Index, root: Path, paths, stamps, todo: list[int], 
     side = array.shape[1]
     black = np.zeros((side, side, 3), np.uint8)
 
-    def read(row: int) -> tuple[int, str, np.ndarray, str]:
+    def read(row: int) -> tuple[int, str, ndarray, str]:
         try:
             data = (root / paths[row]).read_bytes()
             return row, hashlib.sha256(data).hexdigest(), fit_square(decode(data), side), ""

@@ -76,7 +76,8 @@ def _split_folder(path: str) -> str:
 
 def _lineage(rows: Rows, tree: Tree, bases: list[str], written: list[str]) -> None:
     """Turns parents as written into paths of the table."""
-    frame, base = rows.frame, rows.root.as_posix()
+    frame = rows.frame
+    base = rows.root.as_posix()
     path_of = {"/".join(parts_of(text)): path for text, path in zip(written, frame["path"], strict=True)}
     pictures = set(frame["path"])
     names = sorted(set(frame["parent"]) - {""})

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import pandas as pd
+from pandas import DataFrame
 from pydantic import Field
 
 from emohelpers.config import paths
@@ -42,7 +43,8 @@ def tables(spec: Ratings, root: Path, tree: Tree, labels_csv: str) -> tuple[list
         folder = find_input(labels_csv, "LABELS_CSV is a CSV of ratings, or the folder that holds the CSVs")
         if folder.is_file():
             return [folder], []
-    chosen, absent = [], []
+    chosen = []
+    absent = []
     for names in spec.tables:
         hits = [tree.search(folder.as_posix(), name, DEEP) for name in names]
         files = next(filter(None, hits), [])
@@ -60,12 +62,12 @@ def tables(spec: Ratings, root: Path, tree: Tree, labels_csv: str) -> tuple[list
     return chosen, absent
 
 
-def ratings(spec: Ratings, path: Path, problems: list[str]) -> pd.DataFrame:
+def ratings(spec: Ratings, path: Path, problems: list[str]) -> DataFrame:
     """`song, valence, arousal` (-1..1) of one table; what is wrong with its values goes to `problems`."""
     table = read_csv(path)  # outer spaces of the header are gone; `valence_ max_mean` keeps its inner one
     columns = {"valence": spec.valence, "arousal": spec.arousal}
     _refuse_absent(table, [spec.id, *columns.values()], path)
-    rated = pd.DataFrame({"song": [_id(text) for text in table[spec.id]]})
+    rated = DataFrame({"song": [_id(text) for text in table[spec.id]]})
     low, high = spec.scale
     for target, name in columns.items():
         values = pd.to_numeric(table[name].str.strip(), errors="coerce")
@@ -86,7 +88,7 @@ def ratings(spec: Ratings, path: Path, problems: list[str]) -> pd.DataFrame:
     return rated
 
 
-def _refuse_absent(table: pd.DataFrame, names: list[str], path: Path) -> None:
+def _refuse_absent(table: DataFrame, names: list[str], path: Path) -> None:
     absent = [name for name in names if name not in table]
     if not absent:
         return
@@ -101,7 +103,7 @@ def _refuse_absent(table: pd.DataFrame, names: list[str], path: Path) -> None:
     )
 
 
-def once(rated: pd.DataFrame, problems: list[str], notes: list[str]) -> pd.DataFrame:
+def once(rated: DataFrame, problems: list[str], notes: list[str]) -> DataFrame:
     """One row a song: equal repeats are a note, contradicting ones a problem."""
     if rated["song"].is_unique:
         return rated

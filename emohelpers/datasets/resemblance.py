@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 
 from emohelpers.datasets.thumbnails import likenesses
 
@@ -10,9 +11,7 @@ CLEAR = 0.5  # ratio of two distances from which an edit clearly resembles the n
 LEAST = 0.7  # cosine that it must have then
 
 
-def resembled(
-    edits: np.ndarray, photographs: np.ndarray, groups: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def resembled(edits: ndarray, photographs: ndarray, groups: ndarray) -> tuple[ndarray, ndarray, ndarray]:
     """Of each edit the most alike photograph, its cosine, and whether it clearly is the one it was made from.
 
     Clearly: at most half as far away (1 - cosine of 16x16 thumbnails, mirrored too) as any photograph of another

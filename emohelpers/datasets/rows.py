@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.datasets.locate import Tree
 
@@ -13,7 +13,7 @@ class Rows:
     """Rows as read: `path` below `root`; `label`, `split`, `source`, `parent` as written; other columns."""
 
     root: Path
-    frame: pd.DataFrame
+    frame: DataFrame
     where: str  # for messages: the table, or the folder
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from sklearn.model_selection import StratifiedGroupKFold
 
 from emohelpers.config import paths
@@ -28,7 +30,7 @@ class Songs:
     name: str
     title: str
     root: Path
-    table: pd.DataFrame  # sorted by song
+    table: DataFrame  # sorted by song
     problems: list[str]  # stop a run: see `check`
     notes: list[str]
     demo: bool
@@ -121,13 +123,14 @@ def check(songs: Songs, heard: Any = None, max_unreadable: float = 0.0) -> Songs
     return replace(songs, table=table, notes=[*songs.notes, *filter(None, [note])], left_out=left_out)
 
 
-def quadrants(table: pd.DataFrame) -> np.ndarray:
+def quadrants(table: DataFrame) -> ndarray:
     """(n,) names of the quadrants of Russell's circumplex: happy, tense, sad, calm (ratings 0 belong to the upper)."""
-    high, good = table["arousal"] >= 0, table["valence"] >= 0
+    high = table["arousal"] >= 0
+    good = table["valence"] >= 0
     return np.select([high & good, high, good], ["happy", "tense", "calm"], "sad")
 
 
-def split(table: pd.DataFrame, cfg) -> pd.DataFrame:
+def split(table: DataFrame, cfg) -> DataFrame:
     """The table with `split` = test (fold `cfg.fold` of `cfg.folds`), val (`cfg.val_share` of the rest) or train.
 
     Songs of one group stay together; every part has the same mix of quadrants as far as that allows. Nothing but the
@@ -148,7 +151,7 @@ def split(table: pd.DataFrame, cfg) -> pd.DataFrame:
     return table.assign(split=split)
 
 
-def leaks(table: pd.DataFrame) -> int:
+def leaks(table: DataFrame) -> int:
     """Songs of val and test that share id, audio or group with another part; looked up again, not remembered."""
     count = 0
     for key in ("song", "path", "group", "sha256"):
@@ -158,6 +161,6 @@ def leaks(table: pd.DataFrame) -> int:
     return count
 
 
-def _folds(table: pd.DataFrame, n: int, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _folds(table: DataFrame, n: int, seed: int) -> Iterator[tuple[ndarray, ndarray]]:
     strata = quadrants(table)
     return StratifiedGroupKFold(n, shuffle=True, random_state=seed).split(table, strata, table["group"])

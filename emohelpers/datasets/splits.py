@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import pandas as pd
+from pandas import DataFrame, Series
 
 from emohelpers.datasets.golden import Golden, golden_set
 from emohelpers.datasets.groups import check_classes, draw, grouped, originals
@@ -10,9 +10,7 @@ from emohelpers.datasets.leaks import Leaks, guard
 from emohelpers.datasets.pixels import Pixels
 
 
-def parts(
-    table: pd.DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str
-) -> tuple[pd.DataFrame, Golden, Leaks]:
+def parts(table: DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> tuple[DataFrame, Golden, Leaks]:
     """The table with `group` and `split`, guarded; its golden set, and what the guard removed.
 
     Args:
@@ -27,7 +25,7 @@ def parts(
     return guarded, golden, leaks
 
 
-def split(table: pd.DataFrame, golden: Golden, cfg) -> pd.DataFrame:
+def split(table: DataFrame, golden: Golden, cfg) -> DataFrame:
     """The table with `split` = golden, val or train: the golden set, then `val_share` of every class by group.
 
     Synthetic rows are training rows and nothing else; `leaks.guard` removes those of a golden or validation picture.
@@ -39,7 +37,7 @@ def split(table: pd.DataFrame, golden: Golden, cfg) -> pd.DataFrame:
     quota = {label: max(round(n * cfg.val_share), 1) for label, n in counts.items()}
     validation = rest[draw(rest, quota, cfg.split_seed + 1)]
     check_classes(validation, counts.index, "validation part", table)
-    names = pd.Series("train", table.index)
+    names = Series("train", table.index)
     names[held] = "golden"
     names[validation.index] = "val"
     check_classes(table[names == "train"], counts.index, "training part", table)

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
+from pandas import DataFrame, Index
 
 from emohelpers.config import paths
 from emohelpers.datasets.layouts import Join, Table
@@ -15,7 +16,7 @@ from emohelpers.datasets.rows import Rows
 COLUMNS = ("path", "label", "split", "source", "parent")  # what a table can say of a picture
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> DataFrame:
     """A CSV as text: UTF-8 with or without a byte order mark, any line ends, separated by comma, semicolon or tab."""
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
@@ -39,7 +40,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def column(table: pd.DataFrame, names: list[str], key: str, path: str | Path) -> str:
+def column(table: DataFrame, names: list[str], key: str, path: str | Path) -> str:
     """The first of `names` that a table has, in any case; raises `ManifestError` naming what it has."""
     if name := named_column(table, names):
         return name
@@ -49,7 +50,7 @@ def column(table: pd.DataFrame, names: list[str], key: str, path: str | Path) ->
     )
 
 
-def named_column(table: pd.DataFrame, names: list[str]) -> str:
+def named_column(table: DataFrame, names: list[str]) -> str:
     """As `column`, but "" where there is none."""
     spelt = {fold(name): name for name in reversed(list(table.columns))}
     for name in names:
@@ -126,7 +127,7 @@ def _tables(spec: Table, tree: Tree, root: Path, labels_csv: str, remedy: str) -
     return tables, homes.pop()
 
 
-def _read(spec: Table, split: str, path: Path) -> pd.DataFrame:
+def _read(spec: Table, split: str, path: Path) -> DataFrame:
     """A table with our names for its columns, its own other columns, and each row's line for messages."""
     table = read_csv(path)
     names = {
@@ -149,7 +150,7 @@ def _join(rows: Rows, tree: Tree, spec: Join, remedy: str) -> None:
     path = find_table(tree, rows.root, spec.file, remedy)
     table = read_csv(path)
     key = column(table, spec.path, "layout.join.path", path)
-    table.index = pd.Index(["/".join(parts_of(text)) for text in table[key]])
+    table.index = Index(["/".join(parts_of(text)) for text in table[key]])
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise ManifestError(f"{path} names {twice} twice: one row a picture is needed")

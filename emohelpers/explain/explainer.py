@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy import ndarray
-from pandas import DataFrame
+from pandas import DataFrame, Index
 
 from emohelpers import metrics
 from emohelpers.config.registry import METHODS
@@ -140,4 +140,4 @@ class Explainer:
 
     def targets(self, names: Sequence[str]) -> ndarray:
         """Class indices (n,) of names."""
-        return pd.Index(self.classifier.classes).get_indexer(pd.Index(names)).astype(np.int64)
+        return Index(self.classifier.classes).get_indexer(Index(names)).astype(np.int64)

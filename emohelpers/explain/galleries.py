@@ -6,10 +6,9 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from numpy import ndarray
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from emohelpers.config.registry import METHODS
 from emohelpers.datasets.pixels import Pixels
@@ -49,7 +48,7 @@ def overlaid(pictures: ndarray, maps: Maps) -> list[ndarray | None]:
     return [None if empty else overlay for overlay, empty in zip(overlays, maps.empty, strict=True)]
 
 
-def caption(row: pd.Series) -> str:
+def caption(row: Series) -> str:
     """Two lines: the label, if one is known, and what the model said instead or too, each with its probability."""
     label = row["label"]
     predicted = row["predicted"]

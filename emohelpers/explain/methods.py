@@ -15,7 +15,8 @@ import numpy as np
 import pytorch_grad_cam
 from numpy import ndarray
 from pytorch_grad_cam.base_cam import BaseCAM
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers.config.registry import METHODS
 from emohelpers.explain import attributions, cams
@@ -48,7 +49,7 @@ class Method:
     deterministic: ClassVar[bool] = True  # False: it draws, so that another seed gives another map
 
     @classmethod
-    def suits(cls, model: nn.Module) -> bool:
+    def suits(cls, model: Module) -> bool:
         """Whether the method can explain this model at all."""
         return True
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from numpy import ndarray
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from emohelpers.config.registry import METHODS
 from emohelpers.explain import localisation
@@ -41,9 +40,14 @@ def lifts(explainer: Explainer, maps: ndarray, labels: ndarray, parts: Mapping[s
 
 
 def notes(
-    name: str, explainer: Explainer, evidence: Evidence, maps: Mapping[str, Maps], predictions: DataFrame,
-    labels: ndarray, parts: Mapping[str, ndarray],
-) -> list[str]:  # fmt: skip
+    name: str,
+    explainer: Explainer,
+    evidence: Evidence,
+    maps: Mapping[str, Maps],
+    predictions: DataFrame,
+    labels: ndarray,
+    parts: Mapping[str, ndarray],
+) -> list[str]:
     """Seed 001's interpretability notes (section 15) of one model, each sentence from this run's figures."""
     believed = ", ".join(METHODS[method].title for method in evidence.believed())
     lines = [f"{name}: believe {believed or 'no method: none passed every check'}."]
@@ -62,7 +66,7 @@ def notes(
     return lines
 
 
-def _looked_at(label: str, lifts: pd.Series) -> str:
+def _looked_at(label: str, lifts: Series) -> str:
     """The two parts that the maps of a class prefer most."""
     top = lifts[lifts >= ENOUGH].sort_values(ascending=False)[:2]
     named = ", ".join(f"{part} ({lift:.1f})" for part, lift in top.items())

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy import ndarray
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from emohelpers import models
 from emohelpers.config.registry import METHODS
@@ -138,10 +138,10 @@ class Panel:
         """Model -> method -> figure -> value, interval and n, for metrics.json."""
         return {name: measured.figures for name, measured in self.evidence.items()}
 
-    def values(self, figure: str) -> pd.Series:
+    def values(self, figure: str) -> Series:
         """One figure of every model and method that has it."""
         by_method = [figures for methods in self.figures().values() for figures in methods.values()]
-        return pd.Series([figures[figure]["value"] for figures in by_method if figure in figures], dtype=float)
+        return Series([figures[figure]["value"] for figures in by_method if figure in figures], dtype=float)
 
     def class_means(self) -> Figure:
         """The mean map of each class by the most believable CAM and by SHAP."""

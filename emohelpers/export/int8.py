@@ -70,7 +70,8 @@ class Budget:
     def refusal(self, trial: dict[str, Any]) -> str:
         """What a `judge`d file lacks, "" if nothing."""
         reasons = []
-        speed, flips = trial["speed_1"]["ratio"], trial["flips"]
+        speed = trial["speed_1"]["ratio"]
+        flips = trial["flips"]
         if speed < self.speed:
             reasons.append(f"{speed:.2f} times fp32's speed, {self.speed:g} asked")
         if flips > self.flips:
@@ -168,7 +169,8 @@ def judge(
         shares = softmax(logits / runner.temperature, axis=1)
         return metrics.predictions(names, labels, shares, runner.classes, **columns)
 
-    before, after = predictions(fp32), predictions(int8)
+    before = predictions(fp32)
+    after = predictions(int8)
     compared = compare.compare(before, after, runner.classes, resamples=resamples)
     accuracy = compared.query('`class` == "all" and figure == "accuracy"').iloc[0]
     return trial | {

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy import ndarray
 from onnx import load_model, save_model
+from torch import Tensor
 from torch.nn import Module
 
 import emohelpers
@@ -178,7 +179,7 @@ class OutputCopy(Module):
         super().__init__()
         self.model = model
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.model(x).clone()
 
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy import ndarray
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from scipy.special import softmax
-from torch import nn
+from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.config import files, paths
@@ -29,7 +28,7 @@ from emohelpers.report import figures, style
 ON_SHEET = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
 
-Model = nn.Module | Runner
+Model = Module | Runner
 Source = str | Path | ndarray | Sequence[str | Path | ndarray]
 
 
@@ -119,7 +118,7 @@ def pictures(
     faces = np.stack(squares) if squares else np.empty((0, side, side, 3), np.uint8)
     parts = [probabilities(model, faces[i : i + PART], temperature) for i in range(0, len(faces), PART)]
     shares = DataFrame(np.concatenate(parts) if parts else np.empty((0, len(classes))), columns=classes)
-    best = shares.idxmax(axis=1) if len(shares) else pd.Series(dtype=object)
+    best = shares.idxmax(axis=1) if len(shares) else Series(dtype=object)
     answers = DataFrame({"predicted": best, "confidence": shares.max(axis=1)})
     answers = answers.join(shares.add_prefix("p_"))
     return Answers(table.join(answers, on="square").drop(columns="square"), faces)

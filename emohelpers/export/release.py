@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from numpy import ndarray
-from pandas import DataFrame
-from torch import nn
+from pandas import DataFrame, Index
+from torch.nn import Module
 
 from emohelpers.export import camera, hub, int8, onnx, predict
 from emohelpers.train.study import Faces
@@ -31,7 +30,7 @@ class Release:
         return str(self.onnx)
 
 
-def files(folder: Path, model: nn.Module, faces: Faces, cfg: Any, temperature: float) -> Release:
+def files(folder: Path, model: Module, faces: Faces, cfg: Any, temperature: float) -> Release:
     """Writes the ONNX file and, where one is worth it, the int8 file of a model below `folder`.
 
     The ONNX file is compared with the model on the golden faces. int8 is calibrated on training faces and chosen on
@@ -106,4 +105,4 @@ def _sample(rows: DataFrame, cfg: Any) -> DataFrame:
 def _pictures(faces: Faces, rows: DataFrame) -> tuple[ndarray, ndarray]:
     """(n, side, side, 3) uint8 squares of the rows, and their labels (n,) as indices."""
     squares = faces.pixels.take(faces.pixels.rows(rows["path"]))
-    return squares, pd.Index(faces.classes).get_indexer(rows["label"])
+    return squares, Index(faces.classes).get_indexer(rows["label"])

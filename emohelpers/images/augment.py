@@ -107,7 +107,8 @@ def crop(draws: Draws, rng: Generator, scale: tuple[float, float], ratio: tuple[
 def rotation(draws: Draws, rng: Generator, degrees: float) -> None:
     """Turns by up to `degrees` to either side."""
     angle = np.deg2rad(rng.uniform(-degrees, degrees, len(draws)))
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos = np.cos(angle)
+    sin = np.sin(angle)
     turn = np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2)
     draws.warp[:, :, :2] = turn @ draws.warp[:, :, :2]
 

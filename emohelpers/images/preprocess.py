@@ -91,5 +91,6 @@ class Preprocess:
 
     def affine(self) -> tuple[ndarray, ndarray]:
         """(3,) scale and shift that take 0..255 to the model's input."""
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        mean = np.array(self.mean, np.float32)
+        std = np.array(self.std, np.float32)
         return 1 / (255 * std), -mean / std

@@ -45,7 +45,8 @@ def _pixel_warps(warp: ndarray, side: int, out: int) -> ndarray:
 
     Pixel centres lie at +0.5: p_source = L (p_out + 0.5 - out/2) + shift*side + side/2 - 0.5.
     """
-    linear, shift = warp[:, :, :2] * (side / out), warp[:, :, 2:]
+    linear = warp[:, :, :2] * (side / out)
+    shift = warp[:, :, 2:]
     moved = shift * side + (side - 1) / 2 - (linear * ((out - 1) / 2)).sum(2, keepdims=True)
     return np.concatenate([linear, moved], 2)
 
@@ -62,7 +63,9 @@ def _colour_matrices(colour: ndarray, grey: bool) -> tuple[ndarray, ndarray]:
 
 def on_device(squares: Tensor, draws: Draws, preprocess: Preprocess) -> Tensor:
     """(n, s, s, 3) uint8 -> (n, 3, img_size, img_size): the same pictures as `on_cpu`, a whole batch at once."""
-    device, n, out = squares.device, len(squares), preprocess.warped
+    device = squares.device
+    n = len(squares)
+    out = preprocess.warped
 
     def placed(values: ndarray) -> Tensor:
         return torch.from_numpy(values).to(device, non_blocking=True)

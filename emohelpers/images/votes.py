@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from numpy import ndarray
+from pandas import DataFrame
 
 RAKES = 20  # passes; the class totals then agree within a thousandth
 
@@ -13,12 +13,12 @@ class NoVotes(ValueError):
     """Soft labels were asked for, and the table has no votes."""
 
 
-def hard(rows: pd.DataFrame, classes: Sequence[str]) -> ndarray:
+def hard(rows: DataFrame, classes: Sequence[str]) -> ndarray:
     """(n,) positions of the labels in `classes`."""
     return rows["label"].map({name: i for i, name in enumerate(classes)}).to_numpy()
 
 
-def votes(rows: pd.DataFrame, classes: Sequence[str], share: float = 1.0) -> ndarray:
+def votes(rows: DataFrame, classes: Sequence[str], share: float = 1.0) -> ndarray:
     """(n, classes) float32 shares of the raters' votes, columns `votes_<emotion>` (as FER+'s, arXiv 1608.01041).
 
     Votes for anything else do not count; a row without a vote for any class keeps its label whole. Raters in doubt say

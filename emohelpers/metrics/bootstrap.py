@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
-Columns = Mapping[str, np.ndarray]
-Of = Callable[[Columns], Mapping[Any, np.ndarray]]
+Columns = Mapping[str, ndarray]
+Of = Callable[[Columns], Mapping[Any, ndarray]]
 
 
 def figures(
     columns: Columns,
-    groups: np.ndarray,
+    groups: ndarray,
     of: Of,
     *,
     units: Mapping[Any, int] | None = None,
@@ -35,7 +36,8 @@ def figures(
     observed = values(columns, of)
     result = {}
     for name, drawn in draws(columns, groups, of, resamples, seed).items():
-        value, resample = observed[name], drawn[1:]
+        value = observed[name]
+        resample = drawn[1:]
         if name in raised:
             excess = resample.mean() - value
             resample = np.clip(resample - excess, 0, None)
@@ -47,7 +49,7 @@ def figures(
 def paired(
     a: Columns,
     b: Columns,
-    groups: np.ndarray,
+    groups: ndarray,
     of: Of,
     *,
     errors: Collection[Hashable] = (),
@@ -79,7 +81,7 @@ def paired(
     return result
 
 
-def mean(values: np.ndarray, groups: np.ndarray | None = None, *, resamples: int = 2000) -> dict[str, float]:
+def mean(values: ndarray, groups: ndarray | None = None, *, resamples: int = 2000) -> dict[str, float]:
     """The mean of (n,) values as a figure, NaN left out; of nothing it is NaN. Without groups each value is its own."""
     known = np.isfinite(values)
     n = int(known.sum())
@@ -95,7 +97,7 @@ def mean(values: np.ndarray, groups: np.ndarray | None = None, *, resamples: int
     return figure
 
 
-def share(sums: Columns) -> dict[str, np.ndarray]:
+def share(sums: Columns) -> dict[str, ndarray]:
     """The simplest `of`: columns "sum" and "n"."""
     return {"share": sums["sum"] / sums["n"]}
 
@@ -107,7 +109,7 @@ def verdict(low: float, high: float) -> str:
     return "worse" if high < 0 else "undecided"
 
 
-def draws(columns: Columns, groups: np.ndarray, of: Of, resamples: int, seed: int) -> Mapping[Any, np.ndarray]:
+def draws(columns: Columns, groups: ndarray, of: Of, resamples: int, seed: int) -> Mapping[Any, ndarray]:
     """Each figure (1 + resamples,): first as observed, then in every resample."""
     sums = _sums(list(columns.values()), groups, resamples, seed)
     return of(dict(zip(columns, sums, strict=True)))
@@ -120,18 +122,18 @@ def values(columns: Columns, of: Of) -> dict[Any, float]:
     return {name: float(figure[0]) for name, figure in of(dict(zip(columns, sums, strict=True))).items()}
 
 
-def _sums(columns: list[np.ndarray], groups: np.ndarray, resamples: int, seed: int) -> list[np.ndarray]:
+def _sums(columns: list[ndarray], groups: ndarray, resamples: int, seed: int) -> list[ndarray]:
     """Sums of each column, (1 + resamples,) or (1 + resamples, k): first as observed, then in every resample."""
     rows = _rows(columns)
     sums = np.vstack([rows.sum(axis=0), resampled(rows, groups, resamples, seed)])
     return _split(sums, columns)
 
 
-def _rows(columns: list[np.ndarray]) -> np.ndarray:
+def _rows(columns: list[ndarray]) -> ndarray:
     return np.column_stack(columns).astype(np.float64)
 
 
-def _split(sums: np.ndarray, columns: list[np.ndarray]) -> list[np.ndarray]:
+def _split(sums: ndarray, columns: list[ndarray]) -> list[ndarray]:
     """(R, F) -> the sums of each column, (R,) or (R, k)."""
     parts = []
     start = 0
@@ -146,7 +148,7 @@ def _split(sums: np.ndarray, columns: list[np.ndarray]) -> list[np.ndarray]:
     return parts
 
 
-def resampled(rows: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+def resampled(rows: ndarray, groups: ndarray, resamples: int, seed: int) -> ndarray:
     """Column sums of `rows` (n, F) in every resample of whole groups: (resamples, F)."""
     names, member = np.unique(groups, return_inverse=True)
     n = len(names)
@@ -163,7 +165,7 @@ def resampled(rows: np.ndarray, groups: np.ndarray, resamples: int, seed: int) -
     return np.vstack(parts)
 
 
-def interval(drawn: np.ndarray, value: float | None = None, units: int = 0) -> tuple[float, float]:
+def interval(drawn: ndarray, value: float | None = None, units: int = 0) -> tuple[float, float]:
     """The middle 95 % of `drawn`; NaN, NaN where no resample defines the figure.
 
     A share of 0 or 1 is the same in every resample, proof of little: then the exact binomial bound of `units`.

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
@@ -16,11 +17,11 @@ class Calibration(NamedTuple):
     """What one temperature did to a table of predictions."""
 
     temperature: float
-    predictions: pd.DataFrame  # the table at this temperature
+    predictions: DataFrame  # the table at this temperature
     ece: tuple[float, float]  # before and after
 
 
-def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+def temperature(logits: ndarray, labels: ndarray) -> float:
     """The T for which softmax(logits / T) has the least NLL (Guo et al., arXiv 1706.04599).
 
     `logits` are (n, K), log-probabilities will do; `labels` are (n,) indices. Fit it on the validation part,
@@ -37,25 +38,25 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(nll, bounds=bounds, method="bounded").x))
 
 
-def fit(predictions: pd.DataFrame, classes: Sequence[str]) -> float:
+def fit(predictions: DataFrame, classes: Sequence[str]) -> float:
     """The temperature of a table of predictions, that of the validation part."""
     arrays = read(predictions, classes)
     return temperature(_log(arrays.scores), arrays.true)
 
 
-def rescale(predictions: pd.DataFrame, classes: Sequence[str], temperature: float) -> pd.DataFrame:
+def rescale(predictions: DataFrame, classes: Sequence[str], temperature: float) -> DataFrame:
     """A copy of the table with its probabilities at this temperature; the predicted classes stay."""
     scores = read(predictions, classes).scores
     mended = softmax(_log(scores) / temperature, axis=1)
     return predictions.assign(**dict(zip(columns(classes), mended.T, strict=True)))
 
 
-def mend(validated: pd.DataFrame, predictions: pd.DataFrame, classes: Sequence[str]) -> Calibration:
+def mend(validated: DataFrame, predictions: DataFrame, classes: Sequence[str]) -> Calibration:
     """`predictions` at the temperature of `validated`, the validation part's table, with the ECE before and after."""
     fitted = fit(validated, classes)
     mended = rescale(predictions, classes, fitted)
     return Calibration(fitted, mended, (reliability.error(predictions, classes), reliability.error(mended, classes)))
 
 
-def _log(scores: np.ndarray) -> np.ndarray:
+def _log(scores: ndarray) -> ndarray:
     return np.log(np.clip(scores, 1e-12, None))

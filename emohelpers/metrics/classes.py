@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers.metrics import bootstrap, reliability
 from emohelpers.metrics.table import Arrays, PredictionError, indices, read
@@ -17,7 +18,7 @@ from emohelpers.metrics.table import Arrays, PredictionError, indices, read
 SHARES = ("accuracy", "macro_f1", "weighted_f1")  # figures between 0 and 1 that stand on a number of faces
 
 
-def classification(predictions: pd.DataFrame, classes: Sequence[str], *, resamples: int = 2000) -> dict[str, Any]:
+def classification(predictions: DataFrame, classes: Sequence[str], *, resamples: int = 2000) -> dict[str, Any]:
     """Accuracy, macro and weighted F1, ECE, NLL and Brier score, each `{"value", "low", "high", "n"}`.
 
     Macro F1 is over the declared classes: one without pictures counts 0 and is named in `absent`. A finite set shows
@@ -39,14 +40,14 @@ def classification(predictions: pd.DataFrame, classes: Sequence[str], *, resampl
     return figures
 
 
-def values(predictions: pd.DataFrame, classes: Sequence[str]) -> dict[str, float]:
+def values(predictions: DataFrame, classes: Sequence[str]) -> dict[str, float]:
     """The figures of `classification` without intervals, for choices that are made many times."""
     arrays = read(predictions, classes)
     present = _present(arrays.true, len(classes))
     return bootstrap.values(_columns(arrays, len(classes)), partial(_figures, present=present))
 
 
-def per_class(predictions: pd.DataFrame, classes: Sequence[str], *, resamples: int = 2000) -> pd.DataFrame:
+def per_class(predictions: DataFrame, classes: Sequence[str], *, resamples: int = 2000) -> DataFrame:
     """One row a class: n, precision, recall and F1, the last two with intervals; NaN where nothing defines a figure."""
     true, guess, _, groups = read(predictions, classes)
     columns = {"confusion": one_hot(true, guess, len(classes))}
@@ -57,7 +58,7 @@ def per_class(predictions: pd.DataFrame, classes: Sequence[str], *, resamples: i
     )
     counts = columns["confusion"].sum(axis=0)[None]
     support, precision, _, _ = class_scores(counts)
-    table = pd.DataFrame({"class": list(classes), "n": support[0].astype(int), "precision": precision[0]})
+    table = DataFrame({"class": list(classes), "n": support[0].astype(int), "precision": precision[0]})
     for figure in ("recall", "f1"):
         rows = [figures[name, figure] for name in classes]
         table[figure] = [row["value"] for row in rows]
@@ -66,16 +67,17 @@ def per_class(predictions: pd.DataFrame, classes: Sequence[str], *, resamples: i
     return table
 
 
-def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+def confusion(predictions: DataFrame, classes: Sequence[str]) -> ndarray:
     """Counts (K, K): row = true class, column = predicted class."""
     true, guess, _, _ = read(predictions, classes)
     k = len(classes)
     return np.bincount(true * k + guess, minlength=k**2).reshape(k, k)
 
 
-def quick(labels: np.ndarray, scores: np.ndarray, n_classes: int) -> dict[str, float]:
+def quick(labels: ndarray, scores: ndarray, n_classes: int) -> dict[str, float]:
     """Accuracy, macro and weighted F1 for every epoch; `scores` are (n, K) of any scale, or (n,) predicted indices."""
-    true, guess = np.asarray(labels), np.asarray(scores)
+    true = np.asarray(labels)
+    guess = np.asarray(scores)
     if guess.ndim == 2:
         guess = guess.argmax(axis=1)
     counts = np.bincount(true * n_classes + guess, minlength=n_classes**2)
@@ -87,7 +89,7 @@ def quick(labels: np.ndarray, scores: np.ndarray, n_classes: int) -> dict[str, f
     }
 
 
-def weights(labels: Sequence[str], classes: Sequence[str], power: float) -> np.ndarray:
+def weights(labels: Sequence[str], classes: Sequence[str], power: float) -> ndarray:
     """Class weights (1/frequency)**power, (K,), with mean 1 over the training rows; power 0: ones."""
     if power == 0:
         return np.ones(len(classes))
@@ -101,14 +103,14 @@ def weights(labels: Sequence[str], classes: Sequence[str], power: float) -> np.n
     return raw * counts.sum() / (raw * counts).sum()
 
 
-def one_hot(true: np.ndarray, guess: np.ndarray, k: int) -> np.ndarray:
+def one_hot(true: ndarray, guess: ndarray, k: int) -> ndarray:
     """The confusion matrix of each row alone, flat: (n, K*K)."""
     rows = np.zeros((len(true), k * k))
     rows[np.arange(len(true)), true * k + guess] = 1
     return rows
 
 
-def class_scores(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def class_scores(flat: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """Support, precision, recall, F1, each (R, K), of flat confusion matrices (R, K*K); 0/0 is NaN."""
     k = round(flat.shape[-1] ** 0.5)
     counts = flat.reshape(-1, k, k)
@@ -119,7 +121,7 @@ def class_scores(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
         return support, hits / guessed, hits / support, 2 * hits / (support + guessed)
 
 
-def overall(flat: np.ndarray, present: np.ndarray) -> dict[str, np.ndarray]:
+def overall(flat: ndarray, present: ndarray) -> dict[str, ndarray]:
     """Accuracy, macro F1 and weighted F1 (R,) of flat confusion matrices (R, K*K)."""
     support, _, recall, f1 = class_scores(flat)
     total = support.sum(axis=1)
@@ -132,16 +134,14 @@ def overall(flat: np.ndarray, present: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def every_figure(
-    sums: Mapping[str, np.ndarray], classes: Sequence[str], present: np.ndarray
-) -> dict[Hashable, np.ndarray]:
+def every_figure(sums: Mapping[str, ndarray], classes: Sequence[str], present: ndarray) -> dict[Hashable, ndarray]:
     """(class, figure) -> (R,) of the column "confusion", (R, K*K); accuracy and macro F1 are of the class "all"."""
     whole = overall(sums["confusion"], present)
     figures = {("all", name): whole[name] for name in ("accuracy", "macro_f1")}
     return figures | _figures_of_classes(sums, classes)
 
 
-def _figures_of_classes(sums: Mapping[str, np.ndarray], classes: Sequence[str]) -> dict[Hashable, np.ndarray]:
+def _figures_of_classes(sums: Mapping[str, ndarray], classes: Sequence[str]) -> dict[Hashable, ndarray]:
     _, _, recall, f1 = class_scores(sums["confusion"])
     figures = {}
     for i, name in enumerate(classes):
@@ -150,7 +150,7 @@ def _figures_of_classes(sums: Mapping[str, np.ndarray], classes: Sequence[str]) 
     return figures
 
 
-def _columns(arrays: Arrays, k: int) -> dict[str, np.ndarray]:
+def _columns(arrays: Arrays, k: int) -> dict[str, ndarray]:
     """What the figures of a classifier are functions of the sums of."""
     true, guess, scores, _ = arrays
     of_label = scores[np.arange(len(true)), true]
@@ -162,7 +162,7 @@ def _columns(arrays: Arrays, k: int) -> dict[str, np.ndarray]:
     }
 
 
-def _figures(sums: Mapping[str, np.ndarray], present: np.ndarray) -> dict[str, np.ndarray]:
+def _figures(sums: Mapping[str, ndarray], present: ndarray) -> dict[str, ndarray]:
     n = sums["confusion"].sum(axis=1)
     return {
         **overall(sums["confusion"], present),
@@ -172,6 +172,6 @@ def _figures(sums: Mapping[str, np.ndarray], present: np.ndarray) -> dict[str, n
     }
 
 
-def _present(true: np.ndarray, k: int) -> np.ndarray:
+def _present(true: ndarray, k: int) -> ndarray:
     """(K,) whether a class has pictures."""
     return np.bincount(true, minlength=k) > 0

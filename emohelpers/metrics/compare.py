@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from scipy.stats import binomtest
 
 from emohelpers.metrics import bootstrap
 from emohelpers.metrics.classes import every_figure, one_hot
 from emohelpers.metrics.table import PredictionError, read
 
-NOTHING = pd.DataFrame(columns=["class", "figure", "difference", "low", "high", "verdict"])  # of no comparison
+NOTHING = DataFrame(columns=["class", "figure", "difference", "low", "high", "verdict"])  # of no comparison
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], *, resamples: int = 2000) -> pd.DataFrame:
+def compare(a: DataFrame, b: DataFrame, classes: Sequence[str], *, resamples: int = 2000) -> DataFrame:
     """Is `b` better than `a`? Accuracy and macro F1 (class "all"), then recall and F1 of every class.
 
     `difference` is b - a with its paired interval `low`, `high`. `only_a`, `only_b` count the pictures that one of the
@@ -49,7 +51,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], *, resampl
         rows.append(row)
 
     # corrected over the classes, not over the one figure of all
-    table = pd.DataFrame(rows).astype({"only_a": "Int64", "only_b": "Int64"})
+    table = DataFrame(rows).astype({"only_a": "Int64", "only_b": "Int64"})
     of_classes = table["class"].isin(classes)
     tests = of_classes & table["p"].notna()
     table["p_holm"] = table["p"].mask(of_classes)
@@ -57,12 +59,12 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, classes: Sequence[str], *, resampl
     return table
 
 
-def overall(compared: pd.DataFrame, figure: str) -> dict[str, Any]:
+def overall(compared: DataFrame, figure: str) -> dict[str, Any]:
     """The row of `compare` about all classes together: a, b, difference, low, high, verdict, ... of this figure."""
     return compared[(compared["class"] == "all") & (compared["figure"] == figure)].iloc[0].to_dict()
 
 
-def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, Any]:
+def mcnemar(right_a: ndarray, right_b: ndarray) -> dict[str, Any]:
     """Exact McNemar test of two boolean (n,): are the pictures that only one got right split evenly? (McNemar 1947)"""
     only_a = int((right_a & ~right_b).sum())
     only_b = int((right_b & ~right_a).sum())
@@ -70,7 +72,7 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> dict[str, Any]:
     return {"only_a": only_a, "only_b": only_b, "p": p}
 
 
-def holm(p: np.ndarray) -> np.ndarray:
+def holm(p: ndarray) -> ndarray:
     """Holm's step-down correction of p values (Holm 1979), in the order given."""
     order = np.argsort(p)
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -79,7 +81,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def aligned(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+def aligned(a: DataFrame, b: DataFrame) -> DataFrame:
     """`b` in the order of `a`; refuses tables that are not of the same pictures and labels."""
     labels = pd.concat({"a": a.set_index("path")["label"], "b": b.set_index("path")["label"]}, axis=1)
     differ = []

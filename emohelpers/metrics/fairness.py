@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame, Series
 
 from emohelpers.metrics import bootstrap
 from emohelpers.metrics.classes import class_scores, one_hot
@@ -12,8 +14,8 @@ from emohelpers.metrics.table import Arrays, read
 
 
 def audit(
-    predictions: pd.DataFrame, groups: Sequence[str] | pd.Series, classes: Sequence[str], *, resamples: int = 2000
-) -> pd.DataFrame:
+    predictions: DataFrame, groups: Sequence[str] | Series, classes: Sequence[str], *, resamples: int = 2000
+) -> DataFrame:
     """One row a group: n, accuracy with its interval, macro F1, mean confidence, and `gap` to everybody else with its
     95 % interval; `verdict` is "worse" or "better" where that excludes zero.
 
@@ -21,33 +23,33 @@ def audit(
         groups: a value a row of `predictions`; empty ones are left out.
     """
     arrays = read(predictions, classes)
-    names = pd.Series(groups, dtype=object).fillna("").astype(str).to_numpy()
+    names = Series(groups, dtype=object).fillna("").astype(str).to_numpy()
     rows = []
     for name in sorted(set(names) - {""}):
         inside = names == name
         outside = (names != name) & (names != "")
         rows.append({"group": name, **_row(arrays, inside, outside, len(classes), resamples)})
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
 def by_columns(
-    predictions: pd.DataFrame,
-    table: pd.DataFrame,
+    predictions: DataFrame,
+    table: DataFrame,
     columns: Sequence[str],
     classes: Sequence[str],
     *,
     resamples: int = 2000,
-) -> pd.DataFrame:
+) -> DataFrame:
     """The audits of those of `columns` that `table` (with its `path`) has, below each other; empty if it has none."""
     rows = table.set_index("path").loc[predictions["path"]]
-    audits = [pd.DataFrame(columns=["by", "group", "n", "accuracy"])]
+    audits = [DataFrame(columns=["by", "group", "n", "accuracy"])]
     for name in columns:
         if name in rows:
             audits.append(audit(predictions, rows[name].to_numpy(), classes, resamples=resamples).assign(by=name))
     return pd.concat(audits[1:] or audits, ignore_index=True)
 
 
-def _row(arrays: Arrays, inside: np.ndarray, outside: np.ndarray, k: int, resamples: int) -> dict[str, Any]:
+def _row(arrays: Arrays, inside: ndarray, outside: ndarray, k: int, resamples: int) -> dict[str, Any]:
     """The figures of the rows `inside`, (n,) booleans, and their gap to those `outside`."""
     columns = {
         "right_inside": arrays.right & inside,
@@ -57,9 +59,11 @@ def _row(arrays: Arrays, inside: np.ndarray, outside: np.ndarray, k: int, resamp
     }
     units = {"accuracy": len(np.unique(arrays.groups[inside]))}
     figures = bootstrap.figures(columns, arrays.groups, _figures, units=units, resamples=resamples)
-    accuracy, gap = figures["accuracy"], figures["gap"]
+    accuracy = figures["accuracy"]
+    gap = figures["gap"]
 
-    true, guess = arrays.true[inside], arrays.guess[inside]
+    true = arrays.true[inside]
+    guess = arrays.guess[inside]
     _, _, _, f1 = class_scores(one_hot(true, guess, k).sum(axis=0)[None])
     present = np.unique(true)
     row = {
@@ -76,7 +80,7 @@ def _row(arrays: Arrays, inside: np.ndarray, outside: np.ndarray, k: int, resamp
     return row
 
 
-def _figures(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _figures(sums: Mapping[str, ndarray]) -> dict[str, ndarray]:
     with np.errstate(invalid="ignore"):  # 0/0: a resample without the group says nothing of it
         accuracy = sums["right_inside"] / sums["inside"]
         return {"accuracy": accuracy, "gap": accuracy - sums["right_outside"] / sums["outside"]}

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from scipy.stats import binomtest, kendalltau, spearmanr
 
 from emohelpers.metrics import bootstrap
@@ -18,7 +20,7 @@ FEWEST = 3  # pictures a scene needs for a rank correlation: of two, tau is just
 NEEDED = ("folder", "scene", "good", "bad", "score_good", "score_bad")
 
 
-def right(pairs: pd.DataFrame) -> np.ndarray:
+def right(pairs: DataFrame) -> ndarray:
     """(n,) whether the good picture has the higher score; a tie is wrong.
 
     Raises:
@@ -34,13 +36,13 @@ def right(pairs: pd.DataFrame) -> np.ndarray:
     return scores[:, 0] > scores[:, 1]
 
 
-def share(hits: np.ndarray) -> dict[str, Any]:
+def share(hits: ndarray) -> dict[str, Any]:
     """Value of (n,) booleans with its exact 95 % interval: value, low, high, n."""
     bounds = binomtest(int(hits.sum()), len(hits)).proportion_ci(0.95, method="exact")
     return {"value": float(hits.mean()), "low": float(bounds.low), "high": float(bounds.high), "n": len(hits)}
 
 
-def accuracy(pairs: pd.DataFrame, *, resamples: int = 2000) -> dict[str, Any]:
+def accuracy(pairs: DataFrame, *, resamples: int = 2000) -> dict[str, Any]:
     """Pairwise accuracy with its exact interval, and as `scene_low`, `scene_high` the one over whole scenes."""
     hits = right(pairs)
     scenes = pairs["scene"].astype(str).to_numpy()
@@ -50,7 +52,7 @@ def accuracy(pairs: pd.DataFrame, *, resamples: int = 2000) -> dict[str, Any]:
     return {**share(hits), "scene_low": figure["low"], "scene_high": figure["high"], "scenes": count}
 
 
-def pictures(pairs: pd.DataFrame, content: Mapping[str, str]) -> pd.DataFrame:
+def pictures(pairs: DataFrame, content: Mapping[str, str]) -> DataFrame:
     """One row a picture: scene, path, opinion, score. `content` (path -> hash) tells which files are one picture."""
     columns = ["scene", "path", "opinion", "score"]
     sides = [
@@ -62,7 +64,7 @@ def pictures(pairs: pd.DataFrame, content: Mapping[str, str]) -> pd.DataFrame:
     return table.sort_values(["scene", "path"], ignore_index=True)
 
 
-def correlations(pictures: pd.DataFrame, *, resamples: int = 2000) -> tuple[dict[str, Any], pd.DataFrame]:
+def correlations(pictures: DataFrame, *, resamples: int = 2000) -> tuple[dict[str, Any], DataFrame]:
     """Kendall's tau-b and Spearman's rho between opinion and score, inside scenes of at least three pictures.
 
     Returns the means over scenes with a bootstrap interval of scenes, and a row a scene. Scenes without opinions, or
@@ -70,7 +72,8 @@ def correlations(pictures: pd.DataFrame, *, resamples: int = 2000) -> tuple[dict
     """
     rows = []
     for scene, group in pictures.dropna(subset=["opinion"]).groupby("scene"):
-        opinion, score = group["opinion"], group["score"]
+        opinion = group["opinion"]
+        score = group["score"]
         if len(group) < FEWEST or opinion.nunique() == 1:
             continue
         row = {"scene": scene, "n": len(group), "tau": 0.0, "rho": 0.0}
@@ -78,12 +81,12 @@ def correlations(pictures: pd.DataFrame, *, resamples: int = 2000) -> tuple[dict
             row["tau"] = float(kendalltau(opinion, score).statistic)
             row["rho"] = float(spearmanr(opinion, score).statistic)
         rows.append(row)
-    table = pd.DataFrame(rows, columns=["scene", "n", "tau", "rho"])
+    table = DataFrame(rows, columns=["scene", "n", "tau", "rho"])
     figures = {name: bootstrap.mean(table[name].to_numpy(float), resamples=resamples) for name in ("tau", "rho")}
     return figures, table
 
 
-def by_gap(pairs: pd.DataFrame, bins: int = 4) -> pd.DataFrame:
+def by_gap(pairs: DataFrame, bins: int = 4) -> DataFrame:
     """Accuracy by how far the opinions of a pair are apart, in bins of about equal size: gap_low, gap_high, value, ...
 
     Empty where nobody gave opinions.
@@ -93,7 +96,7 @@ def by_gap(pairs: pd.DataFrame, bins: int = 4) -> pd.DataFrame:
     gap = (pairs["good_score"] - pairs["bad_score"]).to_numpy(float)
     known = np.isfinite(gap)
     if not known.any():
-        return pd.DataFrame(columns=columns)
+        return DataFrame(columns=columns)
     edges = np.unique(np.quantile(gap[known], np.linspace(0, 1, bins + 1)))
     last = max(len(edges) - 2, 0)
     bin_index = np.clip(np.searchsorted(edges, gap, side="right") - 1, 0, last)
@@ -102,10 +105,10 @@ def by_gap(pairs: pd.DataFrame, bins: int = 4) -> pd.DataFrame:
         inside = known & (bin_index == i)
         if inside.any():
             rows.append({"gap_low": gap[inside].min(), "gap_high": gap[inside].max(), **share(hits[inside])})
-    return pd.DataFrame(rows, columns=columns)
+    return DataFrame(rows, columns=columns)
 
 
-def agreement(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, float]:
+def agreement(a: DataFrame, b: DataFrame) -> dict[str, float]:
     """Two models on the same pairs: share of pairs whose order flips, Kendall's tau and Pearson's r of their scores."""
     scores_a = np.concatenate([a["score_good"], a["score_bad"]])
     scores_b = np.concatenate([b["score_good"], b["score_bad"]])

@@ -7,7 +7,8 @@ Everything starts from one table: `song, valence, arousal, valence_predicted, ar
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.metrics import bootstrap
@@ -17,7 +18,7 @@ FIGURES = ("ccc", "rmse", "r2", "pearson")
 PREDICTED = [f"{name}_predicted" for name in TARGETS]
 
 
-def ccc(true: np.ndarray, guess: np.ndarray) -> np.ndarray:
+def ccc(true: ndarray, guess: ndarray) -> ndarray:
     """Concordance of each column, (n, k) and (n, k) -> (k,); Lin, Biometrics 45(1), 1989, with population variance.
 
     0 where both are constant.
@@ -26,14 +27,15 @@ def ccc(true: np.ndarray, guess: np.ndarray) -> np.ndarray:
     return _figures(sums)["ccc"][0]
 
 
-def together(rows: np.ndarray, sections: int) -> np.ndarray:
+def together(rows: ndarray, sections: int) -> ndarray:
     """(n * sections, k) -> (n, k): the mean of each song's rows, which follow each other."""
     return rows.reshape(-1, sections, rows.shape[-1]).mean(axis=1)
 
 
-def predictions(songs: Sequence[str], true: np.ndarray, guess: np.ndarray, **extra: Sequence) -> pd.DataFrame:
+def predictions(songs: Sequence[str], true: ndarray, guess: ndarray, **extra: Sequence) -> DataFrame:
     """The table of predictions; `true` and `guess` are (n, 2), `extra` further columns such as `group`."""
-    true, guess = np.asarray(true, np.float64), np.asarray(guess, np.float64)
+    true = np.asarray(true, np.float64)
+    guess = np.asarray(guess, np.float64)
     if not true.shape == guess.shape == (len(songs), len(TARGETS)):
         raise PredictionError(f"{len(songs)} songs, ratings {true.shape}, predictions {guess.shape}: they must agree")
     columns = {
@@ -42,12 +44,12 @@ def predictions(songs: Sequence[str], true: np.ndarray, guess: np.ndarray, **ext
         **dict(zip(PREDICTED, guess.T, strict=True)),
         **extra,
     }
-    table = pd.DataFrame(columns)
+    table = DataFrame(columns)
     read(table)
     return table
 
 
-def read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read(table: DataFrame) -> tuple[ndarray, ndarray, ndarray]:
     """Ratings (n, 2), predictions (n, 2) and groups (n,) of a table, checked."""
     require(table, ("song", *TARGETS, *PREDICTED))
     if len(table) < 2:
@@ -64,14 +66,14 @@ def read(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return true, guess, groups
 
 
-def scores(table: pd.DataFrame, *, resamples: int = 2000) -> dict[str, dict[str, float]]:
+def scores(table: DataFrame, *, resamples: int = 2000) -> dict[str, dict[str, float]]:
     """`ccc_valence`, `rmse_arousal`, ..., each `{"value", "low", "high", "n"}`: 95 % bootstrap over whole groups."""
     true, guess, groups = read(table)
     figures = bootstrap.figures(_columns(true, guess), groups, _by_target, resamples=resamples)
     return {f"{name}_{target}": figure for (name, target), figure in figures.items()}
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, *, resamples: int = 2000) -> pd.DataFrame:
+def compare(a: DataFrame, b: DataFrame, *, resamples: int = 2000) -> DataFrame:
     """Is `b` better than `a` on the same songs? CCC and RMSE of each target: b - a with its paired 95 % interval.
 
     Raises:
@@ -91,14 +93,14 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, resamples: int = 2000) -> pd.Da
         errors=[("rmse", target) for target in TARGETS],
         resamples=resamples,
     )
-    return pd.DataFrame(
+    return DataFrame(
         {"target": target, "figure": name, "n": len(a), **difference}
         for (name, target), difference in differences.items()
         if name in ("ccc", "rmse")
     )
 
 
-def table(contenders: Mapping[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
+def table(contenders: Mapping[str, DataFrame], *, resamples: int = 2000) -> DataFrame:
     """One row a contender: CCC with its interval, RMSE, R2 and Pearson of each target, on the same songs."""
     rows = {}
     for contender, predicted in contenders.items():
@@ -110,12 +112,13 @@ def table(contenders: Mapping[str, pd.DataFrame], *, resamples: int = 2000) -> p
             for name in FIGURES[1:]:
                 row[f"{name.upper()} {target}"] = round(figures[f"{name}_{target}"]["value"], 3)
         rows[contender] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("contender")
+    return DataFrame.from_dict(rows, orient="index").rename_axis("contender")
 
 
-def _columns(true: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
+def _columns(true: ndarray, guess: ndarray) -> dict[str, ndarray]:
     """(n, k) each: what every figure is a function of the sums of."""
-    true, guess = np.asarray(true, np.float64), np.asarray(guess, np.float64)
+    true = np.asarray(true, np.float64)
+    guess = np.asarray(guess, np.float64)
     return {
         "n": np.ones_like(true),
         "true": true,
@@ -126,13 +129,13 @@ def _columns(true: np.ndarray, guess: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _by_target(sums: Mapping[str, np.ndarray]) -> dict[tuple[str, str], np.ndarray]:
+def _by_target(sums: Mapping[str, ndarray]) -> dict[tuple[str, str], ndarray]:
     """(figure, target) -> (R,)."""
     figures = _figures(sums)
     return {(name, target): figures[name][:, i] for name in FIGURES for i, target in enumerate(TARGETS)}
 
 
-def _figures(sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _figures(sums: Mapping[str, ndarray]) -> dict[str, ndarray]:
     """Sums, (R, k) each -> each figure (R, k)."""
     mean = {name: column / sums["n"] for name, column in sums.items()}
     variance = np.maximum(mean["true2"] - mean["true"] ** 2, 0)

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame, Index
 
 
 class PredictionError(ValueError):
@@ -18,28 +20,28 @@ class PredictionError(ValueError):
 class Arrays(NamedTuple):
     """A checked table as arrays."""
 
-    true: np.ndarray  # (n,) indices of the labels
-    guess: np.ndarray  # (n,) indices of the predicted classes
-    scores: np.ndarray  # (n, K) probabilities
-    groups: np.ndarray  # (n,) integers
+    true: ndarray  # (n,) indices of the labels
+    guess: ndarray  # (n,) indices of the predicted classes
+    scores: ndarray  # (n, K) probabilities
+    groups: ndarray  # (n,) integers
 
     @property
-    def right(self) -> np.ndarray:
+    def right(self) -> ndarray:
         return self.true == self.guess
 
     @property
-    def confidence(self) -> np.ndarray:
+    def confidence(self) -> ndarray:
         """(n,) the probability of the predicted class."""
         return self.scores[np.arange(len(self.guess)), self.guess]
 
 
 def predictions(
     paths: Sequence[str],
-    labels: Sequence[str] | np.ndarray,
-    probabilities: np.ndarray,
+    labels: Sequence[str] | ndarray,
+    probabilities: ndarray,
     classes: Sequence[str],
     **extra: Any,
-) -> pd.DataFrame:
+) -> DataFrame:
     """The table of predictions.
 
     Args:
@@ -66,12 +68,12 @@ def predictions(
     lengths = {name: len(column) for name, column in content.items() if len(column) != len(scores)}
     if lengths:
         raise PredictionError(f"{len(scores)} predictions, but other lengths: {lengths}")
-    table = pd.DataFrame(content)
+    table = DataFrame(content)
     read(table, classes)
     return table
 
 
-def read_predictions(path: str | Path) -> pd.DataFrame:
+def read_predictions(path: str | Path) -> DataFrame:
     """A predictions.csv as it was written: names and groups stay text, an empty group is empty."""
     text = dict.fromkeys(("path", "song", "label", "predicted", "group"), str)
     return pd.read_csv(path, dtype=text, keep_default_na=False)
@@ -82,7 +84,7 @@ def columns(classes: Sequence[str]) -> list[str]:
     return [f"p_{name}" for name in classes]
 
 
-def read(table: pd.DataFrame, classes: Sequence[str]) -> Arrays:
+def read(table: DataFrame, classes: Sequence[str]) -> Arrays:
     """A table as arrays, checked.
 
     Raises:
@@ -107,16 +109,16 @@ def read(table: pd.DataFrame, classes: Sequence[str]) -> Arrays:
     return Arrays(true, guess, scores, _groups(table))
 
 
-def require(table: pd.DataFrame, names: Sequence[str]) -> None:
+def require(table: DataFrame, names: Sequence[str]) -> None:
     """Refuses a table that lacks a column; says which, and what it has."""
     missing = [name for name in names if name not in table]
     if missing:
         raise PredictionError(f"no column {', '.join(missing)}; the table has {', '.join(map(str, table.columns))}")
 
 
-def indices(names: Sequence[str], classes: Sequence[str], column: str) -> np.ndarray:
+def indices(names: Sequence[str], classes: Sequence[str], column: str) -> ndarray:
     """The position of each name in `classes`."""
-    positions = pd.Index(classes).get_indexer(pd.Index(names))
+    positions = Index(classes).get_indexer(Index(names))
     unknown = positions < 0
     if unknown.any():
         first = sorted(set(np.asarray(names, dtype=object)[unknown].astype(str)))[:5]
@@ -126,7 +128,7 @@ def indices(names: Sequence[str], classes: Sequence[str], column: str) -> np.nda
     return positions
 
 
-def _label_names(labels: Sequence[str] | np.ndarray, names: np.ndarray) -> np.ndarray:
+def _label_names(labels: Sequence[str] | ndarray, names: ndarray) -> ndarray:
     """Labels that are indices, as names."""
     labels = np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
@@ -136,7 +138,7 @@ def _label_names(labels: Sequence[str] | np.ndarray, names: np.ndarray) -> np.nd
     return names[labels]
 
 
-def _groups(table: pd.DataFrame) -> np.ndarray:
+def _groups(table: DataFrame) -> ndarray:
     """(n,) the group of each row as an integer; a row without one is a group of its own."""
     if "group" not in table:
         return np.arange(len(table))

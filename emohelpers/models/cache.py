@@ -17,7 +17,8 @@ import numpy as np
 import psutil
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 from torch.utils.flop_counter import FlopCounterMode
 
 from emohelpers import config
@@ -55,7 +56,7 @@ class Plan:
         return token + self.reason
 
 
-def prepare(model: nn.Module, parts: dict[str, Batches], cfg, folder: Path) -> tuple[dict[str, Batches], Plan]:
+def prepare(model: Module, parts: dict[str, Batches], cfg, folder: Path) -> tuple[dict[str, Batches], Plan]:
     """`parts` with "train" and "val" on kept activations where that is possible and pays, and what was decided.
 
     `model` stays the whole model, for checkpoints, evaluation and pictures, and from now on takes activations too.
@@ -75,7 +76,7 @@ def prepare(model: nn.Module, parts: dict[str, Batches], cfg, folder: Path) -> t
     return {**parts, **kept_parts}, replace(plan, class_token=alone)
 
 
-def _keep(model: nn.Module, parts: dict[str, Batches], cfg, folder: Path, example: Tensor):
+def _keep(model: Module, parts: dict[str, Batches], cfg, folder: Path, example: Tensor):
     _refuse_recipe(cfg)
     trunk, weights = _trunk(model, cfg, example)
 
@@ -163,7 +164,7 @@ def _refuse_recipe(cfg) -> None:
             raise NotKept(reason)
 
 
-def _trunk(model: nn.Module, cfg, example: Tensor) -> tuple[cut.Cut, str]:
+def _trunk(model: Module, cfg, example: Tensor) -> tuple[cut.Cut, str]:
     """Where the layers end that no stage of the training trains, and a digest of their weights."""
     freeze(model, max(depth(model, stage) for stage in (cfg.trainable, *cfg.unfreeze.values())))
     trunk = cut.deepest(model, example)
@@ -178,7 +179,7 @@ def _trunk(model: nn.Module, cfg, example: Tensor) -> tuple[cut.Cut, str]:
     return trunk, digest.hexdigest()
 
 
-def _gflop(model: nn.Module, trunk: cut.Cut, example: Tensor) -> tuple[float, float]:
+def _gflop(model: Module, trunk: cut.Cut, example: Tensor) -> tuple[float, float]:
     """GFLOP of one training picture: with the trunk, without."""
     whole = operations(model, example)
     cut.enter(model, trunk)
@@ -189,7 +190,7 @@ def _gflop(model: nn.Module, trunk: cut.Cut, example: Tensor) -> tuple[float, fl
     return (whole + BACKWARD * tail) / 1e9, (1 + BACKWARD) * tail / 1e9
 
 
-def operations(model: nn.Module, inputs: Tensor) -> float:
+def operations(model: Module, inputs: Tensor) -> float:
     """Floating-point operations of one forward pass of one sample of `inputs` (n, ...), by torch's own count."""
     with examined(model), FlopCounterMode(display=False) as counter:
         model(inputs[:1])

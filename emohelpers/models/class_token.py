@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import Module
 
 from emohelpers.models.trial import examined, near
 
 
-def read_alone(model: nn.Module, example: Tensor) -> bool:
+def read_alone(model: Module, example: Tensor) -> bool:
     """Lets the last block compute the class token alone, if the model reads no other; says whether it does.
 
     Outputs and gradients stay the same but for rounding, which is tried on `example` (n, 3, h, w).

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Module
 
 from emohelpers.models.trial import examined, near
 
@@ -22,7 +23,7 @@ class Cut:
 
     links: tuple[str, ...]  # modules of the trunk, in the order in which they run
     shape: tuple[int, ...]  # of one picture's activations
-    tail: nn.Module | None = None  # the model without its trunk; built at first use, see `_tail`
+    tail: Module | None = None  # the model without its trunk; built at first use, see `_tail`
 
     @property
     def form(self) -> tuple[int, int, int]:
@@ -30,7 +31,7 @@ class Cut:
         return (1,) * (3 - len(self.shape)) + self.shape
 
 
-def deepest(model: nn.Module, example: Tensor) -> Cut | None:
+def deepest(model: Module, example: Tensor) -> Cut | None:
     """The deepest place behind frozen layers at which `model` can be entered, or None where there is none.
 
     `example` are some pictures (n, 3, h, w). Run `models.freeze` first: it decides what is frozen.
@@ -58,19 +59,19 @@ def deepest(model: nn.Module, example: Tensor) -> Cut | None:
     return None
 
 
-def enter(model: nn.Module, cut: Cut) -> None:
+def enter(model: Module, cut: Cut) -> None:
     """From now on `model` takes activations (n, *cut.form) as well as pictures (n, 3, h, w)."""
     model.cut = cut
     model.forward = MethodType(_entered, model)
 
 
-def leave(model: nn.Module) -> None:
+def leave(model: Module) -> None:
     """Takes back `enter`."""
     vars(model).pop("forward", None)
     vars(model).pop("cut", None)
 
 
-def activations(model: nn.Module, cut: Cut, pictures: Tensor) -> Tensor:
+def activations(model: Module, cut: Cut, pictures: Tensor) -> Tensor:
     """What comes out of the trunk: (n, 3, h, w) -> (n, *cut.shape); layers behind it are not computed."""
     trunk = [model.get_submodule(name) for name in cut.links]
     for module in trunk:
@@ -96,7 +97,7 @@ def _stop(_module, _inputs, output: Tensor) -> None:
     raise _Reached(output)
 
 
-def _links(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _links(model: Module) -> Iterator[tuple[str, Module]]:
     """The model's own modules, sequences of them opened."""
     for name, child in model.named_children():
         if isinstance(child, (nn.Sequential, nn.ModuleList)):
@@ -105,7 +106,7 @@ def _links(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield name, child
 
 
-def _order_of_run(model: nn.Module, modules: dict[str, nn.Module], example: Tensor):
+def _order_of_run(model: Module, modules: dict[str, Module], example: Tensor):
     """Names of the modules as they run, and the model's outputs."""
     order: list[str] = []
     hooks = []
@@ -118,7 +119,7 @@ def _order_of_run(model: nn.Module, modules: dict[str, nn.Module], example: Tens
     return order, outputs
 
 
-def _tail(model: nn.Module, links: tuple[str, ...]) -> nn.Module:
+def _tail(model: Module, links: tuple[str, ...]) -> Module:
     """The same model, parameters and all, that passes its input through where the trunk was."""
     tail = _copied(model)
     # Identities in the trunk's place; a sequence is copied before one of its links is replaced.
@@ -135,7 +136,7 @@ def _tail(model: nn.Module, links: tuple[str, ...]) -> nn.Module:
     return tail
 
 
-def _copied(module: nn.Module) -> nn.Module:
+def _copied(module: Module) -> Module:
     """A module of its own with the same parts."""
     copied = copy.copy(module)
     copied._modules = dict(module._modules)
@@ -147,7 +148,7 @@ def _same(tokens: Tensor) -> Tensor:
     return tokens
 
 
-def _entered(model: nn.Module, inputs: Tensor, *arguments: Any, **options: Any) -> Tensor:
+def _entered(model: Module, inputs: Tensor, *arguments: Any, **options: Any) -> Tensor:
     """The forward of a model that was cut."""
     cut = model.cut
     if tuple(inputs.shape[1:]) != cut.form:

@@ -12,7 +12,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-M_MMAP_MAX, M_TRIM_THRESHOLD = -4, -1  # of glibc's mallopt
+# of glibc's mallopt
+M_MMAP_MAX = -4
+M_TRIM_THRESHOLD = -1
 
 
 class UnusableDevice(RuntimeError):

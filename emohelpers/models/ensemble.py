@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Module
 
 
-class Mixture(nn.Module):
+class Mixture(Module):
     """Mean probability of classifiers of one input and one label order, (B, 3, h, w) -> (B, classes) log-probabilities.
 
     `mirrored` asks each of them about the mirrored picture too (test-time augmentation).
     """
 
-    def __init__(self, members: Sequence[nn.Module], *, mirrored: bool = False):
+    def __init__(self, members: Sequence[Module], *, mirrored: bool = False):
         super().__init__()
         orders = {tuple(member.spec["classes"]) for member in members}
         inputs = {str(member.spec.get("preprocess")) for member in members}

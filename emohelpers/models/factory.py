@@ -7,6 +7,7 @@ from typing import Any
 import timm
 import torch
 from torch import nn
+from torch.nn import Module
 
 from emohelpers.config import files
 from emohelpers.images.preprocess import Preprocess
@@ -16,7 +17,7 @@ from emohelpers.models.weights import WeightsError
 SPEC = ("backbone", "img_size", "head", "head_width", "head_dropout")  # what a checkpoint needs to be built again
 
 
-def build(cfg, classes: Sequence[str]) -> nn.Module:
+def build(cfg, classes: Sequence[str]) -> Module:
     """The model of a config: (B, 3, img_size, img_size) -> (B, len(classes)) logits.
 
     The trunk's weights come from timm's hub, a local file or folder, or the demo's own trunk; the head is drawn from
@@ -37,7 +38,7 @@ def build(cfg, classes: Sequence[str]) -> nn.Module:
     return _with_head(trunk, {**spec, "classes": list(classes)})
 
 
-def rebuild(spec: dict[str, Any]) -> nn.Module:
+def rebuild(spec: dict[str, Any]) -> Module:
     """The model of a spec, its weights drawn anew; `options` in it are timm's own, such as another width."""
     size = weights.input_size(spec["backbone"], spec["img_size"])
     options = {"num_classes": len(spec["classes"]), **spec.get("options", {}), **size}
@@ -45,7 +46,7 @@ def rebuild(spec: dict[str, Any]) -> nn.Module:
     return _with_head(trunk, spec)
 
 
-def _with_head(model: nn.Module, spec: dict[str, Any]) -> nn.Module:
+def _with_head(model: Module, spec: dict[str, Any]) -> Module:
     """The model with the head of its spec in the place of timm's classifier."""
     name = model.pretrained_cfg["classifier"]
     classifier = model.get_submodule(name)
@@ -63,7 +64,7 @@ def _with_head(model: nn.Module, spec: dict[str, Any]) -> nn.Module:
     return model
 
 
-def preprocess(model: nn.Module, *, side: int, zoom: float, grey: bool = False) -> Preprocess:
+def preprocess(model: Module, *, side: int, zoom: float, grey: bool = False) -> Preprocess:
     """Mean, std and interpolation from the model's own config (never typed), the rest from the recipe; in `spec`."""
     facts = timm.data.resolve_model_data_config(model)
     prepared = Preprocess(
@@ -79,19 +80,19 @@ def preprocess(model: nn.Module, *, side: int, zoom: float, grey: bool = False) 
     return prepared
 
 
-def prepared(model: nn.Module, side: int) -> Preprocess:
+def prepared(model: Module, side: int) -> Preprocess:
     """The preprocessing that a loaded model was trained with, for squares of `side` decoded pixels."""
     return Preprocess.read({**model.spec["preprocess"], "side": side})
 
 
-def save(path: str | Path, model: nn.Module, **facts: Any) -> Path:
+def save(path: str | Path, model: Module, **facts: Any) -> Path:
     """Weights, architecture, label order and preprocessing in one file of plain types (`torch.load` needs no trust)."""
     with files.replace(path) as temp, temp.open("wb") as file:  # by its name torch would write that name into it
         torch.save({"spec": model.spec, "weights": model.state_dict(), **facts}, file)
     return Path(path)
 
 
-def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: str | None = None) -> nn.Module:
+def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: str | None = None) -> Module:
     """A model from `save`, strictly; `model.facts` holds what was saved beside the weights.
 
     Raises:
@@ -99,7 +100,8 @@ def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: st
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        spec, tensors = saved.pop("spec"), saved.pop("weights")
+        spec = saved.pop("spec")
+        tensors = saved.pop("weights")
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint

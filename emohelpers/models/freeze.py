@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm.models import group_parameters
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 
-def freeze(model: nn.Module, trainable: str | int | float) -> str:
+def freeze(model: Module, trainable: str | int | float) -> str:
     """Makes the head and the last `trainable` blocks or stages trainable ("all": everything); returns a description.
 
     timm's own grouping of a model's layers decides, so that a ViT's last norm goes with its last block and a CNN's
@@ -25,7 +26,7 @@ def freeze(model: nn.Module, trainable: str | int | float) -> str:
     return f"head+{blocks}" if blocks else "head"
 
 
-def depth(model: nn.Module, trainable: str | int | float) -> int:
+def depth(model: Module, trainable: str | int | float) -> int:
     """How many blocks or stages beside the head `trainable` means in this model, the stem counting as one."""
     head = max(_layers(model).values())
     if trainable == "all":
@@ -35,7 +36,7 @@ def depth(model: nn.Module, trainable: str | int | float) -> int:
     return min(trainable, head)
 
 
-def stages(model: nn.Module, plan: Mapping[int, Any]) -> list[dict[str, Any]]:
+def stages(model: Module, plan: Mapping[int, Any]) -> list[dict[str, Any]]:
     """What each stage of a plan (epoch -> trainable) trains, and how many parameters that is; leaves the first set."""
     rows = []
     for epoch in sorted(plan):
@@ -47,14 +48,14 @@ def stages(model: nn.Module, plan: Mapping[int, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def count(model: nn.Module) -> dict[str, int]:
+def count(model: Module) -> dict[str, int]:
     """Parameters in all, and those that are trained."""
     parameters = list(model.parameters())
     trained = [p for p in parameters if p.requires_grad]
     return {"parameters": sum(p.numel() for p in parameters), "trainable": sum(p.numel() for p in trained)}
 
 
-def training_mode(model: nn.Module) -> None:
+def training_mode(model: Module) -> None:
     """Train mode for what is trained, eval mode for what is frozen: no drifting BatchNorm, no drop-path there."""
     parameters = list(model.parameters())
     if parameters and not any(p.requires_grad for p in parameters):
@@ -65,7 +66,7 @@ def training_mode(model: nn.Module) -> None:
         training_mode(module)
 
 
-def moving(model: nn.Module) -> dict[str, Tensor]:
+def moving(model: Module) -> dict[str, Tensor]:
     """The live tensors by name that training changes: trainable parameters, and the buffers beside them."""
     tensors: dict[str, Tensor] = {}
     for prefix, module in model.named_modules():
@@ -76,12 +77,12 @@ def moving(model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def head_parameters(model: nn.Module) -> set[str]:
+def head_parameters(model: Module) -> set[str]:
     """Names of the head's parameters."""
     name = model.pretrained_cfg["classifier"]
     return {inner for inner, _ in model.get_submodule(name).named_parameters(name)}
 
 
-def _layers(model: nn.Module) -> dict[str, int]:
+def _layers(model: Module) -> dict[str, int]:
     """The number of its stem (0), block or head (the last) for each parameter, by timm's own grouping."""
     return group_parameters(model, model.group_matcher(coarse=True), reverse=True)

@@ -6,19 +6,20 @@ layer, `dropout` its (first) rate; `head="name"` in a config takes it.
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Module
 
 from emohelpers.config.registry import HEADS
 
 COSINE_SCALE = 30.0  # logits of "cosine" are within +- this; Cao et al., arXiv 1906.07413
 
 
-def build(kind: str, features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def build(kind: str, features: int, classes: int, width: int, dropout: float) -> Module:
     """A head of a registered kind."""
     return HEADS[kind](features, classes, width, dropout)
 
 
 @HEADS.register("mlp")
-def mlp(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def mlp(features: int, classes: int, width: int, dropout: float) -> Module:
     """Seed 000's."""
     return nn.Sequential(
         nn.Linear(features, width),
@@ -30,7 +31,7 @@ def mlp(features: int, classes: int, width: int, dropout: float) -> nn.Module:
 
 
 @HEADS.register("linear")
-def linear(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def linear(features: int, classes: int, width: int, dropout: float) -> Module:
     """One layer; some timm families start with logits of tens, which would undo the trunk: these start small."""
     head = nn.Linear(features, classes)
     nn.init.normal_(head.weight, std=0.01)
@@ -39,7 +40,7 @@ def linear(features: int, classes: int, width: int, dropout: float) -> nn.Module
 
 
 @HEADS.register("layernorm")
-def layernorm(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def layernorm(features: int, classes: int, width: int, dropout: float) -> Module:
     """The deeper head that seed 001 gives ResNet-50."""
     return nn.Sequential(
         nn.Linear(features, width),
@@ -51,7 +52,7 @@ def layernorm(features: int, classes: int, width: int, dropout: float) -> nn.Mod
 
 
 @HEADS.register("batchnorm")
-def batchnorm(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def batchnorm(features: int, classes: int, width: int, dropout: float) -> Module:
     """Seed 002's classifier with several dropout rates and Xavier's start."""
     head = nn.Sequential(
         nn.BatchNorm1d(features),
@@ -77,12 +78,12 @@ class Cosine(nn.Linear):
 
 
 @HEADS.register("cosine")
-def cosine(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def cosine(features: int, classes: int, width: int, dropout: float) -> Module:
     """Goes with the loss "ldam"."""
     return Cosine(features, classes, bias=False)
 
 
-class Unit(nn.Module):
+class Unit(Module):
     """Each row at length 1 (L2)."""
 
     def forward(self, features: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class Unit(nn.Module):
 
 
 @HEADS.register("embedding")
-def embedding(features: int, classes: int, width: int, dropout: float) -> nn.Module:
+def embedding(features: int, classes: int, width: int, dropout: float) -> Module:
     """Seed 003's: a layer whose rows have length 1."""
     return nn.Sequential(
         nn.Dropout(dropout),

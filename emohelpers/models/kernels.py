@@ -6,9 +6,10 @@ from types import MethodType
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Module
 
 
-def out_of_place(model: nn.Module) -> None:
+def out_of_place(model: Module) -> None:
     """Activations into memory of their own, with the same values: nothing that was read before is overwritten."""
     for module in model.modules():
         if getattr(module, "inplace", False) is True:
@@ -16,7 +17,7 @@ def out_of_place(model: nn.Module) -> None:
 
 
 @contextmanager
-def depthwise_in_fp32(model: nn.Module) -> Iterator[None]:
+def depthwise_in_fp32(model: Module) -> Iterator[None]:
     """Inside this context depthwise convolutions with a stride or a kernel above 3 compute in fp32 under autocast.
 
     In bf16 oneDNN differentiates these by its reference code: 10 to 140 times slower by their input where they have a
@@ -37,6 +38,6 @@ def _slow_in_bf16(convolution: nn.Conv2d) -> bool:
     return depthwise and (max(convolution.stride) > 1 or max(convolution.kernel_size) > 3)
 
 
-def _in_fp32(module: nn.Module, inputs: Tensor) -> Tensor:
+def _in_fp32(module: Module, inputs: Tensor) -> Tensor:
     with torch.autocast(inputs.device.type, enabled=False):
         return type(module).forward(module, inputs.float()).to(inputs.dtype)

@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import pandas as pd
 import torch
-from torch import nn
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers.config import files
 from emohelpers.models.freeze import head_parameters
@@ -14,7 +15,7 @@ FIGURES = ("mean", "std", "min", "max", "l2")
 
 
 @torch.no_grad()
-def statistics(model: nn.Module, only: str = "all") -> pd.DataFrame:
+def statistics(model: Module, only: str = "all") -> DataFrame:
     """One row a parameter: name, n, trained, mean, std, min, max, L2 norm, and the same of its gradient if it has one.
 
     Args:
@@ -33,7 +34,7 @@ def statistics(model: nn.Module, only: str = "all") -> pd.DataFrame:
         if parameter.grad is not None:
             row.update(_describe(parameter.grad, "gradient_"))
         rows.append(row)
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
 def _matching(names: list[str], only: str, head: set[str]) -> list[str]:
@@ -47,14 +48,14 @@ def _matching(names: list[str], only: str, head: set[str]) -> list[str]:
     return matching
 
 
-def write(path: str | Path, model: nn.Module, only: str = "all") -> Path:
+def write(path: str | Path, model: Module, only: str = "all") -> Path:
     """The statistics as a text table, e.g. final_weights.txt: for the eye, and for a diff with a later run's."""
     table = statistics(model, only)
     columns = ["name", "n", "trained", *FIGURES]
     return files.write_text(path, table[columns].to_string(index=False, float_format="{:.6g}".format) + "\n")
 
 
-def _describe(tensor: torch.Tensor, prefix: str = "") -> dict[str, float]:
+def _describe(tensor: Tensor, prefix: str = "") -> dict[str, float]:
     x = tensor.detach().float()
     values = torch.stack([x.mean(), x.std(correction=0), x.min(), x.max(), x.norm()])
     return {prefix + figure: value for figure, value in zip(FIGURES, values.tolist(), strict=True)}

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 EXACT = 1e-5  # relative distance of outputs that are the same but for rounding
 
 
 @contextmanager
-def examined(model: nn.Module) -> Iterator[None]:
+def examined(model: Module) -> Iterator[None]:
     """Inside this block the model is in eval mode and no graph is built."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

@@ -15,7 +15,8 @@ import psutil
 import torch
 from filelock import FileLock
 from numpy import ndarray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers import config
 from emohelpers.config import files
@@ -88,7 +89,7 @@ class Showing(NamedTuple):
 class Views(Batches):
     """Batches whose inputs are a trunk's activations (n, *cut.form): computed when first needed, and kept."""
 
-    def __init__(self, source: Batches, model: nn.Module, shelf: Shelf, views: int, key: str, precision: str, cfg):
+    def __init__(self, source: Batches, model: Module, shelf: Shelf, views: int, key: str, precision: str, cfg):
         vars(self).update(vars(source))
         self.source = source  # pictures or spectrograms: it alone knows how its batches are made
         self.model = model
@@ -132,7 +133,8 @@ class Views(Batches):
 
     def _showings(self, epoch: int) -> list[Showing]:
         """What the batches of a pass show."""
-        plan, view = self.plan(epoch), self.view(epoch)
+        plan = self.plan(epoch)
+        view = self.view(epoch)
         later = epoch >= self.views
         rng = np.random.default_rng([self.seed, epoch, len(self.rows)])
         anew = rng.random(len(plan)) < (self.fresh if later else 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch.nn import Module
 
 from emohelpers.config import paths
 from emohelpers.models.freeze import head_parameters
@@ -20,7 +20,7 @@ class WeightsError(RuntimeError):
     """Weights that are missing, or that belong to another architecture or label order."""
 
 
-def trunk(cfg, n_classes: int) -> nn.Module:
+def trunk(cfg, n_classes: int) -> Module:
     """timm's model of `cfg.backbone` with the weights that `cfg.weights` names, and timm's own head.
 
     Raises:
@@ -68,7 +68,7 @@ def input_size(backbone: str, img_size: int) -> dict[str, int]:
     return {"img_size": img_size} if facts.fixed_input_size else {}
 
 
-def _from_hub(backbone: str, options: dict[str, Any]) -> nn.Module:
+def _from_hub(backbone: str, options: dict[str, Any]) -> Module:
     try:
         return timm.create_model(backbone, pretrained=True, **options)
     except Exception as error:  # each hub client fails in its own way; told with the remedy, never swallowed
@@ -88,7 +88,7 @@ def _demo(backbone: str) -> Path:
     return folder
 
 
-def _from_disk(backbone: str, source: Path, options: dict[str, Any]) -> nn.Module:
+def _from_disk(backbone: str, source: Path, options: dict[str, Any]) -> Module:
     """The model with the weights of a file, or of a folder whose config.json names its architecture."""
     if source.is_dir():
         file = source / "config.json"
@@ -108,12 +108,13 @@ def _from_disk(backbone: str, source: Path, options: dict[str, Any]) -> nn.Modul
         raise WeightsError(f"{source} does not hold weights of {backbone}: {str(error)[:300]}") from error
 
 
-def _refuse_parts(model: nn.Module, drawn: nn.Module, source: Path) -> None:
+def _refuse_parts(model: Module, drawn: Module, source: Path) -> None:
     """Refuses a model of which parts were not in the file: when the class count differs timm loads without checking.
 
     `drawn` is the same model with the same random start: what still equals it was not loaded.
     """
-    start, head = dict(drawn.named_parameters()), head_parameters(model)
+    start = dict(drawn.named_parameters())
+    head = head_parameters(model)
     missing = []
     for name, parameter in model.named_parameters():
         constant = parameter.numel() == 1 or parameter.std() == 0  # the same in every start

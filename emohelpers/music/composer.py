@@ -71,7 +71,8 @@ def compose(generator: Generator, ratings: ndarray, cfg, folder: str | Path) -> 
         folder: gets synthetic-<k>.npy (float16 dB) and synthetic.csv.
     """
     folder = Path(folder)
-    latent, device = generator.settings["latent"], generator.scale.device
+    latent = generator.settings["latent"]
+    device = generator.scale.device
     rng = default_rng([cfg.seed, 3])
     moods = conditions(np.asarray(ratings), cfg.n_synthetic, rng)
     tables = []

@@ -59,7 +59,8 @@ def ridge(songs: Collection) -> Contender:
     It learns from training and validation songs, since it needs no validation part: its penalty is chosen by
     leave-one-out.
     """
-    table, numbers = songs.table, songs.descriptors
+    table = songs.table
+    numbers = songs.descriptors
     test = (table["split"] == "test").to_numpy()
     predicted = []
     for target in TARGETS:
@@ -162,7 +163,8 @@ def batches(
         parts[part] = Spectra(pictures, targets, scale, batch_size=cfg.batch_size)
 
     # More training rows: synthetic clips, or the same songs again; none of them in another part.
-    pictures, targets = songs.clips(strip, "train"), songs.ratings("train")
+    pictures = songs.clips(strip, "train")
+    targets = songs.ratings("train")
     real = len(pictures)
     rows = np.arange(allowed(real, len(synthetic) if synthetic else again, cfg.synthetic_cap))
     if synthetic and len(rows):
@@ -170,7 +172,8 @@ def batches(
         targets = np.concatenate([targets, synthetic.ratings[rows]])
     elif len(rows):
         rows = np.concatenate([np.arange(real), rows % real])
-        pictures, targets = pictures[rows], targets[rows]
+        pictures = pictures[rows]
+        targets = targets[rows]
     learns = {"augmentation": Augmentation.of(cfg), "seed": cfg.seed, "width": width}
     return {"train": Spectra(pictures, targets, scale, batch_size=cfg.batch_size, **learns), **parts}
 

@@ -16,7 +16,9 @@ VERSION = 1  # raise when a number would change: stores are then made again
 # How well each of the twelve tones fits a key of C: Krumhansl and Kessler, Psychological Review 89(4), 1982.
 MAJOR = np.array([6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88])
 MINOR = np.array([6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17])
-MFCC, LOWEST = 20, 1e-10  # coefficients; power that counts as none
+# coefficients; power that counts as none
+MFCC = 20
+LOWEST = 1e-10
 
 
 def describe(samples: ndarray, powers: ndarray, mel_db: ndarray, spectrum) -> dict[str, float]:
@@ -25,7 +27,9 @@ def describe(samples: ndarray, powers: ndarray, mel_db: ndarray, spectrum) -> di
     Args:
         samples: (samples,) mono. powers: (1 + n_fft/2, frames). mel_db: (mels, frames) dB below the loudest point.
     """
-    rate, size, hop = spectrum.sample_rate, spectrum.n_fft, spectrum.hop
+    rate = spectrum.sample_rate
+    size = spectrum.n_fft
+    hop = spectrum.hop
     magnitude = np.sqrt(powers)
 
     mfcc = feature.mfcc(S=mel_db, n_mfcc=MFCC)
@@ -98,7 +102,9 @@ def _rhythm(onset: ndarray, frames_a_second: float) -> dict[str, float]:
     audible = (bpm >= 40) & (bpm <= 240)
     best = (pulse * (liking * audible)).argmax()
 
-    before, here, after = onset[:-2], onset[1:-1], onset[2:]
+    before = onset[:-2]
+    here = onset[1:-1]
+    after = onset[2:]
     peaks = (here > before) & (here >= after) & (centred[1:-1] > onset.std())
     rate = peaks.sum() * frames_a_second / len(onset)
     return {"tempo": float(np.log2(bpm[best])), "pulse": float(pulse[best]), "onsets": float(rate)}
@@ -107,7 +113,8 @@ def _rhythm(onset: ndarray, frames_a_second: float) -> dict[str, float]:
 def _mode(chroma: ndarray) -> dict[str, float]:
     """How much better the best major key fits the clip's tones than the best minor key, by correlation."""
     tones = chroma.mean(axis=1)
-    major, minor = _best_key(MAJOR, tones), _best_key(MINOR, tones)
+    major = _best_key(MAJOR, tones)
+    minor = _best_key(MINOR, tones)
     return {"major": major, "major_minus_minor": major - minor}
 
 

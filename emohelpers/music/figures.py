@@ -105,7 +105,8 @@ def _courses(panels: Mapping[str, DataFrame], title: str, best: Mapping[str, int
 
 def scatter(contenders: Sequence[Contender]) -> Figure:
     """Each test song's rating against its prediction, a column a contender, a row a target; the line is perfection."""
-    rows, titles = [], []
+    rows = []
+    titles = []
     for number, target in enumerate(TARGETS):
         for contender in contenders:
             songs = contender.predictions.rename(columns={target: "rated", f"{target}_predicted": "predicted"})

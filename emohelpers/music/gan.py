@@ -34,7 +34,9 @@ PROBES = 64  # clips composed after every epoch from the same noise and conditio
 DIVERSE = 0.3  # of the training clips' spread: below, the composed ones are (nearly) all alike
 LOST = 0.02  # hinge loss of a discriminator that nothing can fool any more; about 1 to 2 where the two are matched
 PATIENCE = 4  # epochs in a row that make a collapse
-WARM, STEPS = 6, 150  # epochs and steps at the start that are not judged: clips begin alike and grow apart
+# epochs and steps at the start that are not judged: clips begin alike and grow apart
+WARM = 6
+STEPS = 150
 BETAS = (0.0, 0.9)  # of Adam, for both nets
 STATE = ("generator", "discriminator", "moves", "judges")  # of a checkpoint, beside history and averaged weights
 
@@ -92,20 +94,25 @@ class _Run:
             "regulariser": "penalty" if cfg.gan_gradient_penalty else "spectral",
         }
         torch.manual_seed(cfg.seed)
-        generator, discriminator = Generator(settings), Discriminator(settings)
+        generator = Generator(settings)
+        discriminator = Discriminator(settings)
         reader = realism.reader(pictures, ratings, seed=cfg.seed + 1)
 
         # One scale for data and output, and one for the ratings.
         clips = torch.tensor(pictures, dtype=torch.float32)
-        mean, std = clips.mean(), clips.std().clamp_min(1e-3)
+        mean = clips.mean()
+        std = clips.std().clamp_min(1e-3)
         moods = torch.tensor(ratings, dtype=torch.float32)
         generator.scale.copy_(torch.stack([mean, std]))
         for net in (generator, discriminator):
             net.ratings.copy_(torch.stack([moods.mean(0), moods.std(0).clamp_min(1e-3)]))
             net.to(device)
 
-        self.cfg, self.folder, self.device = cfg, folder, device
-        self.generator, self.discriminator = generator, discriminator
+        self.cfg = cfg
+        self.folder = folder
+        self.device = device
+        self.generator = generator
+        self.discriminator = discriminator
         self.reader = reader.requires_grad_(False)
         self.clips = ((clips - mean) / std).unsqueeze(1).to(device)
         self.ratings = moods.to(device)
@@ -152,7 +159,9 @@ class _Run:
 
     def _judge(self, rows: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         """A step of the discriminator."""
-        real, ratings, penalty = self.clips[rows], self.ratings[rows], self.cfg.gan_gradient_penalty
+        real = self.clips[rows]
+        ratings = self.ratings[rows]
+        penalty = self.cfg.gan_gradient_penalty
         with no_grad():
             composed = self.generator(self._noise(len(rows), rng), ratings)
         real.requires_grad_(penalty > 0)

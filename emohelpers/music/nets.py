@@ -17,7 +17,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from emohelpers.music.sound import RANGE_DB
 
-SMALLEST, WIDEST = 4, 512  # side of the first map; channels at most
+# side of the first map; channels at most
+SMALLEST = 4
+WIDEST = 512
 MOOD = 64  # numbers that a condition becomes
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from numpy import ndarray
-from numpy.random import default_rng
+from numpy.random import Generator, default_rng
 from pandas import DataFrame
 from scipy import linalg
 from torch import Tensor, from_numpy, no_grad
@@ -23,7 +23,9 @@ from emohelpers.music.composer import Composed
 from emohelpers.train.objectives import Regression
 
 CHANNELS = (1, 16, 32, 64, 32)  # of the reader; distances are taken in the last: few, since songs are few
-EPOCHS, BATCH, RATE = 30, 32, 2e-3
+EPOCHS = 30
+BATCH = 32
+RATE = 2e-3
 HALVES = 10  # random halves of the real clips behind every distance
 COARSE = 16  # side of the pictures that are compared for copies
 FEW = 200  # clips behind diversity, at most
@@ -59,7 +61,8 @@ def reader(pictures: ndarray, ratings: ndarray, *, seed: int = 0, epochs: int = 
     """Trains a reader on real training clips alone, shifted around in time; (n, h, w) in 0..1 and (n, 2)."""
     device = devices.device()
     torch.manual_seed(seed)
-    net, objective = Reader().to(device), Regression(0.5)
+    net = Reader().to(device)
+    objective = Regression(0.5)
     clips = torch.tensor(pictures, dtype=torch.float32, device=device)
     targets = torch.tensor(ratings, dtype=torch.float32, device=device)
     size = min(BATCH, len(clips))
@@ -80,7 +83,8 @@ def reader(pictures: ndarray, ratings: ndarray, *, seed: int = 0, epochs: int = 
 
 def frechet(a: ndarray, b: ndarray) -> float:
     """Frechet distance of two clouds (n, d), (m, d) taken as Gaussian; Heusel et al., arXiv 1706.08500, eq. 6."""
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    cov_a = np.cov(a, rowvar=False)
+    cov_b = np.cov(b, rowvar=False)
     apart = a.mean(0) - b.mean(0)
     roots = np.sqrt(np.abs(linalg.eigvals(cov_a @ cov_b).real))  # of the product's root: their sum is its trace
     return float((apart**2).sum() + np.trace(cov_a + cov_b) - 2 * roots.sum())
@@ -97,7 +101,8 @@ def _similar(x: ndarray, y: ndarray) -> ndarray:
 
 def _within(x: ndarray) -> float:
     """Mean similarity of two different rows."""
-    similar, n = _similar(x, x), len(x)
+    similar = _similar(x, x)
+    n = len(x)
     return (similar.sum() - np.trace(similar)) / (n * (n - 1))
 
 
@@ -105,7 +110,8 @@ def check(songs: Collection, composed: Composed, cfg) -> DataFrame:
     """Trains a reader on the training songs and compares composed clips with real ones, see `table`."""
     real = songs.clips(cfg.gan_shape, "train")
     net = reader(real, songs.ratings("train"), seed=cfg.seed)
-    unheard, unheard_ratings = songs.clips(cfg.gan_shape, "val", "test"), songs.ratings("val", "test")
+    unheard = songs.clips(cfg.gan_shape, "val", "test")
+    unheard_ratings = songs.ratings("val", "test")
     synthetic = sound.pictures(composed.take(composed.table.index), cfg.gan_shape)
     return table(net, real, unheard, unheard_ratings, synthetic, composed.ratings)
 
@@ -142,10 +148,13 @@ def table(
     real_valence, real_arousal = regression.ccc(unheard_ratings, unheard_heard)
 
     # Copies and variety are looked for in what is left of a clip at 16 x 16.
-    real, fresh, composed = _coarse(train), _coarse(unheard), _coarse(synthetic)
+    real = _coarse(train)
+    fresh = _coarse(unheard)
+    composed = _coarse(synthetic)
     few = min(FEW, len(real), len(composed))
     variety = _spread(composed, few, rng), _spread(real, few, rng)
-    nearest, usual = _nearest(composed, real), _nearest(fresh, real)
+    nearest = _nearest(composed, real)
+    usual = _nearest(fresh, real)
     near = np.median(nearest), np.median(usual)
     copies = (nearest < np.quantile(usual, 0.01)).mean()
 
@@ -162,15 +171,18 @@ def table(
     return DataFrame(rows, columns=["check", "synthetic", "real", "meaning"]).set_index("check")
 
 
-def _distances(real: ndarray, synthetic: ndarray, rng: np.random.Generator) -> list[tuple[float, float]]:
+def _distances(real: ndarray, synthetic: ndarray, rng: Generator) -> list[tuple[float, float]]:
     """Frechet's and the kernel distance of synthetic from real features, and of two halves of the real ones."""
-    centre, scale = real.mean(0), real.std(0) + 1e-6
-    real, synthetic = (real - centre) / scale, (synthetic - centre) / scale
+    centre = real.mean(0)
+    scale = real.std(0) + 1e-6
+    real = (real - centre) / scale
+    synthetic = (synthetic - centre) / scale
     half = min(len(real) // 2, len(synthetic))
     draws = []
     for _ in range(HALVES):
         order = rng.permutation(len(real))
-        first, second = real[order[:half]], real[order[half : 2 * half]]
+        first = real[order[:half]]
+        second = real[order[half : 2 * half]]
         composed = synthetic[rng.permutation(len(synthetic))[:half]]
         draws.append([[distance(first, cloud) for cloud in (composed, second)] for distance in (frechet, kernel)])
     return np.mean(draws, axis=0).tolist()
@@ -182,7 +194,7 @@ def _coarse(pictures: ndarray) -> ndarray:
     return adaptive_avg_pool2d(clips, COARSE).flatten(1).numpy()
 
 
-def _spread(x: ndarray, few: int, rng: np.random.Generator) -> float:
+def _spread(x: ndarray, few: int, rng: Generator) -> float:
     """Mean distance between two of a few rows."""
     rows = rng.permutation(len(x))[:few]
     return float(torch.pdist(from_numpy(x[rows])).mean())

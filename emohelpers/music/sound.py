@@ -64,7 +64,8 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[ndarray, dict[str, flo
     """
     try:
         with soundfile.SoundFile(path) as file:
-            rate, channels = file.samplerate, file.channels
+            rate = file.samplerate
+            channels = file.channels
             duration = file.frames / rate
             file.seek(0)  # without it an MP3 decoder's samples differ in their last bits
             sound = file.read(math.ceil(spectrum.seconds * rate), dtype="float32", always_2d=True)
@@ -73,7 +74,8 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[ndarray, dict[str, flo
         raise UnreadableSong(f"is not audio that can be decoded ({reason})") from error
 
     # The header tells the length before a cut, give or take what an encoder adds.
-    seconds, promised = len(sound) / rate, min(spectrum.seconds, duration)
+    seconds = len(sound) / rate
+    promised = min(spectrum.seconds, duration)
     if seconds < promised - 0.5:
         raise UnreadableSong(f"is cut off: {seconds:.1f} s can be decoded where its header promises {promised:.1f} s")
     if seconds < SHORTEST * spectrum.seconds:

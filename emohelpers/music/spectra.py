@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy import ndarray
+from numpy.random import Generator
 from torch import Tensor, from_numpy
 
 from emohelpers import config
@@ -55,7 +56,7 @@ class Augmentation:
         """The augmentation of one epoch: always the same."""
         return self
 
-    def draw(self, n: int, rng: np.random.Generator) -> Draws:
+    def draw(self, n: int, rng: Generator) -> Draws:
         """The random numbers of `n` clips; fixed order of draws, whatever is switched off."""
         shift = rng.random(n) * self.time_shift
         gain = rng.uniform(-self.gain_db, self.gain_db, n)
@@ -92,7 +93,8 @@ class Spectra(Batches):
 
     def load(self, plan: list[Job]) -> Iterator[tuple]:
         """The batches of a plan."""
-        mean, std = self._channels(self.preprocess.mean), self._channels(self.preprocess.std)
+        mean = self._channels(self.preprocess.mean)
+        std = self._channels(self.preprocess.std)
         for rows, draws in plan:
             clips = from_numpy(np.asarray(self.pictures[rows])).to(self.device, non_blocking=True).float()
             if draws is not None:

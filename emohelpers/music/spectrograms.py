@@ -52,7 +52,8 @@ class Spectrograms(ByPath):
 
     def notes(self) -> list[str]:
         """What the clips are, worth saying: which seconds, how many songs are longer, which were filled up."""
-        length, seconds = self.heard["duration"].dropna(), self.spectrum.seconds
+        length = self.heard["duration"].dropna()
+        seconds = self.spectrum.seconds
         long = (length > 2 * seconds).sum()
         filled = (self.heard["filled"] > 0).sum()
         notes = [

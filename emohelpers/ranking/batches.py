@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers import config
 from emohelpers.images.augment import Augmentation, Draws
@@ -56,7 +56,7 @@ def _woven(good: ndarray, bad: ndarray) -> ndarray:
     return np.stack([good, bad], 1).reshape(-1, *good.shape[1:])
 
 
-def opinions(rows: pd.DataFrame) -> ndarray:
+def opinions(rows: DataFrame) -> ndarray:
     """(2n,) opinions of the pairs' pictures, good before bad; NaN where there is none."""
     return rows[["good_score", "bad_score"]].to_numpy(float).ravel()
 

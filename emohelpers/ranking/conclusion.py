@@ -66,7 +66,8 @@ def changelog(
     """Puts this model's entry on top of the changelog; the same version on the same data replaces its earlier entry."""
     key = f"<!-- {cfg.version} {sha256[:12]} -->"
     of_run = {"cfg": cfg, "verdict": verdict, "data": data, "sha256": sha256, "demo": demo, "key": key}
-    accuracy, tau = figures["pairwise_accuracy"], figures["tau"]
+    accuracy = figures["pairwise_accuracy"]
+    tau = figures["tau"]
     entry = TEXTS.get_template("changelog.md").render(of_run, accuracy=accuracy, tau=tau, date=today())
     text = path.read_text(encoding="utf-8") if path.is_file() else HEADER
     earlier = [f"## {part.strip()}" for part in text.split("\n## ")[1:] if key not in part]
@@ -82,6 +83,7 @@ def learned(
     figures: Mapping[str, Any], preferred: Mapping[str, Mapping[str, Any]], verdict: Mapping[str, Any], *, demo: str
 ) -> str:
     """What a run showed, in sentences that follow from its figures alone."""
-    accuracy, tau = figures["pairwise_accuracy"], figures["tau"]
+    accuracy = figures["pairwise_accuracy"]
+    tau = figures["tau"]
     template = TEXTS.get_template("learned.txt")
     return template.render(accuracy=accuracy, tau=tau, preferred=preferred, verdict=verdict, demo=demo).strip()

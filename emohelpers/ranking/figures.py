@@ -40,8 +40,10 @@ def pair_gallery(photographs: Photographs) -> Figure:
 def strips(photographs: Photographs, pictures: DataFrame) -> Figure:
     """Scenes of the test set, each a row, in the model's order; `pictures` are those of `judge`."""
     sizes = pictures.groupby("scene").size().clip(upper=LONGEST).sort_values(ascending=False, kind="stable")
-    columns, side = int(sizes.max()), photographs.pixels.side
-    squares, captions = [], []
+    columns = int(sizes.max())
+    side = photographs.pixels.side
+    squares = []
+    captions = []
     for scene in sizes.index[:SCENES]:
         best = pictures[pictures["scene"] == scene].nlargest(LONGEST, "score")
         blank = np.full((columns - len(best), side, side, 3), 255, np.uint8)
@@ -71,7 +73,9 @@ def changes(photographs: Photographs, scored: DataFrame) -> Figure:
     margin = (scored["score_good"] - scored["score_bad"]).sort_values(ascending=False)
     ranked = margin.index
     defects = photographs.data.table.set_index("path")["wrong"]
-    squares, captions, frames = [], [], []
+    squares = []
+    captions = []
+    frames = []
     for row in scored.loc[[*ranked[:4], *ranked[:-5:-1]]].itertuples():
         good, bad = photographs.squares([row.good, row.bad]).astype(int)
         difference = np.clip(AMPLIFIED * np.abs(good - bad), 0, 255)

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import StrMethodFormatter
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers import metrics
 from emohelpers.report import style
 
 
 def class_bars(
-    counts: pd.DataFrame, path: str | Path | None = None, title: str = "Pictures a class", demo: bool = False
+    counts: DataFrame, path: str | Path | None = None, title: str = "Pictures a class", demo: bool = False
 ) -> Figure:
     """Stacked bars of `report.class_table`: one bar a class in its colour, one shade a part."""
     table = counts.drop(index="all", errors="ignore").drop(columns="all", errors="ignore")
@@ -44,7 +45,7 @@ def class_bars(
 
 
 def confusion_matrices(
-    predictions: pd.DataFrame,
+    predictions: DataFrame,
     classes: Sequence[str],
     path: str | Path | None = None,
     title: str = "Confusion matrix",
@@ -81,7 +82,7 @@ def confusion_matrices(
 
 
 def per_class_bars(
-    table: pd.DataFrame, path: str | Path | None = None, title: str = "Every class", demo: bool = False
+    table: DataFrame, path: str | Path | None = None, title: str = "Every class", demo: bool = False
 ) -> Figure:
     """F1 (bars) and recall (diamonds) of `metrics.per_class` with their 95 % intervals."""
     place = np.arange(len(table))
@@ -111,6 +112,6 @@ def per_class_bars(
         return style.finish(figure, title, demo, path)
 
 
-def _arms(table: pd.DataFrame, figure: str) -> np.ndarray:
+def _arms(table: DataFrame, figure: str) -> ndarray:
     """Lengths (2, K) of the interval to either side."""
     return np.clip([table[figure] - table[f"{figure}_low"], table[f"{figure}_high"] - table[figure]], 0, None)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
+from pandas import DataFrame, Index
 
 import emohelpers
 from emohelpers.config import files
@@ -71,24 +71,24 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def class_table(parts: Mapping[str, pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
+def class_table(parts: Mapping[str, DataFrame], classes: Sequence[str]) -> DataFrame:
     """Pictures by class (rows) and part (columns, e.g. train, val, golden), with sums as "all"."""
     columns = {
         part: table["label"].value_counts().reindex(list(classes), fill_value=0) for part, table in parts.items()
     }
-    table = pd.DataFrame(columns, index=pd.Index(list(classes), name="class"))
+    table = DataFrame(columns, index=Index(list(classes), name="class"))
     table["all"] = table.sum(axis=1)
     table.loc["all"] = table.sum()
     return table
 
 
-def figures_table(figures: Mapping[str, Any]) -> pd.DataFrame:
+def figures_table(figures: Mapping[str, Any]) -> DataFrame:
     """The figures of `metrics.classification` as a table: value, 95 % interval, n."""
     rows = {name: entry for name, entry in figures.items() if isinstance(entry, Mapping)}
-    return pd.DataFrame(rows).T[["value", "low", "high", "n"]].round(3).astype({"n": int})
+    return DataFrame(rows).T[["value", "low", "high", "n"]].round(3).astype({"n": int})
 
 
-def learned(figures: Mapping[str, Any], classes: pd.DataFrame, *, demo: bool, status: str = "finished") -> None:
+def learned(figures: Mapping[str, Any], classes: DataFrame, *, demo: bool, status: str = "finished") -> None:
     """Prints what a run showed, see `sentences.learned`."""
     print(sentences.learned(figures, classes, demo=demo, status=status))
 

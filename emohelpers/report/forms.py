@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import sklearn.metrics
-from torch import nn
+from pandas import DataFrame
+from torch.nn import Module
 
 from emohelpers import metrics, models
 from emohelpers.config import files, paths
@@ -33,10 +33,10 @@ def label_map(path: str | Path, classes: Sequence[str]) -> Path:
     return files.write_json(path, {name: i for i, name in enumerate(classes)})
 
 
-def tables(folder: str | Path, table: pd.DataFrame, classes: Sequence[str]) -> Path:
+def tables(folder: str | Path, table: DataFrame, classes: Sequence[str]) -> Path:
     """splits.csv, and train.csv, val.csv, test.csv in the columns of seed 001's data; returns the first's path."""
     index = {name: i for i, name in enumerate(classes)}
-    rows = pd.DataFrame(
+    rows = DataFrame(
         {
             "filepath": table["path"],
             "label": table["label"],
@@ -50,12 +50,12 @@ def tables(folder: str | Path, table: pd.DataFrame, classes: Sequence[str]) -> P
     return files.write_csv(table, Path(folder) / "splits.csv")
 
 
-def arrays(history: pd.DataFrame) -> dict[str, list[float]]:
+def arrays(history: DataFrame) -> dict[str, list[float]]:
     """The history as the seed's arrays, one value an epoch."""
     return {name: history[column].tolist() for name, column in ARRAYS.items() if column in history}
 
 
-def earlier(cfg, run: str, golden: pd.DataFrame) -> Path | None:
+def earlier(cfg, run: str, golden: DataFrame) -> Path | None:
     """The predictions of `cfg.compare_with`, found and seen to be of this very golden set before anything is trained.
 
     Raises:
@@ -68,7 +68,8 @@ def earlier(cfg, run: str, golden: pd.DataFrame) -> Path | None:
         path = paths.find_result(cfg.compare_with, "predictions.csv", run=run)
     except paths.InputNotFound as error:
         raise paths.InputNotFound(f"{error} Its predictions are compared with; {aside}") from error
-    compared, pictures = set(metrics.read_predictions(path)["path"]), set(golden["path"])
+    compared = set(metrics.read_predictions(path)["path"])
+    pictures = set(golden["path"])
     if compared != pictures:
         raise metrics.PredictionError(
             f"{path} is of another golden set ({len(compared)} pictures, {len(compared & pictures)} of them in "
@@ -89,16 +90,14 @@ def checkpoint(cfg, earlier: Path | None, name: str, own: Path) -> Path:
     return path
 
 
-def against(
-    earlier: str | Path | None, predictions: pd.DataFrame, classes: Sequence[str], resamples: int
-) -> pd.DataFrame:
+def against(earlier: str | Path | None, predictions: DataFrame, classes: Sequence[str], resamples: int) -> DataFrame:
     """`comparison.compare` with an earlier notebook's predictions.csv; empty where none is given."""
     if earlier is None:
         return compare.NOTHING
     return compare.compare(metrics.read_predictions(earlier), predictions, classes, resamples=resamples)
 
 
-def classification_report(predictions: pd.DataFrame, classes: Sequence[str]) -> str:
+def classification_report(predictions: DataFrame, classes: Sequence[str]) -> str:
     """scikit-learn's report."""
     options = {"labels": list(classes), "digits": 3, "zero_division": 0}
     return sklearn.metrics.classification_report(predictions["label"], predictions["predicted"], **options)
@@ -113,9 +112,7 @@ def seed_files(folder: str | Path, fit: Fit, faces: Faces) -> None:
     statistics.write(folder / "final_weights.txt", fit.model)
 
 
-def results(
-    compared: pd.DataFrame, cfg, fit: Fit, figures: Mapping[str, Any], faces: Faces, calibrated: pd.DataFrame
-) -> str:
+def results(compared: DataFrame, cfg, fit: Fit, figures: Mapping[str, Any], faces: Faces, calibrated: DataFrame) -> str:
     """results.txt: the comparison in words, the original's promise, its result block and its notes."""
     texts = [verdict(compared, cfg.compare_with)]
     if cfg.promised_accuracy:
@@ -125,7 +122,7 @@ def results(
     return "\n\n".join(texts)
 
 
-def rival(cfg, earlier: Path | None, fit: Fit, classes: Sequence[str]) -> nn.Module:
+def rival(cfg, earlier: Path | None, fit: Fit, classes: Sequence[str]) -> Module:
     """The model of the notebook that is compared with; this run's own where nothing is."""
     return models.load(
         checkpoint(cfg, earlier, Transfer.model_fields["checkpoint"].default, fit.checkpoint), classes=classes

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
+from numpy import ndarray
+from pandas import DataFrame, Index
 
 from emohelpers import metrics
 from emohelpers.datasets.pixels import Pixels
@@ -15,7 +16,7 @@ from emohelpers.report import style
 
 
 def gallery(
-    images: np.ndarray | Sequence[np.ndarray],
+    images: ndarray | Sequence[ndarray],
     captions: Sequence[str] = (),
     path: str | Path | None = None,
     columns: int = 8,
@@ -49,8 +50,8 @@ def gallery(
 
 
 def surest(
-    predictions: pd.DataFrame, classes: Sequence[str], count: int, by: Literal["confidence", "margin"] = "confidence"
-) -> pd.DataFrame:
+    predictions: DataFrame, classes: Sequence[str], count: int, by: Literal["confidence", "margin"] = "confidence"
+) -> DataFrame:
     """The `count` mistakes that the model was surest of, with `confidence`, `of_label` and `margin` between the two.
 
     By confidence they are its mistakes; by margin they are labels worth a second look (Northcutt et al.,
@@ -64,7 +65,7 @@ def surest(
 
 
 def errors(
-    predictions: pd.DataFrame,
+    predictions: DataFrame,
     classes: Sequence[str],
     pixels: Pixels,
     path: str | Path | None = None,
@@ -80,7 +81,7 @@ def errors(
         by: see `surest`.
     """
     mistakes = surest(predictions, classes, count, by)
-    rows = pd.Index(pixels.paths).get_indexer(mistakes["path"])
+    rows = Index(pixels.paths).get_indexer(mistakes["path"])
     missing = mistakes["path"].to_numpy()[rows < 0]
     if missing.size:
         raise KeyError(f"{missing.size} mistakes have no picture, first {missing[0]}")
@@ -94,7 +95,7 @@ def errors(
 
 
 def suspects(
-    predictions: pd.DataFrame,
+    predictions: DataFrame,
     classes: Sequence[str],
     pixels: Pixels,
     path: str | Path | None = None,

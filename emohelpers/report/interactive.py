@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.report import style, templates
 
@@ -20,7 +20,7 @@ LINES = {  # column -> colour
 }
 
 
-def page(history: pd.DataFrame, title: str = "Training") -> str:
+def page(history: DataFrame, title: str = "Training") -> str:
     """The page as HTML: point at an epoch for its figures, tick the lines to be seen."""
     colours = {column: colour for column, colour in LINES.items() if column in history}
     rows = history[["epoch", "phase", *colours]].to_json(orient="records")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from pandas import DataFrame, Series
 
 from emohelpers import metrics
 from emohelpers.metrics import reliability as calibration
@@ -15,8 +15,8 @@ from emohelpers.report import style
 
 
 def reliability(
-    before: pd.DataFrame,
-    after: pd.DataFrame,
+    before: DataFrame,
+    after: DataFrame,
     classes: Sequence[str],
     temperature: float,
 ) -> Figure:
@@ -34,9 +34,7 @@ def reliability(
         return style.finish(figure, f"Calibration, temperature {temperature:.2f}")
 
 
-def groups(
-    table: pd.DataFrame, path: str | Path | None = None, title: str = "Every group", demo: bool = False
-) -> Figure:
+def groups(table: DataFrame, path: str | Path | None = None, title: str = "Every group", demo: bool = False) -> Figure:
     """Accuracy of each group of `fairness.by_columns` with its 95 % interval, one panel a column."""
     by_column = dict(list(table.groupby("by", sort=False)))
     panels = max(len(by_column), 1)
@@ -63,7 +61,7 @@ def groups(
 
 
 def differences(
-    table: pd.DataFrame,
+    table: DataFrame,
     path: str | Path | None = None,
     title: str = "Difference in macro F1",
     demo: bool = False,
@@ -80,7 +78,7 @@ def differences(
         return style.finish(figure, title, demo, path)
 
 
-def _reliability(axis: Axes, bins: pd.DataFrame) -> None:
+def _reliability(axis: Axes, bins: DataFrame) -> None:
     """Bars of accuracy a bin, the measured line, the diagonal, and the pictures in each bin above."""
     filled = bins[bins["n"] > 0]
     middle = (filled["low"] + filled["high"]) / 2
@@ -93,7 +91,7 @@ def _reliability(axis: Axes, bins: pd.DataFrame) -> None:
     axis.set(xlim=(0, 1), ylim=(0, 1))
 
 
-def _intervals(axis: Axes, values: pd.Series, ends: pd.DataFrame, names: list[str], colours: list) -> None:
+def _intervals(axis: Axes, values: Series, ends: DataFrame, names: list[str], colours: list) -> None:
     """A dot with the arms of its interval a row, the first at the top; `ends` has low and high."""
     rows = zip(values, ends["low"], ends["high"], colours, strict=True)
     for row, (value, low, high, colour) in enumerate(rows):

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import display
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from emohelpers import config, models
 from emohelpers.config import files, paths
@@ -69,11 +70,11 @@ class Run:
         """
         return forms.earlier(self.cfg, self.name, faces.part("golden"))
 
-    def read(self, name: str) -> pd.DataFrame:
+    def read(self, name: str) -> DataFrame:
         """A table that was kept in the folder, such as steps.csv."""
         return pd.read_csv(self / name)
 
-    def curves_page(self, name: str, history: pd.DataFrame, title: str) -> None:
+    def curves_page(self, name: str, history: DataFrame, title: str) -> None:
         """Writes the history as a page whose curves can be pointed at."""
         files.write_text(self / name, interactive.page(history, self.title(title)))
 
@@ -94,7 +95,7 @@ class Run:
         self.picture(name, figure)
         display(figure)
 
-    def table(self, name: str, table: pd.DataFrame, *, index: bool = False, digits: int = 3) -> None:
+    def table(self, name: str, table: DataFrame, *, index: bool = False, digits: int = 3) -> None:
         """Writes `table` as `<name>.csv` and shows it, rounded."""
         files.write_csv(table, self / f"{name}.csv", index=index)
         display(table.round(digits))
@@ -118,7 +119,7 @@ class Run:
         facts.save_metrics(self.folder, figures, **named, **plain)
 
     def conclude(
-        self, figures: Mapping[str, Any], fit: Fit, faces: study.Faces, classes: pd.DataFrame, **context: Any
+        self, figures: Mapping[str, Any], fit: Fit, faces: study.Faces, classes: DataFrame, **context: Any
     ) -> None:
         """Writes metrics.json of a classifier and prints what the run showed, in sentences that follow from it.
 
@@ -156,7 +157,7 @@ class Run:
 
 def _plain(value: Any) -> Any:
     """Tables as JSON has them: class counts by column, any other table as a list of rows."""
-    if isinstance(value, pd.DataFrame):
+    if isinstance(value, DataFrame):
         return value.to_dict() if value.index.name == "class" else value.to_dict("records")
     return value
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers import metrics
 from emohelpers.report import templates
@@ -15,7 +15,7 @@ TEXTS = templates.sentences(Path(__file__).with_name("sentences.jinja"))
 PARTS = ("train", "val", "golden")
 
 
-def learned(figures: Mapping[str, Any], classes: pd.DataFrame, *, demo: bool, status: str = "finished") -> str:
+def learned(figures: Mapping[str, Any], classes: DataFrame, *, demo: bool, status: str = "finished") -> str:
     """What a classifier showed.
 
     Args:
@@ -27,7 +27,7 @@ def learned(figures: Mapping[str, Any], classes: pd.DataFrame, *, demo: bool, st
     return TEXTS.learned(figures, ranked[-1], ranked[0], commonest, demo, status)
 
 
-def verdict(compared: pd.DataFrame, earlier: str) -> str:
+def verdict(compared: DataFrame, earlier: str) -> str:
     """One sentence a figure that follows from `compare.compare`; "not shown" where the interval holds zero."""
     overall = compared[compared["class"] == "all"]
     changed = compared[(compared["figure"] == "f1") & (compared["verdict"] != "undecided")]
@@ -39,7 +39,7 @@ def promise(test: Mapping[str, Any], target: float) -> str:
     return TEXTS.promise(test["accuracy"], target)
 
 
-def block(fit: Fit, test: Mapping[str, Any], table: pd.DataFrame) -> str:
+def block(fit: Fit, test: Mapping[str, Any], table: DataFrame) -> str:
     """Section 14 of seed 001, with the synthetic share that its section 24 asks for."""
     parts = table["split"].value_counts()
     synthetic = table.loc[table["split"] == "train", "source"] != "original"
@@ -51,7 +51,7 @@ def console(fit: Fit, test: Mapping[str, Any], monitor: str) -> str:
     return TEXTS.console(fit, test, monitor)
 
 
-def notes(predictions: pd.DataFrame, classes: Sequence[str], figures: Sequence[str] = ()) -> str:
+def notes(predictions: DataFrame, classes: Sequence[str], figures: Sequence[str] = ()) -> str:
     """Section 15 of seed 001 as far as a run can know it: what is taken for what, how sure it was, and doubtful labels.
 
     Args:

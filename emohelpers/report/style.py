@@ -22,7 +22,10 @@ COLOURS = {
     "sad": "#4a90c2",
     "surprise": "#e07b39",
 }
-INK, QUIET, FIRST, SECOND = "#2b2f36", "#6b7280", "#2f6f8f", "#d1603d"
+INK = "#2b2f36"
+QUIET = "#6b7280"
+FIRST = "#2f6f8f"
+SECOND = "#d1603d"
 LETTERING = {
     "text.color": INK,
     "axes.labelcolor": INK,

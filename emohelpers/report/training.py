@@ -5,10 +5,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from pandas import DataFrame
 
 from emohelpers.report import style
 
@@ -27,7 +27,7 @@ COLOURS = (style.FIRST, style.SECOND, style.QUIET, "#e3a72f")
 
 
 def curves(
-    history: pd.DataFrame | Mapping[str, pd.DataFrame],
+    history: DataFrame | Mapping[str, DataFrame],
     path: str | Path | None = None,
     title: str = "Training",
     demo: bool | str = False,
@@ -70,7 +70,7 @@ def curves(
 
 
 def steps(
-    table: pd.DataFrame, clip: float, path: str | Path | None = None, title: str = "Every step", demo: bool = False
+    table: DataFrame, clip: float, path: str | Path | None = None, title: str = "Every step", demo: bool = False
 ) -> Figure:
     """Loss, accuracy and gradient norm of every step of `steps.csv`, thin, under their running mean."""
     titles = {"loss": "Loss", "accuracy": "Accuracy", "gradient": "Gradient norm before clipping"}
@@ -90,7 +90,7 @@ def steps(
         return style.finish(figure, title, demo, path)
 
 
-def movement(table: pd.DataFrame, path: str | Path | None = None, title: str = "Weights", demo: bool = False) -> Figure:
+def movement(table: DataFrame, path: str | Path | None = None, title: str = "Weights", demo: bool = False) -> Figure:
     """L2 norm of weights, and of the last step's gradients, of the parameters in `weights.csv`, epoch by epoch."""
     names = list(table.groupby("name")["l2"].max().nlargest(8).index)  # more lines nobody can tell apart
     shades = dict(zip(names, plt.cm.viridis(np.linspace(0, 0.9, len(names))), strict=True))
@@ -108,7 +108,7 @@ def movement(table: pd.DataFrame, path: str | Path | None = None, title: str = "
         return style.finish(figure, title, demo, path)
 
 
-def _lines(axis: Axes, table: pd.DataFrame, lines: Mapping[str, str], training: str, colours: Iterator[str]) -> None:
+def _lines(axis: Axes, table: DataFrame, lines: Mapping[str, str], training: str, colours: Iterator[str]) -> None:
     """The lines of one training; what it learns from is quiet and dashed."""
     for label, column in lines.items():
         look = {"marker": "o", "ms": 3, "lw": 1.6, "label": training or label}
@@ -118,18 +118,19 @@ def _lines(axis: Axes, table: pd.DataFrame, lines: Mapping[str, str], training: 
             axis.plot(table["epoch"], table[column], "-", color=next(colours, style.INK), **look)
 
 
-def _ring(axis: Axes, table: pd.DataFrame, lines: Mapping[str, str], monitor: str, training: str) -> None:
+def _ring(axis: Axes, table: DataFrame, lines: Mapping[str, str], monitor: str, training: str) -> None:
     """Rings the best epoch on the last validation line of a panel."""
     validated = [column for column in lines.values() if column.startswith("val_")]
     if not validated or monitor not in table:
         return
     best = table[monitor].idxmin() if monitor.endswith("loss") else table[monitor].idxmax()
-    epoch, value = table.loc[best, "epoch"], table.loc[best, validated[-1]]
+    epoch = table.loc[best, "epoch"]
+    value = table.loc[best, validated[-1]]
     label = None if training else f"best epoch ({epoch}): {value:.3f}"
     axis.plot(epoch, value, "o", ms=10, mfc="none", mec=style.SECOND, mew=1.8, label=label)
 
 
-def _phases(axis: Axes, table: pd.DataFrame) -> None:
+def _phases(axis: Axes, table: DataFrame) -> None:
     """A dotted line where each phase starts, with its name; neighbours of short phases on two lines."""
     starts = table.loc[table["phase"].ne(table["phase"].shift()), ["epoch", "phase"]]
     for number, (epoch, phase) in enumerate(starts.itertuples(index=False)):
@@ -146,17 +147,17 @@ def _phases(axis: Axes, table: pd.DataFrame) -> None:
         )
 
 
-def _logarithmic(axis: Axes, rates: pd.DataFrame) -> None:
+def _logarithmic(axis: Axes, rates: DataFrame) -> None:
     axis.set_yscale("log")
     floor = rates.max().max() * 1e-5  # a cycle ends at zero, which a logarithm lacks
     axis.set_ylim(bottom=max(rates.min().min() / 2, floor))
 
 
-def _present(lines: Mapping[str, str], table: pd.DataFrame) -> dict[str, str]:
+def _present(lines: Mapping[str, str], table: DataFrame) -> dict[str, str]:
     return {label: column for label, column in lines.items() if column in table}
 
 
-def _require(table: pd.DataFrame, columns) -> None:
+def _require(table: DataFrame, columns) -> None:
     missing = [name for name in columns if name not in table]
     if missing:
         raise KeyError(f"the history has no column {', '.join(missing)}; it has {', '.join(table.columns)}")

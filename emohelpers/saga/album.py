@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from emohelpers import report
 from emohelpers.saga.generation import Edits, square
 
-GREEN, RED = "#3f8f4f", "#c4413b"  # frames of accepted and refused edits
+# frames of accepted and refused edits
+GREEN = "#3f8f4f"
+RED = "#c4413b"
 
 
 def edit_gallery(edits: Edits, faces, each: int, seed: int) -> Figure:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from pandas import DataFrame, Series
 
 from emohelpers.config import paths
 from emohelpers.datasets import lineage
@@ -16,8 +16,8 @@ from emohelpers.datasets.lineage import ReadySet
 class Plan:
     """Slots a class, and for each class the faces to be asked in their order."""
 
-    slots: pd.DataFrame  # class -> training, wanted (up to the largest), slots (after the caps)
-    jobs: dict[str, pd.DataFrame]  # target -> path, label (the face's own), [file], in the order of asking
+    slots: DataFrame  # class -> training, wanted (up to the largest), slots (after the caps)
+    jobs: dict[str, DataFrame]  # target -> path, label (the face's own), [file], in the order of asking
     ready: ReadySet | None = None  # where the edits are there already
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ def plan(cfg, faces) -> Plan:
     return of_ready_set(ready, faces.table, faces.classes, keep_unmatched=cfg.keep_unmatched)
 
 
-def balance(table: pd.DataFrame, classes: Sequence[str], cfg) -> Plan:
+def balance(table: DataFrame, classes: Sequence[str], cfg) -> Plan:
     """Fills every class up to the largest, within the caps, by faces of the other classes in turn (round-robin).
 
     Only photographs of the training part are asked, each once a target at most; of equal file stems with one label only
@@ -63,7 +63,7 @@ def balance(table: pd.DataFrame, classes: Sequence[str], cfg) -> Plan:
     return Plan(_slots(photographs["label"], classes, cfg), jobs)
 
 
-def of_ready_set(ready: ReadySet, table: pd.DataFrame, classes: Sequence[str], *, keep_unmatched: bool = False) -> Plan:
+def of_ready_set(ready: ReadySet, table: DataFrame, classes: Sequence[str], *, keep_unmatched: bool = False) -> Plan:
     """The plan of a ready set: each of its edits once, and of several of one face to one target the first.
 
     Args:
@@ -71,7 +71,7 @@ def of_ready_set(ready: ReadySet, table: pd.DataFrame, classes: Sequence[str], *
         keep_unmatched: edits whose face nobody knows as well.
     """
     edits = ready.table if keep_unmatched else ready.table[ready.table["parent"] != ""]
-    jobs = pd.DataFrame({"path": edits["parent"], "file": edits["path"], "target": edits["label"]})
+    jobs = DataFrame({"path": edits["parent"], "file": edits["path"], "target": edits["label"]})
     jobs["label"] = jobs["path"].map(table.set_index("path")["label"]).fillna("unknown")
     names = [name(job.path or job.file, job.label, job.target) for job in jobs.itertuples()]
     jobs = jobs.assign(name=names).drop_duplicates("name")
@@ -80,7 +80,7 @@ def of_ready_set(ready: ReadySet, table: pd.DataFrame, classes: Sequence[str], *
         of_target = jobs[jobs["target"] == target]
         by_target[target] = of_target[["path", "label", "file"]].reset_index(drop=True)
     training = _counts(table.loc[table["split"] == "train", "label"], classes)
-    slots = pd.Series({target: len(queue) for target, queue in by_target.items()})
+    slots = Series({target: len(queue) for target, queue in by_target.items()})
     return Plan(_table(training, slots), by_target, ready)
 
 
@@ -99,7 +99,7 @@ def name(path: str, label: str, target: str, content: bytes = b"") -> str:
     return f"aug_{target}/aug_{Path(path).stem}_{label}_to_{target}{suffix}"
 
 
-def _slots(labels: pd.Series, classes: Sequence[str], cfg) -> pd.DataFrame:
+def _slots(labels: Series, classes: Sequence[str], cfg) -> DataFrame:
     training = _counts(labels, classes)
     missing = training.max() - training
     slots = np.minimum(missing, training * odds(cfg.class_cap)).astype(int)
@@ -109,10 +109,10 @@ def _slots(labels: pd.Series, classes: Sequence[str], cfg) -> pd.DataFrame:
     return _table(training, slots)
 
 
-def _counts(labels: pd.Series, classes: Sequence[str]) -> pd.Series:
+def _counts(labels: Series, classes: Sequence[str]) -> Series:
     return labels.value_counts().reindex(list(classes), fill_value=0)
 
 
-def _table(training: pd.Series, slots: pd.Series) -> pd.DataFrame:
-    table = pd.DataFrame({"training": training, "wanted": training.max() - training, "slots": slots})
+def _table(training: Series, slots: Series) -> DataFrame:
+    table = DataFrame({"training": training, "wanted": training.max() - training, "slots": slots})
     return table.rename_axis("class")

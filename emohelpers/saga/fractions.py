@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from emohelpers import config, metrics, models, report, train
 from emohelpers.config import files, paths
@@ -31,7 +31,7 @@ class Arm:
     seed: int
     synthetic: int  # edits in its training part
     epochs: int
-    predictions: pd.DataFrame
+    predictions: DataFrame
     fit: train.Fit | None  # None: notebook 01's, taken over
     status: str
 
@@ -56,23 +56,23 @@ class Trainings:
         """Wall time of all trainings but notebook 01's."""
         return sum(arm.fit.seconds for arm in self.arms.values() if arm.fit)
 
-    def compare(self) -> pd.DataFrame:
+    def compare(self) -> DataFrame:
         """The main training against notebook 01's, picture by picture, see `metrics.compare`."""
         pair = (self.without.predictions, self.main.predictions)
         return compare.compare(*pair, self.classes, resamples=self.resamples)
 
-    def over_seeds(self) -> pd.DataFrame:
+    def over_seeds(self) -> DataFrame:
         """All edits against none, see `seeds.over_seeds`."""
         return seeds.over_seeds(self.predictions(), self.classes, self.main.fraction, self.resamples)
 
-    def ablation(self) -> pd.DataFrame:
+    def ablation(self) -> DataFrame:
         """One row a fraction, see `seeds.ablation`."""
         table = seeds.ablation(self.predictions(), self.classes, self.resamples)
         edits = {arm.fraction: arm.synthetic for arm in self.arms.values()}
         table.insert(1, "edits", table["fraction"].map(edits))
         return table
 
-    def predictions(self) -> dict[Key, pd.DataFrame]:
+    def predictions(self) -> dict[Key, DataFrame]:
         return {key: arm.predictions for key, arm in self.arms.items()}
 
 
@@ -157,7 +157,7 @@ def baseline(cfg, faces: Faces) -> Arm:
     return Arm(0.0, cfg.seed, 0, facts["best_epoch"], predictions, None, facts["status"])
 
 
-def calibration(trainings: Trainings, cfg, faces: Faces) -> pd.DataFrame:
+def calibration(trainings: Trainings, cfg, faces: Faces) -> DataFrame:
     """Calibration error of both models before and after the temperature of the validation part, a row a model."""
     _, batches = study.build(_recipe(cfg, seed=cfg.seed, epochs=cfg.epochs), faces)
     checkpoint = _of_baseline(cfg, "vit_baseline_best_model.pth")
@@ -180,10 +180,10 @@ def calibration(trainings: Trainings, cfg, faces: Faces) -> pd.DataFrame:
             "floor": reliability.floor(metrics.read(mended.predictions, faces.classes).confidence),
         }
         rows.append(row)
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def gain_figure(gains: pd.DataFrame) -> Figure:
+def gain_figure(gains: DataFrame) -> Figure:
     """The differences of `over_seeds` in accuracy, macro F1 and F1 of every class."""
     rows = gains[gains["figure"].isin(SHOWN)]
     rows = rows.assign(variant=rows["class"] + " " + rows["figure"])

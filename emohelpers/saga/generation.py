@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers import config
 from emohelpers.config import files
@@ -33,7 +34,7 @@ ROUND = 64  # edits asked for and judged at once
 class Edits:
     """Every edit that was tried (`path` below `root` or `refused`), and how it ended."""
 
-    table: pd.DataFrame  # path, label (target), parent, original_label, accepted, reason, scores, sha256, prompt_sha256
+    table: DataFrame  # path, label (target), parent, original_label, accepted, reason, scores, sha256, prompt_sha256
     root: Path  # of the accepted ones
     refused: Path
     editor: str
@@ -45,16 +46,16 @@ class Edits:
         return f"{self.state}: {len(self.table):,} edits tried, {len(self.accepted):,} accepted, {self.seconds:.0f} s"
 
     @property
-    def accepted(self) -> pd.DataFrame:
+    def accepted(self) -> DataFrame:
         """`path, label, parent` of what passed the guard."""
         return self.table.loc[self.table["accepted"], ["path", "label", "parent"]].reset_index(drop=True)
 
     @property
-    def pictures(self) -> pd.DataFrame:
+    def pictures(self) -> DataFrame:
         """The rows that are pictures and whose face is known."""
         return self.table[(self.table["path"] != "") & (self.table["parent"] != "")]
 
-    def squares(self, rows: pd.DataFrame, side: int) -> np.ndarray:
+    def squares(self, rows: DataFrame, side: int) -> ndarray:
         """(n, side, side, 3) uint8 of some rows of `table`."""
         squares = []
         for row in rows.itertuples():
@@ -84,12 +85,12 @@ def run(plan: Plan, editor: Editor, guard: Guard, dataset, side: int, cfg, folde
     return _Run(plan, editor, guard, dataset, side, cfg, Path(folder)).go()
 
 
-def square(dataset, path: str, side: int) -> np.ndarray:
+def square(dataset, path: str, side: int) -> ndarray:
     """(side, side, 3) uint8 of one photograph."""
     return _square(dataset.root / path, side)
 
 
-def _square(file: Path, side: int) -> np.ndarray:
+def _square(file: Path, side: int) -> ndarray:
     return fit_square(decode(file.read_bytes()), side)
 
 
@@ -98,8 +99,8 @@ class _Picture(NamedTuple):
 
     job: Job
     content: bytes
-    edit: np.ndarray  # (side, side, 3) uint8
-    face: np.ndarray
+    edit: ndarray  # (side, side, 3) uint8
+    face: ndarray
 
 
 class _Run:
@@ -135,7 +136,7 @@ class _Run:
         self._status(state)
         if not any(row["path"] for row in self.rows):
             raise Exhausted(f"no edit was made, {state}; {len(self.rows)} answers were no pictures")
-        table = pd.DataFrame(self.rows)
+        table = DataFrame(self.rows)
         self._tidy(table)
         seconds = time.monotonic() - self.started
         return Edits(table, self.root, self.refused, self.editor.name, state, self.answers.calls, seconds)
@@ -184,7 +185,8 @@ class _Run:
         edits = np.stack([picture.edit for picture in pictures])
         judged = self.guard.judge(faces, edits, [picture.job.target for picture in pictures])
         for picture, scores in zip(pictures, judged.to_dict("records"), strict=True):
-            job, content = picture.job, picture.content
+            job = picture.job
+            content = picture.content
             name = balance.name(job.path or job.file, job.label, job.target, content)
             folder = self.root if scores["accepted"] else self.refused
             files.write_bytes(folder / name, content)
@@ -195,7 +197,7 @@ class _Run:
         face = square(self.dataset, job.path, self.side) if job.path else np.zeros_like(edit)
         return _Picture(job, content, edit, face)
 
-    def _tidy(self, table: pd.DataFrame) -> None:
+    def _tidy(self, table: DataFrame) -> None:
         """Removes the pictures of an earlier run with other settings."""
         for folder, rows in ((self.root, table[table["accepted"]]), (self.refused, table[~table["accepted"]])):
             names = set(rows["path"])

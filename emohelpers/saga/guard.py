@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame, Series
 
 from emohelpers.config.registry import GATES
 from emohelpers.datasets.edits import Combined
@@ -21,22 +22,22 @@ class Guard:
     """Gates that are on, in order, and what is recorded of them."""
 
     gates: list[Gate]
-    record: pd.DataFrame  # gate -> state, threshold, false_accept (stated share), n faces it was set on
+    record: DataFrame  # gate -> state, threshold, false_accept (stated share), n faces it was set on
 
-    def judge(self, faces: np.ndarray, edits: np.ndarray, targets: Sequence[str]) -> pd.DataFrame:
+    def judge(self, faces: ndarray, edits: ndarray, targets: Sequence[str]) -> DataFrame:
         """A row an edit: scores, `refused_<gate>`, `accepted` and `reason` (the gates that refuse it).
 
         Args:
             faces, edits: (n, side, side, 3) uint8.
         """
-        columns: dict[str, np.ndarray] = {}
+        columns: dict[str, ndarray] = {}
         refusals = {}
         for gate in self.gates:
             scores = gate.score(faces, edits, targets)
             columns |= scores
             refusals[gate.name] = ~gate.passes(scores, targets)
         columns |= {f"{REFUSED}{name}": flags for name, flags in refusals.items()}
-        table = pd.DataFrame(columns, index=range(len(edits)))
+        table = DataFrame(columns, index=range(len(edits)))
         table["reason"] = [_reason(refusals, row) for row in range(len(edits))]
         table["accepted"] = table["reason"] == ""
         return table
@@ -53,7 +54,8 @@ def build_guard(cfg, faces) -> Guard:
     """
     sample = _sample(cfg, faces)
     rng = np.random.default_rng(cfg.seed)
-    gates, rows = [], []
+    gates = []
+    rows = []
     for name, kind in GATES.items():
         if name in cfg.gates_off:
             rows.append((name, "off", "", None, 0))
@@ -63,15 +65,15 @@ def build_guard(cfg, faces) -> Guard:
             gate.calibrate(sample, cfg.false_accept, rng)
         gates.append(gate)
         rows.append((name, "on", gate.threshold, cfg.false_accept, len(sample.labels) if cfg.false_accept else 0))
-    record = pd.DataFrame(rows, columns=["gate", "state", "threshold", "false_accept", "n"])
+    record = DataFrame(rows, columns=["gate", "state", "threshold", "false_accept", "n"])
     return Guard(gates, record.set_index("gate"))
 
 
-def acceptance(edits: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+def acceptance(edits: DataFrame, classes: Sequence[str]) -> DataFrame:
     """By target class: edits tried, accepted, the share, and how many each gate refused (one edit may fail several)."""
     flags = edits.filter(regex=f"^{REFUSED}").eq(True)
     counted = {"tried": 1, "accepted": edits["accepted"], **_by_gate(flags)}
-    columns = pd.DataFrame({**counted, "declined": edits["reason"].str.startswith("editor:")}, index=edits.index)
+    columns = DataFrame({**counted, "declined": edits["reason"].str.startswith("editor:")}, index=edits.index)
     table = columns.astype(int).groupby(edits["label"]).sum()
     table = table.reindex(list(classes), fill_value=0).rename_axis("class")
     table.loc["all"] = table.sum()
@@ -80,7 +82,7 @@ def acceptance(edits: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def facts(guard: Guard, edits, planted: pd.DataFrame, combined: Combined) -> dict[str, Any]:
+def facts(guard: Guard, edits, planted: DataFrame, combined: Combined) -> dict[str, Any]:
     """What metrics.json says of a run of notebook 02."""
     return {
         "seconds": edits.seconds,
@@ -93,7 +95,7 @@ def facts(guard: Guard, edits, planted: pd.DataFrame, combined: Combined) -> dic
     }
 
 
-def learned(accepted: pd.DataFrame, planted: pd.DataFrame, combined: Combined, demo: bool) -> str:
+def learned(accepted: DataFrame, planted: DataFrame, combined: Combined, demo: bool) -> str:
     """What a run of 02 showed, in sentences that follow from `acceptance`, `planted` and `combine.Combined`."""
     classes = accepted.drop(index="all")
     hardest = classes[classes["tried"] > 0].sort_values("share").head(1)
@@ -103,11 +105,11 @@ def learned(accepted: pd.DataFrame, planted: pd.DataFrame, combined: Combined, d
     return SENTENCES.guard(accepted.loc["all"], hardest["share"].to_dict(), wrong, smallest, combined, demo)
 
 
-def _reason(refusals: dict[str, np.ndarray], row: int) -> str:
+def _reason(refusals: dict[str, ndarray], row: int) -> str:
     return ", ".join(name for name, flags in refusals.items() if flags[row])
 
 
-def _by_gate(flags: pd.DataFrame) -> dict[str, pd.Series]:
+def _by_gate(flags: DataFrame) -> dict[str, Series]:
     return {name.removeprefix(REFUSED): flags[name] for name in flags}
 
 
@@ -115,7 +117,8 @@ def _sample(cfg, faces) -> Sample:
     """Faces of the training and the validation part: photographs alone."""
     table = faces.table
     photographs = table[(table["source"] == "original") & (table["parent"] == "")]
-    pictures, rows = {}, {}
+    pictures = {}
+    rows = {}
     for part in ("train", "val"):
         rows[part] = photographs[photographs["split"] == part]
         rows[part] = rows[part].sample(min(len(rows[part]), FACES), random_state=cfg.seed)

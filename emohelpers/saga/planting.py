@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from numpy.random import Generator
+from pandas import DataFrame
 
 from emohelpers.saga import gates
 from emohelpers.saga.generation import Edits
 from emohelpers.saga.guard import REFUSED, Guard
 
 
-def plant(guard: Guard, edits: Edits, faces, *, seed: int, most: int = 400) -> pd.DataFrame:
+def plant(guard: Guard, edits: Edits, faces, *, seed: int, most: int = 400) -> DataFrame:
     """`planted` of up to `most` edits of a run, accepted or not, as they come."""
     rows = edits.pictures
     rows = rows.sample(min(most, len(rows)), random_state=seed)
@@ -22,8 +24,8 @@ def plant(guard: Guard, edits: Edits, faces, *, seed: int, most: int = 400) -> p
 
 
 def planted(
-    guard: Guard, faces: np.ndarray, edits: np.ndarray, targets: Sequence[str], groups: Sequence[str], *, seed: int
-) -> pd.DataFrame:
+    guard: Guard, faces: ndarray, edits: ndarray, targets: Sequence[str], groups: Sequence[str], *, seed: int
+) -> DataFrame:
     """How many wrong edits the guard refuses, by kind and gate; made from faces and their edits by mismatching them.
 
     Kinds: the face itself saved again; another person's edit to the same target; the edit offered as another emotion;
@@ -47,21 +49,21 @@ def planted(
     if len(emotions) < 2:
         del offers["wrong emotion"]  # there is no other to claim
     rows = {kind: _refusals(guard.judge(faces, *offer)) for kind, offer in offers.items()}
-    return pd.DataFrame(rows).T
+    return DataFrame(rows).T
 
 
-def _stranger_with_target(row: int, targets: Sequence[str], groups: Sequence[str], rng: np.random.Generator) -> int:
+def _stranger_with_target(row: int, targets: Sequence[str], groups: Sequence[str], rng: Generator) -> int:
     """The row of another person's edit, to the same target if there is one."""
     strangers = np.flatnonzero(np.asarray(groups) != groups[row])
     alike = [stranger for stranger in strangers if targets[stranger] == targets[row]]
     return int(rng.choice(alike or strangers))
 
 
-def _another_emotion(target: str, emotions: Sequence[str], rng: np.random.Generator) -> str:
+def _another_emotion(target: str, emotions: Sequence[str], rng: Generator) -> str:
     different = [emotion for emotion in emotions if emotion != target]
     return str(rng.choice(different or [target]))
 
 
-def _refusals(judged: pd.DataFrame) -> dict[str, float]:
+def _refusals(judged: DataFrame) -> dict[str, float]:
     flags = judged.filter(regex=f"^{REFUSED}").rename(columns=lambda name: name.removeprefix(REFUSED))
     return {"n": len(judged), "refused": 1 - judged["accepted"].mean(), **flags.mean()}

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Collection
 from pathlib import Path
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers.config import files, paths
 from emohelpers.datasets import edits as combined
@@ -34,7 +34,7 @@ def publish(edits: Edits, clean: Collection[str], folder: str | Path) -> Path:
     """
     rows = edits.table[edits.table["accepted"] & edits.table["path"].isin(set(clean))]
     source = dict(zip(lineage.COLUMNS, ("parent", "original_label", "label", "path"), strict=False))
-    table = pd.DataFrame({column: rows[name] for column, name in source.items()})
+    table = DataFrame({column: rows[name] for column, name in source.items()})
     table["augmentation_type"] = edits.editor
     table = table.join(rows[[name for name in EXTRA if name in rows]])
     files.write_csv(table, edits.root / lineage.TABLE)

@@ -4,13 +4,15 @@ import hashlib
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers import config, report
 from emohelpers.images.batches import Batches, Job
 from emohelpers.saga.balance import odds
 
 
-def subset(table: pd.DataFrame, fraction: float, cap: float, seed: int) -> pd.DataFrame:
+def subset(table: DataFrame, fraction: float, cap: float, seed: int) -> DataFrame:
     """The table with `fraction` of its edits, at most the share `cap` of a class's training pictures.
 
     Which ones is decided by a hash of seed and path: a smaller fraction is part of a larger one.
@@ -27,7 +29,7 @@ def subset(table: pd.DataFrame, fraction: float, cap: float, seed: int) -> pd.Da
     return table.drop(too_many).reset_index(drop=True)
 
 
-def origins(faces) -> pd.DataFrame:
+def origins(faces) -> DataFrame:
     """Pictures by class: the training part's photographs and edits, and the other parts."""
     train = faces.part("train")
     synthetic = train["source"] != "original"
@@ -40,7 +42,7 @@ def origins(faces) -> pd.DataFrame:
     return report.class_table(parts, faces.classes)
 
 
-def examples(faces, each: int, seed: int) -> tuple[np.ndarray, list[str]]:
+def examples(faces, each: int, seed: int) -> tuple[ndarray, list[str]]:
     """Of each class `each` photographs and edits of the training part, uint8 (n, side, side, 3), and captions.
 
     Photographs stand in for edits that lack.
@@ -64,7 +66,7 @@ class Ramped(Batches):
     """
 
     @classmethod
-    def of(cls, batches: Batches, synthetic: np.ndarray, epochs: float) -> "Ramped":
+    def of(cls, batches: Batches, synthetic: ndarray, epochs: float) -> "Ramped":
         """`synthetic` is a mask (n,) of the rows; after `epochs` all edits are in."""
         ramped = cls.__new__(cls)
         ramped.__dict__ |= batches.__dict__
@@ -80,7 +82,7 @@ class Ramped(Batches):
         stand_in = self.stand_in(epoch)
         return [Job(stand_in[job.positions], job.draws) for job in super().plan(epoch)]
 
-    def stand_in(self, epoch: int) -> np.ndarray:
+    def stand_in(self, epoch: int) -> ndarray:
         """(n,) position -> the position that is used in this epoch."""
         rng = np.random.default_rng([self.seed, epoch, 78])
         waiting = np.flatnonzero(self.synthetic & (self.turn > (epoch + 1) / (self.epochs + 1)))

@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 
 from emohelpers import metrics
 from emohelpers.metrics import bootstrap, compare
 from emohelpers.saga.sentences import SENTENCES
 
 Key = tuple[float, int]  # fraction of the edits, seed
-Tables = Mapping[Key, pd.DataFrame]  # predictions of each training
+Tables = Mapping[Key, DataFrame]  # predictions of each training
 FIGURES = ("macro_f1", "accuracy")
 
 
-def over_seeds(tables: Tables, classes: Sequence[str], fraction: float, resamples: int) -> pd.DataFrame:
+def over_seeds(tables: Tables, classes: Sequence[str], fraction: float, resamples: int) -> DataFrame:
     """Each figure's mean over the seeds, without edits and with `fraction` of them.
 
     `low`, `high`: 95 % bootstrap interval of the mean difference over resampled groups of golden faces, all seeds on
@@ -27,21 +28,22 @@ def over_seeds(tables: Tables, classes: Sequence[str], fraction: float, resample
     present = np.bincount(true, minlength=len(classes)) > 0
     of_counts = partial(compare.every_figure, classes=classes, present=present)
 
-    def confusions(fraction: float) -> dict[str, np.ndarray]:
+    def confusions(fraction: float) -> dict[str, ndarray]:
         columns = {}
         for seed in seeds:
             predictions = compare.aligned(first, tables[fraction, seed])
             columns[str(seed)] = metrics.one_hot(true, metrics.read(predictions, classes).guess, len(classes))
         return columns
 
-    def each(sums: bootstrap.Columns) -> dict[tuple[str, str], np.ndarray]:
+    def each(sums: bootstrap.Columns) -> dict[tuple[str, str], ndarray]:
         figures = [of_counts({"confusion": counts}) for counts in sums.values()]
         return {name: np.stack([of_seed[name] for of_seed in figures]) for name in figures[0]}
 
-    def means(sums: bootstrap.Columns) -> dict[tuple[str, str], np.ndarray]:
+    def means(sums: bootstrap.Columns) -> dict[tuple[str, str], ndarray]:
         return {name: values.mean(axis=0) for name, values in each(sums).items()}
 
-    without, edited = confusions(0.0), confusions(fraction)
+    without = confusions(0.0)
+    edited = confusions(fraction)
     before, after = (each(_observed(columns)) for columns in (without, edited))
     rows = []
     for name, pair in bootstrap.paired(without, edited, groups, means, resamples=resamples).items():
@@ -60,10 +62,10 @@ def over_seeds(tables: Tables, classes: Sequence[str], fraction: float, resample
             "spread": gains.std(ddof=1) if len(seeds) > 1 else np.nan,
         }
         rows.append(row)
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def ablation(tables: Tables, classes: Sequence[str], resamples: int) -> pd.DataFrame:
+def ablation(tables: Tables, classes: Sequence[str], resamples: int) -> DataFrame:
     """One row a fraction: figures as means over seeds, and the difference to none with its interval."""
     rows = []
     for fraction in sorted({part for part, _ in tables}):
@@ -75,10 +77,10 @@ def ablation(tables: Tables, classes: Sequence[str], resamples: int) -> pd.DataF
             row |= {f"{name}_{key}": gain[key] if fraction else 0.0 for key in ("difference", "low", "high")}
             row[f"{name}_verdict"] = gain["verdict"]
         rows.append(row)
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def verdict(gains: pd.DataFrame, edits: int, demo: bool) -> str:
+def verdict(gains: DataFrame, edits: int, demo: bool) -> str:
     """What `over_seeds` shows, as sentences that follow from its numbers.
 
     "Helped" and "hurt" need an interval on one side of zero, and every seed on that side.
@@ -90,7 +92,7 @@ def verdict(gains: pd.DataFrame, edits: int, demo: bool) -> str:
     return SENTENCES.verdict(rows, [_word(row) for row in rows], better, worse, edits, demo)
 
 
-def _observed(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _observed(columns: Mapping[str, ndarray]) -> dict[str, ndarray]:
     return {name: rows.sum(axis=0, keepdims=True) for name, rows in columns.items()}
 
 

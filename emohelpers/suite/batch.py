@@ -63,7 +63,8 @@ def carry_out(
     ended: dict[Path, Outcome] = {}
     waiting = {run.folder: run for run in todo}
     going: dict[Future[Outcome], Run] = {}
-    before, table = plan.earlier(paths.outputs_root()), _Table(len(waiting), engine.places)
+    before = plan.earlier(paths.outputs_root())
+    table = _Table(len(waiting), engine.places)
     try:
         while waiting or going:
             for folder, run in list(waiting.items()):
@@ -103,7 +104,10 @@ class _Table:
     """What goes on now: redrawn in place on a terminal; elsewhere a line for each beginning and end."""
 
     def __init__(self, total: int, places: int):
-        self.total, self.places, self.done, self.lines = total, places, 0, 0
+        self.total = total
+        self.places = places
+        self.done = 0
+        self.lines = 0
         self.begun: set[Path] = set()
         self.live = sys.stdout.isatty()
 
@@ -167,7 +171,11 @@ def close(results: Sequence[tuple[Run, Outcome]], when: str) -> int:
 
 def preview(chains: Sequence[Sequence[Run]], places: int, asked_again: Callable[[Run], bool]) -> None:
     """Prints what would be done and why, and about how long it takes by earlier runs."""
-    before, seen, dirty, total, unknown = plan.earlier(paths.outputs_root()), set(), set(), 0.0, []
+    before = plan.earlier(paths.outputs_root())
+    seen = set()
+    dirty = set()
+    total = 0.0
+    unknown = []
     for number, chain in enumerate(chains):
         for run in chain:
             if run.folder in seen:

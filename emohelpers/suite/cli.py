@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(books: Books, asked: list[str], options: argparse.Namespace) -> int:
     """Executes the notebooks asked for and what they need at every point of the grid; returns the exit code."""
-    values, points = config.assignments(options.param), plan.axes(options.grid)
+    values = config.assignments(options.param)
+    points = plan.axes(options.grid)
     chains = plan.chains(books, asked, values, points, options.run)
     if options.index is not None:
         if not 0 <= options.index < len(chains):
@@ -151,7 +152,8 @@ def bundles(books: Books, asked: list[str], options: argparse.Namespace) -> int:
     """Writes the bundles, with what they need where there is no internet, and says how each is pushed."""
     from emohelpers.suite.bundle import build  # it knows every recipe
 
-    user, out = options.user or build.USER, options.out
+    user = options.user or build.USER
+    out = options.out
     places = [build.write(books[stem], out, user, offline=options.offline) for stem in asked]
     for place in places:
         size = (place / f"{place.name}.ipynb").stat().st_size

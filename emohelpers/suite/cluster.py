@@ -30,7 +30,8 @@ class Cluster:
         environment = {"env_vars": variables}
         ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, configure_logging=False)
         whole = ray.cluster_resources()
-        cards, cores = int(whole.get("GPU", 0)), int(whole.get("CPU", 1))
+        cards = int(whole.get("GPU", 0))
+        cores = int(whole.get("CPU", 1))
         self.threads = threads or max(cores // places, 1) if places else threads or 1
         self.places = cards or max(cores // self.threads, 1)
         self.work = ray.remote(num_cpus=self.threads, num_gpus=1 if cards else 0, max_retries=0)(_work)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers import config, metrics, models
 from emohelpers.config import files, paths
@@ -135,7 +135,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         found, dataset, split = _abroad(model, cfg, options)
     else:
         faces = study.prepare(cfg)
-        rows, dataset, split = faces.part("golden"), faces.dataset, faces.golden.sha256
+        rows = faces.part("golden")
+        dataset = faces.dataset
+        split = faces.golden.sha256
         batches = study.batches(model, faces.pixels, rows, cfg.batch_size)
         found = study.predict(model, batches, rows, flip=cfg.flip_test)
     result = _write(run, found, model.spec["classes"], cfg, dataset, split=split, seconds=0.0)
@@ -155,7 +157,7 @@ def trained_by(facts: Mapping[str, Any]):
     return config.restored(named[facts["recipe"]], facts["config"])
 
 
-def _abroad(model, cfg, options: argparse.Namespace) -> tuple[pd.DataFrame, manifests.Dataset, str]:
+def _abroad(model, cfg, options: argparse.Namespace) -> tuple[DataFrame, manifests.Dataset, str]:
     """Predictions for the pictures of an external folder, and what was tested: all that the training has not seen."""
     dataset = manifests.load(options.manifest or cfg.manifest, options.data, options.labels)
     pixels = store.build(dataset, store.side_for(dataset, cfg), paths.cache_folder() / "pixels")
@@ -181,7 +183,7 @@ def _abroad(model, cfg, options: argparse.Namespace) -> tuple[pd.DataFrame, mani
     return found, dataset, f"{len(rows)} of {options.data}; {split}"
 
 
-def _write(run: Path, found: pd.DataFrame, classes, cfg, dataset, **facts: Any) -> dict[str, Any]:
+def _write(run: Path, found: DataFrame, classes, cfg, dataset, **facts: Any) -> dict[str, Any]:
     files.write_csv(found, run / "predictions.csv")
     result = metrics.classification(found, classes, resamples=cfg.bootstrap)
     report.save_metrics(run, result, data=dataset.name, demo=dataset.demo, **facts)

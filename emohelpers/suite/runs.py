@@ -111,7 +111,8 @@ def execute(
         environment: variables for the notebook's processes.
     """
     paths.run_folder(run.book.stem, output_dir=str(run.folder))
-    lock, stop = FileLock(run.folder.parent / f".{run.book.stem}.lock"), stop or threading.Event()
+    lock = FileLock(run.folder.parent / f".{run.book.stem}.lock")
+    stop = stop or threading.Event()
     if not _held(lock, stop):
         return Outcome("interrupted", 0.0, run.folder, "while another runner was at it")
     try:
@@ -169,8 +170,11 @@ def _link(run: Run, need: Run) -> None:
 def _start(
     run: Run, content: dict[str, Any], timeout: float, stop: threading.Event, environment: Mapping[str, str]
 ) -> Outcome:
-    book, folder = run.book, run.folder
-    final, part, log = folder / f"{book.stem}.ipynb", folder / f"{book.stem}.part.ipynb", folder / "run.log"
+    book = run.book
+    folder = run.folder
+    final = folder / f"{book.stem}.ipynb"
+    part = folder / f"{book.stem}.part.ipynb"
+    log = folder / "run.log"
     about = {
         "stem": book.stem,
         "run": run.name,
@@ -184,7 +188,9 @@ def _start(
         "made_of": content,
     }
     part.unlink(missing_ok=True)
-    start, state, error = time.monotonic(), "interrupted", "ended from outside"
+    start = time.monotonic()
+    state = "interrupted"
+    error = "ended from outside"
     papermill = execution.start(book.path, part, run.values, log, {"EMOHELPERS_RUN": run.name, **environment})
     try:
         about |= {"pid": papermill.pid, "born": psutil.Process(papermill.pid).create_time()}
@@ -192,7 +198,8 @@ def _start(
             error = execution.outcome(part, log, papermill.returncode)
             state = "failed" if error else "done"
         elif not stop.is_set():
-            state, error = "timeout", f"not finished after {timeout:g} s; all its processes were ended"
+            state = "timeout"
+            error = f"not finished after {timeout:g} s; all its processes were ended"
     finally:
         execution.end_tree(papermill)
         seconds = round(time.monotonic() - start, 1)
@@ -208,7 +215,8 @@ def watch(
     papermill: subprocess.Popen, folder: Path, about: dict[str, Any], deadline: float, stop: threading.Event
 ) -> bool:
     """Waits for the end, writing signs of life; False when the time is up or `stop` is set."""
-    cell, beat = 0, -BEAT
+    cell = 0
+    beat = -BEAT
     with (folder / "run.log").open(encoding="utf-8", errors="replace") as tail:
         while papermill.poll() is None:
             if time.monotonic() > deadline or stop.is_set():

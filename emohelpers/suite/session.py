@@ -17,7 +17,9 @@ from emohelpers import config
 from emohelpers.config import paths
 from emohelpers.models import devices
 
-DISK_GB, MEMORY_GB = 2.0, 3.0  # least free, with room for checkpoints and for decoded pictures
+# least free, with room for checkpoints and for decoded pictures
+DISK_GB = 2.0
+MEMORY_GB = 3.0
 ONLINE = ("huggingface.co", 443)  # where timm's weights come from
 LIMIT_HOURS = {"kaggle": 12.0, "colab": 12.0}  # after which a session is ended
 
@@ -95,14 +97,17 @@ def check(
     Raises:
         SessionError: with everything that would stop the session later.
     """
-    network, wrong, told = online(), [], []
+    network = online()
+    wrong = []
+    told = []
     try:
         told.append(f"mixed precision: {devices.precision()}")
     except devices.UnusableDevice as error:
         wrong.append(str(error))
     place = paths.outputs_root()
     around = next(folder for folder in (place, *place.parents) if folder.is_dir())
-    free, memory = shutil.disk_usage(around).free / 1e9, psutil.virtual_memory().available / 1e9
+    free = shutil.disk_usage(around).free / 1e9
+    memory = psutil.virtual_memory().available / 1e9
     told += [f"disk: {free:.1f} GB free in {around}", f"memory: {memory:.1f} GB free", f"internet: {_yes(network)}"]
     if free < disk_gb:
         wrong.append(f"{free:.1f} GB are free in {around}, {disk_gb:g} are needed: delete what is not used there")

@@ -37,7 +37,9 @@ def stamp(place: Path) -> str:
     for folder, _, names in os.walk(place):
         for name in names:
             found = os.stat(os.path.join(folder, name), follow_symlinks=False)
-            count, size, newest = count + 1, size + found.st_size, max(newest, found.st_mtime_ns)
+            count = count + 1
+            size = size + found.st_size
+            newest = max(newest, found.st_mtime_ns)
     return f"{count} files, {size} bytes, changed {newest}"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from pandas import DataFrame
 
 from emohelpers import config, metrics
 from emohelpers.config import files
@@ -64,7 +64,7 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
 
 def run(
     cfg, faces: Faces, folder: str | Path, names: Sequence[str] | None = None, teacher: str | Path = ""
-) -> pd.DataFrame:
+) -> DataFrame:
     """Trains the recipe and its variants (None: all) with `cfg.ablation`'s values, one after the other.
 
     One row each, figures on the validation part, `difference` in macro F1 to `against` with its paired 95 % interval.
@@ -80,14 +80,14 @@ def run(
     if unknown := [name for name in names if name not in everything]:
         raise config.ConfigError(f"no such variant: {', '.join(unknown)}. There are: {', '.join(everything)}")
     if not names:
-        return pd.DataFrame(columns=COLUMNS)
+        return DataFrame(columns=COLUMNS)
     # a variant brings what it is compared with
     chosen = {RECIPE, *names, *(everything[name][0] for name in names)}
     plan = {}
     for name, (against, change) in everything.items():
         if name in chosen:
             plan[name] = against, config.with_settings(cfg, **{**cfg.ablation, **change})
-    predictions: dict[str, pd.DataFrame] = {}
+    predictions: dict[str, DataFrame] = {}
     rows = []
     for name, (against, settings) in plan.items():
         predictions[name], row = _train(settings, faces, Path(folder) / _slug(name))
@@ -95,12 +95,12 @@ def run(
         gain = compare.overall(compared, "macro_f1")
         row |= {column: gain[column] for column in study.PAIRED}
         rows.append({"variant": name, "against": against, **row})
-    table = pd.DataFrame(rows)
+    table = DataFrame(rows)
     files.write_csv(table, Path(folder) / "ablation.csv")
     return table
 
 
-def _train(cfg, faces: Faces, folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _train(cfg, faces: Faces, folder: Path) -> tuple[DataFrame, dict[str, Any]]:
     """Predictions for the validation part, and a row of their figures."""
     done = study.whole(study.fit(cfg, faces, folder, quiet=True))
     predictions = study.predict_part(done.model, faces, "val", cfg)

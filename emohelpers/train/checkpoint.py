@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers import config, models
 from emohelpers.config import files, paths
@@ -102,7 +103,7 @@ class Checkpoints:
         model.load_state_dict({**model.state_dict(), **weights}, strict=True)
 
 
-def key(model: nn.Module, training: Batches, validation: Batches, objective, cfg) -> str:
+def key(model: Module, training: Batches, validation: Batches, objective, cfg) -> str:
     """Names a training by everything that decides its weights."""
     weights = hashlib.sha256()
     for name, tensor in model.state_dict().items():

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers import config, models
 from emohelpers.config import paths
@@ -21,21 +22,24 @@ class Distillation(Classification):
     def __init__(
         self,
         classes: Sequence[str],
-        teacher: nn.Module,
-        student: nn.Module,
+        teacher: Module,
+        student: Module,
         *,
         share: float,
         temperature: float,
         **options,
     ):
         super().__init__(classes, **options)
-        here, there = student.spec["preprocess"], teacher.spec["preprocess"]
+        here = student.spec["preprocess"]
+        there = teacher.spec["preprocess"]
         if here["img_size"] != there["img_size"]:
             raise models.WeightsError(
                 f"the teacher sees {there['img_size']} px, the student img_size={here['img_size']}."
             )
-        mean, std = _channels(here["mean"]), _channels(here["std"])
-        teacher_mean, teacher_std = _channels(there["mean"]), _channels(there["std"])
+        mean = _channels(here["mean"])
+        std = _channels(here["std"])
+        teacher_mean = _channels(there["mean"])
+        teacher_std = _channels(there["std"])
         # from the student's normalisation to the teacher's
         self.scale = std / teacher_std
         self.shift = (mean - teacher_mean) / teacher_std
@@ -46,7 +50,7 @@ class Distillation(Classification):
         self.fingerprint = config.digest(sums)
 
     @classmethod
-    def of(cls, cfg, classes: Sequence[str], labels: Sequence[str], student: nn.Module) -> "Distillation":
+    def of(cls, cfg, classes: Sequence[str], labels: Sequence[str], student: Module) -> "Distillation":
         """The objective of a config that names a teacher: a checkpoint of the same classes and img_size."""
         remedy = "teacher must be a checkpoint that this suite wrote (best_model.pth); empty: none."
         teacher = models.load(paths.find_input(cfg.teacher, remedy=remedy), classes=classes)

@@ -1,10 +1,11 @@
 """What a model says of every sample of a pass, each exactly once, whatever the number of processes."""
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
-from torch import Tensor, nn
+from numpy import ndarray
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
@@ -13,9 +14,7 @@ from emohelpers.train.errors import TrainingError
 
 
 @torch.no_grad()
-def evaluate(
-    model: nn.Module, batches: Batches, *, processes: Accelerator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None = None) -> tuple[ndarray, ndarray]:
     """Outputs (n, ...) float32 and targets (n, ...) in the order of `batches.rows`, every sample exactly once.
 
     With several processes each computes its share and all return the whole. A CPU computes in fp32 here also where it
@@ -30,7 +29,9 @@ def evaluate(
     n = len(batches.rows)
     share = batches.on(device, processes.process_index, processes.num_processes)
     net = processes.unwrap_model(model).to(device).eval()
-    outputs, targets, positions = [], [], []
+    outputs = []
+    targets = []
+    positions = []
     for inputs, target, position in share.epoch():
         if len(position):
             with processes.autocast(precise):
@@ -47,7 +48,7 @@ def evaluate(
     return output[real][order].numpy(), target[real][order].numpy()
 
 
-def probabilities(model: nn.Module, batches: Batches, *, flip: bool = False) -> np.ndarray:
+def probabilities(model: Module, batches: Batches, *, flip: bool = False) -> ndarray:
     """Softmax of a classifier's outputs (n, classes) float32, in the order of `batches.rows`; with `flip` the mean of
     a picture's and its mirror image's."""
     net = Mixture([model], mirrored=True) if flip else model

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy import ndarray
+from pandas import DataFrame
 from sklearn.model_selection import StratifiedGroupKFold
-from torch import nn
+from torch.nn import Module
 
 from emohelpers import config, metrics
 from emohelpers.config import files
@@ -21,7 +22,7 @@ from emohelpers.train import study
 from emohelpers.train.study import Faces
 
 
-def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd.DataFrame:
+def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> DataFrame:
     """Trains on each data set and tests on the golden set of every one: a row a pair, over the classes both know.
 
     Pictures that the model was trained on, or twins of them, are left out of a foreign golden set (`known` of them).
@@ -38,18 +39,18 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> pd
             learned = None if here == there else faces[here]
             row = _test(model, faces[there], settings[there], learned)
             rows.append({"trained on": here, "tested on": there, **row})
-    table = pd.DataFrame(rows)
+    table = DataFrame(rows)
     files.write_csv(table, Path(folder) / "across.csv")
     return table
 
 
-def strange(rows: pd.DataFrame, pixels: Pixels, learned: Faces, cfg) -> pd.DataFrame:
+def strange(rows: DataFrame, pixels: Pixels, learned: Faces, cfg) -> DataFrame:
     """The rows of another data set that are no picture, nor a twin of one, of a model's training or validation."""
     used = learned.table[learned.table["split"] != "golden"]
     return rows[~leaks.known(rows, pixels, used, learned.pixels, cfg.twin_similarity)]
 
 
-def _test(model: nn.Module, faces: Faces, cfg, learned: Faces | None) -> dict[str, Any]:
+def _test(model: Module, faces: Faces, cfg, learned: Faces | None) -> dict[str, Any]:
     """Figures on a golden set, over the classes that the model and the set share."""
     shared = [name for name in model.spec["classes"] if name in faces.classes]
     if len(shared) < 2:
@@ -70,7 +71,7 @@ def _test(model: nn.Module, faces: Faces, cfg, learned: Faces | None) -> dict[st
     return {**counts, **study.figures(predictions, shared, cfg.bootstrap)}
 
 
-def folds(table: pd.DataFrame, k: int, seed: int) -> np.ndarray:
+def folds(table: DataFrame, k: int, seed: int) -> ndarray:
     """(n,) fold 0 .. k-1 of each row; no group is torn apart, classes are spread evenly (scikit-learn's)."""
     numbers = np.empty(len(table), int)
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
@@ -79,7 +80,7 @@ def folds(table: pd.DataFrame, k: int, seed: int) -> np.ndarray:
     return numbers
 
 
-def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.DataFrame, list[nn.Module]]:
+def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[DataFrame, list[Module]]:
     """k trainings, each tested on a fold that it has not seen: a row a fold, and the k models for an ensemble.
 
     The next fold chooses the epoch, the others are trained on. Folds are of training and validation part; the golden
@@ -92,7 +93,8 @@ def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.Da
         raise ValueError(f"k={k}: one fold tests, one chooses the epoch, and at least one must be left to train on")
     rest = faces.table[faces.table["split"] != "golden"].reset_index(drop=True)
     fold = folds(rest, k, cfg.split_seed)
-    rows, members = [], []
+    rows = []
+    members = []
     for number in range(k):
         cut = replace(faces, table=_turn(rest, fold, number, k))
         home = Path(folder) / f"fold_{number + 1}"
@@ -101,12 +103,12 @@ def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[pd.Da
         files.write_csv(predictions, home / "predictions.csv")
         rows.append({"fold": number + 1, **study.figures(predictions, cut.classes, cfg.bootstrap)})
         members.append(model)
-    table = pd.DataFrame(rows)
+    table = DataFrame(rows)
     files.write_csv(table, Path(folder) / "folds.csv")
     return table, members
 
 
-def _turn(rest: pd.DataFrame, fold: np.ndarray, number: int, k: int) -> pd.DataFrame:
+def _turn(rest: DataFrame, fold: ndarray, number: int, k: int) -> DataFrame:
     """The rows with `split` train, val and test, where fold `number` tests and the next one validates."""
     chooser = (number + 1) % k
     table = rest.assign(split=np.select([fold == number, fold == chooser], ["test", "val"], "train"))
@@ -114,18 +116,19 @@ def _turn(rest: pd.DataFrame, fold: np.ndarray, number: int, k: int) -> pd.DataF
     return table[real | (table["split"] == "train")]
 
 
-def on_golden(members: Sequence[nn.Module], faces: Faces, cfg) -> pd.DataFrame:
+def on_golden(members: Sequence[Module], faces: Faces, cfg) -> DataFrame:
     """`options` on the golden set, prepared as the first model wants it."""
     rows = faces.part("golden")
     return options(members, study.batches(members[0], faces.pixels, rows, cfg.batch_size), rows, cfg.bootstrap)
 
 
-def options(members: Sequence[nn.Module], batches: Batches, rows: pd.DataFrame, resamples: int) -> pd.DataFrame:
+def options(members: Sequence[Module], batches: Batches, rows: DataFrame, resamples: int) -> DataFrame:
     """The first model alone, with the mirror image, and (where there are several) all together: one comparison table.
 
     `difference` is in accuracy to the first row, paired, with its 95 % interval.
     """
-    classes, n = members[0].spec["classes"], len(members)
+    classes = members[0].spec["classes"]
+    n = len(members)
     mixtures = {
         "one model": Mixture(members[:1]),
         "and mirror image": Mixture(members[:1], mirrored=True),
@@ -142,4 +145,4 @@ def options(members: Sequence[nn.Module], batches: Batches, rows: pd.DataFrame, 
         gain = compare.overall(compared, "accuracy")
         line = {"option": name, **study.figures(table, classes, resamples)}
         lines.append(line | {column: gain[column] for column in study.PAIRED})
-    return pd.DataFrame(lines)
+    return DataFrame(lines)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers import config, models
 from emohelpers.config import files
@@ -35,8 +36,8 @@ PROBE_STEPS = 10  # after these the expected duration is printed
 class Fit:
     """What came out of a training; `model` holds the best weights."""
 
-    model: nn.Module
-    history: pd.DataFrame  # one row an epoch
+    model: Module
+    history: DataFrame  # one row an epoch
     best: dict[str, Any]  # the row that was best by the monitor
     status: str  # "finished", "stopped early" or "paused"
     checkpoint: Path  # the whole best model, see models.load
@@ -49,7 +50,7 @@ class Fit:
 
 
 def fit(
-    model: nn.Module,
+    model: Module,
     training: Batches,
     validation: Batches,
     objective,
@@ -240,7 +241,7 @@ class Trainer:
             with self.step.averaged():
                 checkpoints.save_whole(self.whole.with_name(f"epoch_{epoch}.pth"), self.cfg, epoch, history)
         checkpoints.save_last(history, self.best["epoch"], self.status)
-        files.write_csv(pd.DataFrame(history), self.folder / "history.csv")
+        files.write_csv(DataFrame(history), self.folder / "history.csv")
 
     def _finish(self) -> Fit:
         processes = self.processes
@@ -250,7 +251,7 @@ class Trainer:
         epoch = self.best["epoch"]
         self.checkpoints.put_best(epoch)
         self.model.eval()
-        history = pd.DataFrame(self.history)
+        history = DataFrame(self.history)
         if processes.is_main_process:
             files.write_csv(history, self.folder / "history.csv")  # a kill or another run left less
             self.record.publish(self.folder)

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy import ndarray
 from torch import Tensor
 
 from emohelpers import metrics
@@ -34,15 +35,16 @@ def of(cfg, classes: Sequence[str], labels: Sequence[str]) -> Loss:
 
 
 @LOSSES.register("cross_entropy")
-def cross_entropy(cfg, counts: np.ndarray) -> Loss:
+def cross_entropy(cfg, counts: ndarray) -> Loss:
     """torch's own."""
     return partial(plain, smoothing=cfg.label_smoothing)
 
 
 @LOSSES.register("focal")
-def focal(cfg, counts: np.ndarray) -> Loss:
+def focal(cfg, counts: ndarray) -> Loss:
     """-(1 - p)^gamma log p: what is right already counts little (Lin et al., arXiv 1708.02002, eq. 4)."""
-    gamma, smoothing = cfg.focal_gamma, cfg.label_smoothing
+    gamma = cfg.focal_gamma
+    smoothing = cfg.label_smoothing
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         classes = logits.shape[1]
@@ -54,7 +56,7 @@ def focal(cfg, counts: np.ndarray) -> Loss:
 
 
 @LOSSES.register("ldam")
-def ldam(cfg, counts: np.ndarray) -> Loss:
+def ldam(cfg, counts: ndarray) -> Loss:
     """Cross-entropy of logits whose true class must lead by a margin ~ count^-1/4.
 
     Cao et al., arXiv 1906.07413, eq. 13. The rarest class's margin is `cfg.ldam_margin` of cosine; a mixed target has
@@ -73,7 +75,7 @@ def ldam(cfg, counts: np.ndarray) -> Loss:
     return loss
 
 
-def adjusted(loss: Loss, rarity: np.ndarray) -> Loss:
+def adjusted(loss: Loss, rarity: ndarray) -> Loss:
     """`loss` of the logits less log `rarity`, (classes,) (1/frequency)**tau (Menon et al., arXiv 2007.07314, eq. 10).
 
     In training alone each class starts with the lead of its frequency, so the model need not learn that lead: it says

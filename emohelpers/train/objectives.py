@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from numpy import ndarray
+from torch import Tensor
+from torch.nn import Module
 from torchvision.transforms import v2
 
 from emohelpers import metrics
@@ -41,7 +43,7 @@ class Classification(Objective):
         classes: Sequence[str],
         *,
         each: losses.Loss = losses.plain,
-        weights: np.ndarray | None = None,
+        weights: ndarray | None = None,
         mixup: float = 0.0,
         cutmix: float = 0.0,
         mix_probability: float = 1.0,
@@ -50,7 +52,7 @@ class Classification(Objective):
         self.each = each
         self.mix_probability = mix_probability
         self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
-        self.mixers: list[nn.Module] = []
+        self.mixers: list[Module] = []
         if mixup:
             self.mixers.append(v2.MixUp(alpha=mixup, num_classes=len(classes)))
         if cutmix:
@@ -99,10 +101,11 @@ class Classification(Objective):
         hard = targets if targets.ndim == 1 else targets.argmax(1)
         return {"accuracy": (logits.detach().argmax(1) == hard).float().mean()}
 
-    def scores(self, logits: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    def scores(self, logits: ndarray, targets: ndarray) -> dict[str, float]:
         """Figures of a whole pass: plain cross-entropy (no smoothing, no weights), accuracy, F1 of all and each."""
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(targets).long()).item()
-        predicted, n = logits.argmax(1), len(self.classes)
+        predicted = logits.argmax(1)
+        n = len(self.classes)
         figures = {"loss": loss, **metrics.quick(targets, predicted, n)}
         confusion = np.bincount(targets * n + predicted, minlength=n * n)
         _, _, _, f1 = metrics.class_scores(confusion[None])
@@ -130,7 +133,8 @@ class Regression(Objective):
         """Scalar training loss of (B, 2) outputs and (B, 2) ratings."""
         targets = targets.float()
         error = F.mse_loss(outputs, targets)
-        mean, true_mean = outputs.mean(0), targets.mean(0)
+        mean = outputs.mean(0)
+        true_mean = targets.mean(0)
         covariance = ((outputs - mean) * (targets - true_mean)).mean(0)
         spread = outputs.var(0, unbiased=False) + targets.var(0, unbiased=False) + (mean - true_mean) ** 2
         ccc = 2 * covariance / (spread + 1e-6)
@@ -140,7 +144,7 @@ class Regression(Objective):
         """Batch means shown while training."""
         return {"rmse": F.mse_loss(outputs.detach().float(), targets.float()).sqrt()}
 
-    def scores(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    def scores(self, outputs: ndarray, targets: ndarray) -> dict[str, float]:
         """Figures of a whole pass: the loss, CCC of both targets and their mean, RMSE."""
         outputs = regression.together(outputs, self.sections)
         targets = regression.together(targets, self.sections)
@@ -187,9 +191,10 @@ class Preference(Objective):
         good, bad = _sides(outputs.detach()[:, 0])
         return {"accuracy": (good > bad).float().mean()}
 
-    def scores(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    def scores(self, outputs: ndarray, targets: ndarray) -> dict[str, float]:
         """Hinge loss alone, and pairwise accuracy, of a whole pass."""
-        good, bad = outputs[0::2, 0], outputs[1::2, 0]
+        good = outputs[0::2, 0]
+        bad = outputs[1::2, 0]
         hinge = np.maximum(0, self.margin - (good - bad)).mean()
         return {"loss": float(hinge), "accuracy": float((good > bad).mean())}
 

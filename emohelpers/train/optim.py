@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Module
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from emohelpers import models
@@ -14,7 +15,7 @@ from emohelpers.config.registry import SCHEDULES
 GROUPS = ("backbone", "backbone, no decay", "head", "head, no decay")
 
 
-def optimizer(model: nn.Module, cfg) -> torch.optim.Optimizer:
+def optimizer(model: Module, cfg) -> torch.optim.Optimizer:
     """All parameters in the four `GROUPS`, frozen ones too: those without a gradient are passed over, and what is
     unfrozen later finds its group, so that no optimizer or schedule is ever replaced."""
     head = models.head_parameters(model)

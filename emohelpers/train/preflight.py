@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
+from pandas import DataFrame, Series
 from torch import nn
+from torch.nn import Module
 
 from emohelpers import metrics, models
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
 
-PICTURES, EPOCHS, SMALL = 32, 5, 4  # of the overfit check: 40 steps, since BatchNorm's statistics need some
-RATE, TRUNK_RATE = 3e-3, 3e-4  # its learning rates: of what is new (a random trunk too), of a pretrained trunk
+# of the overfit check: 40 steps, since BatchNorm's statistics need some
+PICTURES = 32
+EPOCHS = 5
+SMALL = 4
+# its learning rates: of what is new (a random trunk too), of a pretrained trunk
+RATE = 3e-3
+TRUNK_RATE = 3e-4
 STEPS = 4  # batches whose gradients are measured
 
 
@@ -24,14 +30,15 @@ class PreflightError(RuntimeError):
     """The model does not fit the data: training would fail or be pointless."""
 
 
-def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.DataFrame:
+def check(model: Module, parts: dict[str, Batches], objective, cfg) -> DataFrame:
     """One row a check: `figure`, what was `wanted`, `passed`. The model is left as it was; all work is on copies.
 
     Raises:
         PreflightError: the output has not one finite logit a class.
     """
     device = devices.device()
-    batch, classes = parts["train"].on(device), len(objective.classes)
+    batch = parts["train"].on(device)
+    classes = len(objective.classes)
     trial = copy.deepcopy(model).to(device)
     rows = [
         _sanity(trial, batch, classes),
@@ -39,10 +46,10 @@ def check(model: nn.Module, parts: dict[str, Batches], objective, cfg) -> pd.Dat
         _classes(parts["train"], objective.classes),
         _gradients(trial, batch, objective, cfg),
     ]
-    return pd.DataFrame(rows)
+    return DataFrame(rows)
 
 
-def places(faces, cfg, run: str | Path) -> pd.DataFrame:
+def places(faces, cfg, run: str | Path) -> DataFrame:
     """What was asked for, and the file or folder that it was resolved to after trying the roots in turn."""
     rows = [
         ("data", cfg.dataset_root or cfg.manifest, faces.dataset.root),
@@ -51,21 +58,21 @@ def places(faces, cfg, run: str | Path) -> pd.DataFrame:
         ("weights", cfg.weights, ""),
         ("results", cfg.output_dir or "this run's", run),
     ]
-    return pd.DataFrame(rows, columns=["what", "asked for", "found"]).astype(str)
+    return DataFrame(rows, columns=["what", "asked for", "found"]).astype(str)
 
 
-def balance(faces, cfg) -> pd.DataFrame:
+def balance(faces, cfg) -> DataFrame:
     """One row a class of the training part: pictures, share, weight in the loss, and weight x share (together 1)."""
     labels = faces.part("train")["label"]
     classes = faces.classes
-    counts = pd.Series(list(labels)).value_counts().reindex(list(classes), fill_value=0)
+    counts = Series(list(labels)).value_counts().reindex(list(classes), fill_value=0)
     share = counts / counts.sum()
     weight = metrics.weights(labels, classes, cfg.class_weight_power)
     columns = {"pictures": counts, "share": share, "weight": weight, "say": weight * share}
-    return pd.DataFrame(columns).rename_axis("class").reset_index()
+    return DataFrame(columns).rename_axis("class").reset_index()
 
 
-def _sanity(model: nn.Module, batches: Batches, classes: int) -> dict[str, Any]:
+def _sanity(model: Module, batches: Batches, classes: int) -> dict[str, Any]:
     inputs, _, _ = next(iter(batches.epoch()))
     model.eval()
     with torch.no_grad():
@@ -79,7 +86,7 @@ def _sanity(model: nn.Module, batches: Batches, classes: int) -> dict[str, Any]:
     return {"check": "sanity batch", "figure": shape, "wanted": f"{classes} finite logits", "passed": True}
 
 
-def _overfit(model: nn.Module, batches: Batches, cfg) -> dict[str, Any]:
+def _overfit(model: Module, batches: Batches, cfg) -> dict[str, Any]:
     """All layers learn 32 unaugmented pictures; the loss is read in eval mode, as every later figure will be."""
     n = len(batches.rows)
     rows = np.linspace(0, n - 1, min(PICTURES, n)).astype(int)
@@ -111,7 +118,7 @@ def _overfit(model: nn.Module, batches: Batches, cfg) -> dict[str, Any]:
     }
 
 
-def _overfit_optimizer(model: nn.Module, trunk_rate: float) -> torch.optim.Optimizer:
+def _overfit_optimizer(model: Module, trunk_rate: float) -> torch.optim.Optimizer:
     head = models.head_parameters(model)
     groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, parameter in model.named_parameters():
@@ -121,9 +128,10 @@ def _overfit_optimizer(model: nn.Module, trunk_rate: float) -> torch.optim.Optim
 
 
 @torch.no_grad()
-def _loss(model: nn.Module, steps: list) -> float:
+def _loss(model: Module, steps: list) -> float:
     model.eval()
-    total, pictures = 0.0, 0
+    total = 0.0
+    pictures = 0
     for inputs, targets, _ in steps:
         total += F.cross_entropy(model(inputs).float(), targets, reduction="sum").item()
         pictures += len(inputs)
@@ -133,12 +141,13 @@ def _loss(model: nn.Module, steps: list) -> float:
 def _classes(batches: Batches, classes: Sequence[str]) -> dict[str, Any]:
     targets = batches.targets if batches.targets.ndim == 1 else batches.targets.argmax(1)
     counts = np.bincount(targets.numpy(), minlength=len(classes))
-    rare, common = counts.argmin(), counts.argmax()
+    rare = counts.argmin()
+    common = counts.argmax()
     figure = f"{classes[common]} {counts[common]}, {classes[rare]} {counts[rare]}"
     return {"check": "classes", "figure": figure, "wanted": "none empty", "passed": bool(counts.min() > 0)}
 
 
-def _gradients(model: nn.Module, batches: Batches, objective, cfg) -> dict[str, Any]:
+def _gradients(model: Module, batches: Batches, objective, cfg) -> dict[str, Any]:
     models.freeze(model, cfg.trainable)
     models.training_mode(model)
     norms = []

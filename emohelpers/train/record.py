@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from pandas import DataFrame
+from torch import Tensor
+from torch.nn import Module
 
 from emohelpers.config import files
 from emohelpers.models.statistics import statistics
@@ -18,7 +20,7 @@ class Record:
         self.home = home
         self.parameters = parameters
         self.steps: list[tuple[dict[str, Tensor], dict[str, float]]] = []  # of the epoch that is open
-        self.tables: dict[str, pd.DataFrame] = {}
+        self.tables: dict[str, DataFrame] = {}
 
     def resume(self, epochs: int) -> None:
         """Takes up what the first `epochs` epochs left."""
@@ -32,15 +34,15 @@ class Record:
         """Notes one step; nothing is read from the device before the epoch ends."""
         self.steps.append((means, rates))
 
-    def epoch(self, number: int, model: nn.Module) -> None:
+    def epoch(self, number: int, model: Module) -> None:
         """Closes an epoch (counted from 1) and writes the files."""
         # one read from the device for all steps and figures
         figures = list(self.steps[0][0])
         values = torch.stack([torch.stack([means[name].float() for name in figures]) for means, _ in self.steps])
-        steps = pd.DataFrame(values.tolist(), columns=figures)
+        steps = DataFrame(values.tolist(), columns=figures)
         steps.insert(0, "step", range(1, len(steps) + 1))
         steps.insert(0, "epoch", number)
-        rates = pd.DataFrame([rates for _, rates in self.steps])
+        rates = DataFrame([rates for _, rates in self.steps])
         self.steps.clear()
         self._add("steps", pd.concat([steps, rates], axis=1))
         if self.parameters:
@@ -51,7 +53,7 @@ class Record:
         for name, table in self.tables.items():
             files.write_csv(table, folder / f"{name}.csv")
 
-    def _add(self, name: str, rows: pd.DataFrame) -> None:
+    def _add(self, name: str, rows: DataFrame) -> None:
         if name in self.tables:
             rows = pd.concat([self.tables[name], rows], ignore_index=True)
         self.tables[name] = rows

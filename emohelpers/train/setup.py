@@ -7,13 +7,14 @@ import torch
 from accelerate import Accelerator
 from timm.layers import convert_sync_batchnorm
 from torch import nn
+from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.models import devices
 from emohelpers.train.errors import TrainingError
 
 
-def check(model: nn.Module, objective, cfg, processes: Accelerator, stages: dict[int, Any]) -> None:
+def check(model: Module, objective, cfg, processes: Accelerator, stages: dict[int, Any]) -> None:
     """Refuses what would fail, or do something else than it says, after hours."""
     missing = {*cfg.trackers} - {"all", *map(str, processes.log_with)}  # accelerate itself is silent
     if missing:
@@ -28,7 +29,7 @@ def check(model: nn.Module, objective, cfg, processes: Accelerator, stages: dict
         raise TrainingError(f"batch_size={cfg.batch_size} cannot be shared by {processes.num_processes} processes.")
 
 
-def placed(model: nn.Module, cfg, processes: Accelerator) -> nn.Module:
+def placed(model: Module, cfg, processes: Accelerator) -> Module:
     """The model on its device, in the memory format and with the norms that train fastest there."""
     if cfg.channels_last and any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import Module
 from torch.nn.parallel import DistributedDataParallel
 
 from emohelpers import models
@@ -21,9 +22,7 @@ class Step:
     smaller parts), and it is said aloud. Optimizer, schedule and averages live through every change of what is trained.
     """
 
-    def __init__(
-        self, model: nn.Module, objective, cfg, steps: int, processes: Accelerator, say: Callable[[str], None]
-    ):
+    def __init__(self, model: Module, objective, cfg, steps: int, processes: Accelerator, say: Callable[[str], None]):
         self.plain = model
         self.objective = objective
         self.processes = processes

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from torch import nn
+from numpy import ndarray
+from pandas import DataFrame
+from torch.nn import Module
 
 from emohelpers import metrics, models
 from emohelpers.config import paths
@@ -34,7 +35,7 @@ class Faces:
 
     dataset: manifests.Dataset
     pixels: Pixels
-    table: pd.DataFrame  # split = train, val, golden
+    table: DataFrame  # split = train, val, golden
     golden: Golden
     leaks: Leaks
 
@@ -42,11 +43,11 @@ class Faces:
     def classes(self) -> tuple[str, ...]:
         return self.dataset.classes
 
-    def part(self, name: str) -> pd.DataFrame:
+    def part(self, name: str) -> DataFrame:
         """The rows of train, val or golden, in the order of their batches."""
         return self.table[self.table["split"] == name]
 
-    def counts(self) -> pd.DataFrame:
+    def counts(self) -> DataFrame:
         """Pictures by class (rows) and part (columns train, val, golden), with sums as "all"."""
         counts = pd.crosstab(self.table["label"], self.table["split"])
         counts = counts.reindex(index=list(self.classes), columns=["train", "val", "golden"], fill_value=0)
@@ -59,7 +60,7 @@ class Faces:
         """Pictures of train, val and golden, and of all."""
         return self.counts().loc["all"].to_dict()
 
-    def examples(self, each: int, seed: int) -> tuple[np.ndarray, list[str]]:
+    def examples(self, each: int, seed: int) -> tuple[ndarray, list[str]]:
         """Some pictures of each class, uint8 (n, side, side, 3), and their labels."""
         rows = self.table.groupby("label").sample(each, random_state=seed)
         return self.pixels.take(self.pixels.rows(rows["path"])), list(rows["label"])
@@ -81,7 +82,7 @@ def prepare(cfg) -> Faces:
     return Faces(dataset, decoded, table, golden, leaks)
 
 
-def build(cfg, faces: Faces) -> tuple[nn.Module, dict[str, Batches]]:
+def build(cfg, faces: Faces) -> tuple[Module, dict[str, Batches]]:
     """The config's model, its first stage trainable, and the batches of each part as it wants them."""
     model = models.build(cfg, faces.classes)
     prepared = models.preprocess(model, side=faces.pixels.side, zoom=cfg.eval_zoom, grey=cfg.grayscale)
@@ -89,14 +90,14 @@ def build(cfg, faces: Faces) -> tuple[nn.Module, dict[str, Batches]]:
     return model, images.by_split(faces.table, faces.pixels, prepared, faces.classes, cfg)
 
 
-def keep_activations(model: nn.Module, parts: dict[str, Batches], cfg) -> tuple[dict[str, Batches], str]:
+def keep_activations(model: Module, parts: dict[str, Batches], cfg) -> tuple[dict[str, Batches], str]:
     """The batches with what the frozen layers make of them kept, where the config asks for it and it pays; and why."""
     folder = paths.cache_folder() / "activations" / paths.run_name(cfg.preset)
     parts, plan = cache.prepare(model, parts, cfg, folder)
     return parts, str(plan)
 
 
-def objective(cfg, faces: Faces, model: nn.Module | None = None) -> objectives.Classification:
+def objective(cfg, faces: Faces, model: Module | None = None) -> objectives.Classification:
     """What a config minimises: classification, with `model` imitating a teacher if the config names one."""
     labels = faces.part("train")["label"]
     if cfg.teacher:
@@ -127,7 +128,7 @@ def whole(done: loop.Fit) -> loop.Fit:
     return done
 
 
-def batches(model: nn.Module, pixels: Pixels, rows: pd.DataFrame, batch_size: int) -> Batches:
+def batches(model: Module, pixels: Pixels, rows: DataFrame, batch_size: int) -> Batches:
     """Any rows as a finished model wants them, in order; rows of another class than the model's are an error."""
     classes = model.spec["classes"]
     targets = votes.hard(rows, classes)
@@ -138,13 +139,13 @@ def batches(model: nn.Module, pixels: Pixels, rows: pd.DataFrame, batch_size: in
     return Batches(pixels, pixels.rows(rows["path"]), targets, preprocess, batch_size=batch_size)
 
 
-def predict(model: nn.Module, batches: Batches, rows: pd.DataFrame, *, flip: bool = False) -> pd.DataFrame:
+def predict(model: Module, batches: Batches, rows: DataFrame, *, flip: bool = False) -> DataFrame:
     """The table of predictions for `rows`, which are those of `batches` in their order."""
     shares = probabilities(model, batches, flip=flip)
     return metrics.predictions(rows["path"], rows["label"], shares, model.spec["classes"], group=rows["group"])
 
 
-def figures(predictions: pd.DataFrame, classes: Sequence[str], resamples: int) -> dict[str, Any]:
+def figures(predictions: DataFrame, classes: Sequence[str], resamples: int) -> dict[str, Any]:
     """A row of a table: n, accuracy and macro F1 with the ends of their 95 % intervals, ECE."""
     scores = metrics.classification(predictions, classes, resamples=resamples)
     row: dict[str, Any] = {"n": len(predictions)}
@@ -154,16 +155,16 @@ def figures(predictions: pd.DataFrame, classes: Sequence[str], resamples: int) -
     return row | {"ece": scores["ece"]["value"]}
 
 
-def predict_part(model: nn.Module, faces: Faces, part: str, cfg) -> pd.DataFrame:
+def predict_part(model: Module, faces: Faces, part: str, cfg) -> DataFrame:
     """The table of predictions of a finished model for train, val or golden, training pictures unaugmented too."""
     return predict_rows(model, faces, faces.part(part), cfg)
 
 
-def predict_rows(model: nn.Module, faces: Faces, rows: pd.DataFrame, cfg) -> pd.DataFrame:
+def predict_rows(model: Module, faces: Faces, rows: DataFrame, cfg) -> DataFrame:
     """The table of predictions of a finished model for any of these faces."""
     return predict(model, batches(model, faces.pixels, rows, cfg.batch_size), rows, flip=cfg.flip_test)
 
 
-def stages(model: nn.Module, cfg) -> pd.DataFrame:
+def stages(model: Module, cfg) -> DataFrame:
     """What each stage of a config trains, and how many parameters that is."""
-    return pd.DataFrame(models.stages(model, {0: cfg.trainable, **cfg.unfreeze})).round(3)
+    return DataFrame(models.stages(model, {0: cfg.trainable, **cfg.unfreeze})).round(3)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import numpy as np
+from numpy.random import Generator
 
 # Units of the facial action coding system (Ekman & Friesen) that the drawing knows.
 UNITS = {
@@ -68,7 +68,7 @@ COLUMNS = (*(f"au{unit}" for unit in UNITS), "lean")
 def expression(
     emotion: str,
     intensity: float,
-    rng: np.random.Generator,
+    rng: Generator,
     *,
     second: str = "",
     share: float = 0.0,
@@ -97,7 +97,7 @@ def expression(
     return values | {"lean": round(float(lean), 3)}
 
 
-def random_units(rng: np.random.Generator) -> dict[str, float]:
+def random_units(rng: Generator) -> dict[str, float]:
     """A mixture of units that follows no emotion: what the trunk is pretrained on, shape as of `expression`."""
     values = {f"au{unit}": round(float(rng.beta(1.2, 1.4)), 3) if rng.random() < 0.2 else 0.0 for unit in UNITS}
     lean = rng.choice([-1.0, 1.0]) * rng.uniform(0.7, 1.0) if rng.random() < 0.3 else rng.uniform(-0.25, 0.25)

@@ -4,6 +4,7 @@ The face plane has x to the picture's right and y down; half a face's width is 1
 """
 
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.datasets.drawn.action_units import both_sides
 from emohelpers.datasets.drawn.canvas import curve, ellipse
@@ -12,14 +13,14 @@ from emohelpers.datasets.drawn.people import Person, Shot
 SIDES = ((-1, "left"), (1, "right"))  # of the picture
 
 
-def _mirror(right, side: int) -> np.ndarray:
+def _mirror(right, side: int) -> ndarray:
     return np.asarray(right, float) * (side, 1)
 
 
-def shapes(p: Person, s: Shot, units: dict[str, float]) -> dict[str, np.ndarray]:
+def shapes(p: Person, s: Shot, units: dict[str, float]) -> dict[str, ndarray]:
     """Pixel coordinates, (N, 2) each in a 96-pixel frame, of every outline that is drawn or masked."""
     halves = both_sides(units)
-    flat: dict[str, np.ndarray] = {}
+    flat: dict[str, ndarray] = {}
     lift: dict[str, float] = {}  # depth beyond the head's surface; below -0.5: the point lies at that depth itself
     # where occluders are placed and the light is centred, whatever the expression: centre, mouth, brows, cheeks
     brows = [(-p.eye_x, p.brow_y), (p.eye_x, p.brow_y)]
@@ -34,7 +35,7 @@ def shapes(p: Person, s: Shot, units: dict[str, float]) -> dict[str, np.ndarray]
     return _posed(flat, lift, s)
 
 
-def _posed(flat: dict[str, np.ndarray], lift: dict[str, float], s: Shot) -> dict[str, np.ndarray]:
+def _posed(flat: dict[str, ndarray], lift: dict[str, float], s: Shot) -> dict[str, ndarray]:
     points = np.concatenate(list(flat.values()))
     counts = [len(v) for v in flat.values()]
     extra = np.repeat([lift.get(name, 0.0) for name in flat], counts)
@@ -44,14 +45,17 @@ def _posed(flat: dict[str, np.ndarray], lift: dict[str, float], s: Shot) -> dict
     x, z = x * np.cos(s.yaw) + z * np.sin(s.yaw), z * np.cos(s.yaw) - x * np.sin(s.yaw)
     y = y * np.cos(s.pitch) + z * np.sin(s.pitch)
     x = x + s.shear * y
-    c, r = np.cos(s.roll), np.sin(s.roll)
+    c = np.cos(s.roll)
+    r = np.sin(s.roll)
     posed = np.stack([48 + s.dx + s.scale * (c * x - r * y), 49 + s.dy + s.scale * (r * x + c * y)], 1)
     return dict(zip(flat, np.split(posed, np.cumsum(counts)[:-1]), strict=True))
 
 
 def _skull(flat, lift, p: Person, halves) -> None:
     drop = 0.17 * (halves[0][26] + halves[1][26]) / 2
-    w, jaw, chin = p.width, p.jaw, p.chin + drop
+    w = p.width
+    jaw = p.jaw
+    chin = p.chin + drop
     outline = {}
     for side, a in zip((-1, 1), halves, strict=True):
         puff = 0.025 * a[12] + 0.02 * a[6]
@@ -80,24 +84,53 @@ def _skull(flat, lift, p: Person, halves) -> None:
     flat["hair"] = curve([*crown, *inner, (-0.8 * w, -0.78), (-0.95 * w, -0.42)], 4)
     low = hairline + 0.12 + 0.28 * p.fringe
     part = 0.5 if p.style == "side" else 0.0
-    flat["fringe"] = curve([(-0.92 * w, -0.72), (-0.4, hairline - 0.12), (0.4, hairline - 0.12), (0.92 * w, -0.72),
-                            (0.5 + part * 0.3, low - 0.1 * part), (0.1, low - 0.05), (-0.45, low + 0.06 * part)],
-                           4)  # fmt: skip
+    flat["fringe"] = curve(
+        [
+            (-0.92 * w, -0.72),
+            (-0.4, hairline - 0.12),
+            (0.4, hairline - 0.12),
+            (0.92 * w, -0.72),
+            (0.5 + part * 0.3, low - 0.1 * part),
+            (0.1, low - 0.05),
+            (-0.45, low + 0.06 * part),
+        ],
+        4,
+    )
     length = {"long": 1.9, "bob": 0.95, "scarf": 1.7}.get(p.style, 0.1)
     wide = w * (1.12 + p.volume) + (0.12 if p.style == "curly" else 0)
-    flat["mane"] = curve([(0, top - 0.02), (0.8 * wide, top + 0.22), (1.05 * wide, -0.5), (1.08 * wide, length * 0.6),
-                          (0.85 * wide, length), (-0.85 * wide, length), (-1.08 * wide, length * 0.6),
-                          (-1.05 * wide, -0.5), (-0.8 * wide, top + 0.22)], 4)  # fmt: skip
+    flat["mane"] = curve(
+        [
+            (0, top - 0.02),
+            (0.8 * wide, top + 0.22),
+            (1.05 * wide, -0.5),
+            (1.08 * wide, length * 0.6),
+            (0.85 * wide, length),
+            (-0.85 * wide, length),
+            (-1.08 * wide, length * 0.6),
+            (-1.05 * wide, -0.5),
+            (-0.8 * wide, top + 0.22),
+        ],
+        4,
+    )
     lift["mane"] = -0.7
     flat["bun"] = ellipse(0, top - 0.1, 0.36, 0.3)
     lift["bun"] = -0.6
-    flat["beard"] = np.concatenate([flat["jaw"], curve([(0.8 * jaw, 0.42), (0.5, 0.62), (0.16, 0.52), (-0.16, 0.52),
-                                                       (-0.5, 0.62), (-0.8 * jaw, 0.42)], 3, closed=False)]
-    )  # fmt: skip
-    flat["forehead_lines"] = np.concatenate([
-        curve([(-0.5, y + 0.03), (-0.25, y), (0, y + 0.015), (0.25, y), (0.5, y + 0.03)], 3, closed=False)
-        for y in (p.brow_y - 0.17, p.brow_y - 0.27, p.brow_y - 0.37)
-    ])  # fmt: skip
+    flat["beard"] = np.concatenate(
+        [
+            flat["jaw"],
+            curve(
+                [(0.8 * jaw, 0.42), (0.5, 0.62), (0.16, 0.52), (-0.16, 0.52), (-0.5, 0.62), (-0.8 * jaw, 0.42)],
+                3,
+                closed=False,
+            ),
+        ]
+    )
+    flat["forehead_lines"] = np.concatenate(
+        [
+            curve([(-0.5, y + 0.03), (-0.25, y), (0, y + 0.015), (0.25, y), (0.5, y + 0.03)], 3, closed=False)
+            for y in (p.brow_y - 0.17, p.brow_y - 0.27, p.brow_y - 0.37)
+        ]
+    )
     flat["chin_boss"] = ellipse(0, p.chin - 0.16, 0.17, 0.1)
 
 
@@ -118,7 +151,8 @@ def _eye(flat, p: Person, s: Shot, a: dict[int, float], side: int, name: str) ->
     fold = 0.055 + 0.03 * a[1] + 0.02 * a[2] - 0.035 * a[4] - 0.02 * a[5]
     flat[f"crease_{name}"] = _mirror(np.stack([x, y + upper - fold * (1 - 0.4 * t**2)], 1), side)
     flat[f"bag_{name}"] = _mirror(np.stack([x, y + np.maximum(lower, 0.02) + 0.09 * (1 - 0.5 * t**2)], 1), side)
-    iris_x, iris_y = side * p.eye_x + s.gaze_x * 0.1, y + s.gaze_y * 0.06 - 0.02
+    iris_x = side * p.eye_x + s.gaze_x * 0.1
+    iris_y = y + s.gaze_y * 0.06 - 0.02
     flat[f"iris_{name}"] = ellipse(iris_x, iris_y, 0.125, 0.125)
     flat[f"pupil_{name}"] = ellipse(iris_x, iris_y, 0.06, 0.06, 12)
     flat[f"glint_{name}"] = ellipse(iris_x - 0.045, iris_y - 0.05, 0.032, 0.032, 10)
@@ -134,7 +168,8 @@ def _eye(flat, p: Person, s: Shot, a: dict[int, float], side: int, name: str) ->
 
 def _brow(flat, p: Person, a: dict[int, float], side: int, name: str) -> None:
     t = np.linspace(0, 1, 7)  # inner end -> outer end
-    inner, outer = p.eye_x - p.eye_w * 0.98, p.eye_x + p.eye_w * 1.2
+    inner = p.eye_x - p.eye_w * 0.98
+    outer = p.eye_x + p.eye_w * 1.2
     together = a[4] * (1 - 0.55 * a[1])
     x = inner + (outer - inner) * t - 0.075 * a[4] * (1 - t)
     y = p.brow_y - p.brow_arch * np.sin(np.pi * t**1.2) + p.brow_tilt * (2 * t - 1) + 0.02 * t**2
@@ -144,7 +179,8 @@ def _brow(flat, p: Person, a: dict[int, float], side: int, name: str) -> None:
     thick = p.brow_thick * (0.78 + 0.3 * np.sin(np.pi * np.clip(t + 0.1, 0, 1)) - 0.62 * t**3)
     line = np.stack([x, y], 1)
     half = np.stack([np.zeros(7), thick / 2], 1)
-    over, below = curve(line - half, 3, False), curve(line + half, 3, False)
+    over = curve(line - half, 3, False)
+    below = curve(line + half, 3, False)
     flat[f"brow_{name}"] = _mirror(np.concatenate([over, below[::-1]]), side)
     frown = [(0.07, p.brow_y - 0.08), (0.055, p.brow_y + 0.04), (0.085, p.brow_y + 0.15)]
     flat[f"frown_{name}"] = _mirror(curve(frown, 3, False), side)
@@ -159,27 +195,45 @@ def _nose(flat, lift, p: Person, halves) -> None:
     top = p.eye_y - 0.1
     flat["nose_bridge"] = np.array([(-0.05, top), (0.05, top), (0.07, tip - 0.1), (-0.07, tip - 0.1)])
     lift["nose_bridge"] = 0.14
-    flat["nose_base"] = curve([(-w, tip), (-w * 0.62, tip + 0.06), (-0.03, tip + 0.1), (0.03, tip + 0.1),
-                               (w * 0.62, tip + 0.06), (w, tip)], 3, False)  # fmt: skip
+    flat["nose_base"] = curve(
+        [(-w, tip), (-w * 0.62, tip + 0.06), (-0.03, tip + 0.1), (0.03, tip + 0.1), (w * 0.62, tip + 0.06), (w, tip)],
+        3,
+        False,
+    )
     lift["nose_base"] = 0.1
     for (side, name), a in zip(SIDES, halves, strict=True):
         up = 0.06 * a[9] + 0.03 * a[10]
         flat[f"nostril_{name}"] = ellipse(side * w * 0.5, tip + 0.055 - up * 0.4, 0.06, 0.032, 12)
         lift[f"nostril_{name}"] = 0.15
-        flat[f"ala_{name}"] = _mirror(curve([(w * 0.8, tip - 0.12 - up), (w * 1.12, tip - 0.02 - up),
-                                             (w * 0.95, tip + 0.07 - up)], 3, False), side)  # fmt: skip
+        flat[f"ala_{name}"] = _mirror(
+            curve([(w * 0.8, tip - 0.12 - up), (w * 1.12, tip - 0.02 - up), (w * 0.95, tip + 0.07 - up)], 3, False),
+            side,
+        )
         lift[f"ala_{name}"] = 0.08
         slope = [(0.09, p.eye_y - 0.05), (0.12, tip - 0.2), (w, tip - 0.08), (w * 0.5, tip)]
         flat[f"nose_side_{name}"] = _mirror(slope, side)
         lift[f"nose_side_{name}"] = 0.1
     y = p.eye_y - 0.02
-    flat["nose_wrinkles"] = np.concatenate([
-        curve([(-0.12, y + d + 0.035), (0, y + d - 0.02), (0.12, y + d + 0.035)], 3, False) for d in (0.0, 0.085, 0.17)
-    ])  # fmt: skip
+    flat["nose_wrinkles"] = np.concatenate(
+        [
+            curve([(-0.12, y + d + 0.035), (0, y + d - 0.02), (0.12, y + d + 0.035)], 3, False)
+            for d in (0.0, 0.085, 0.17)
+        ]
+    )
     lift["nose_wrinkles"] = 0.1
-    flat["nose"] = np.array([(-0.09, p.eye_y - 0.08), (0.09, p.eye_y - 0.08), (0.14, tip - 0.2), (w * 1.2, tip - 0.06),
-                             (w * 1.05, tip + 0.1), (0, tip + 0.16), (-w * 1.05, tip + 0.1), (-w * 1.2, tip - 0.06),
-                             (-0.14, tip - 0.2)])  # fmt: skip
+    flat["nose"] = np.array(
+        [
+            (-0.09, p.eye_y - 0.08),
+            (0.09, p.eye_y - 0.08),
+            (0.14, tip - 0.2),
+            (w * 1.2, tip - 0.06),
+            (w * 1.05, tip + 0.1),
+            (0, tip + 0.16),
+            (-w * 1.05, tip + 0.1),
+            (-w * 1.2, tip - 0.06),
+            (-0.14, tip - 0.2),
+        ]
+    )
     lift["nose"] = 0.12
 
 
@@ -190,7 +244,8 @@ def _mouth(flat, p: Person, halves) -> None:
     tight = max(mean[23], 0.9 * mean[24])
     y0 = p.mouth_y - 0.03 * mean[10] - 0.03 * mean[9] - 0.045 * mean[17] + 0.02 * mean[12] - 0.02 * mean[26]
     t = np.linspace(-1, 1, 13)
-    corner_x, corner_y = [], []
+    corner_x = []
+    corner_y = []
     for side, a in zip((-1, 1), halves, strict=True):
         wide = 1 + 0.4 * a[12] + 0.4 * a[20] - 0.24 * tight - 0.26 * mean[26] * (1 - a[12])
         wide = wide + 0.08 * a[14] + 0.04 * a[15]
@@ -214,7 +269,7 @@ def _mouth(flat, p: Person, halves) -> None:
     outer_up = outer_up - 0.05 * mean[10] * shape + bow * shape
     outer_low = inner_low + thick * (1.15 + 0.25 * mean[17] + 0.35 * mean[16]) * np.clip(1 - np.abs(t) ** 2.6, 0, 1)
 
-    def line(y: np.ndarray) -> np.ndarray:
+    def line(y: ndarray) -> ndarray:
         return np.stack([x, y], 1)
 
     flat["lips"] = np.concatenate([line(outer_up), line(outer_low)[::-1]])
@@ -233,16 +288,27 @@ def _mouth(flat, p: Person, halves) -> None:
     flat["around_mouth"] = np.concatenate([line(outer_up - 0.07), line(outer_low + 0.08)[::-1]]) * (1.12, 1)
     for (side, name), a in zip(SIDES, halves, strict=True):
         k = 0 if side < 0 else 1
-        cx, cy = abs(corner_x[k]), y0 + corner_y[k]
+        cx = abs(corner_x[k])
+        cy = y0 + corner_y[k]
         dimple = [(cx + 0.03, cy - 0.09), (cx + 0.075, cy), (cx + 0.04, cy + 0.08)]
         flat[f"dimple_{name}"] = _mirror(curve(dimple, 3, False), side)
         droop = [(cx + 0.01, cy + 0.01), (cx + 0.05, cy + 0.09), (cx + 0.05, cy + 0.18)]
         flat[f"droop_{name}"] = _mirror(curve(droop, 3, False), side)
         nose = p.eye_y + p.nose_l + 0.1 - 0.06 * a[9]
         bulge = 0.06 * a[12] + 0.03 * a[9]
-        flat[f"fold_{name}"] = _mirror(curve([(p.nose_w * 1.25, nose), (p.nose_w * 1.6 + bulge + 0.06, nose + 0.12),
-                                              (cx + 0.1, cy - 0.06), (cx + 0.11, cy + 0.06)], 3, False),
-                                       side)  # fmt: skip
+        flat[f"fold_{name}"] = _mirror(
+            curve(
+                [
+                    (p.nose_w * 1.25, nose),
+                    (p.nose_w * 1.6 + bulge + 0.06, nose + 0.12),
+                    (cx + 0.1, cy - 0.06),
+                    (cx + 0.11, cy + 0.06),
+                ],
+                3,
+                False,
+            ),
+            side,
+        )
 
 
 def _cheek(flat, p: Person, a: dict[int, float], side: int, name: str) -> None:

@@ -4,6 +4,7 @@ import functools
 
 import cv2
 import numpy as np
+from numpy import ndarray
 
 SIDE = 96  # pixels of the finished picture
 ZOOM = 3  # drawn so much larger, then averaged down
@@ -11,13 +12,13 @@ BIG = SIDE * ZOOM
 
 
 @functools.lru_cache(maxsize=8)
-def _basis(k: int) -> np.ndarray:
+def _basis(k: int) -> ndarray:
     t = np.arange(k) / k
     return 0.5 * np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1)
 
 
 @functools.lru_cache(maxsize=64)
-def _spline(n: int, k: int, closed: bool) -> np.ndarray:
+def _spline(n: int, k: int, closed: bool) -> ndarray:
     """The (samples, n) matrix that turns n points into a Catmull-Rom spline, k samples a piece."""
     rows = []
     for i in range(n if closed else n - 1):
@@ -35,19 +36,19 @@ def _spline(n: int, k: int, closed: bool) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def curve(points, k: int = 5, closed: bool = True) -> np.ndarray:
+def curve(points, k: int = 5, closed: bool = True) -> ndarray:
     """A Catmull-Rom spline through (N, 2) points, k samples a piece."""
     p = np.asarray(points, float)
     return _spline(len(p), k, closed) @ p
 
 
 @functools.lru_cache(maxsize=8)
-def _circle(n: int) -> np.ndarray:
+def _circle(n: int) -> ndarray:
     t = np.arange(n) * (2 * np.pi / n)
     return np.stack([np.cos(t), np.sin(t)], 1)
 
 
-def ellipse(x: float, y: float, rx: float, ry: float, n: int = 18) -> np.ndarray:
+def ellipse(x: float, y: float, rx: float, ry: float, n: int = 18) -> ndarray:
     """(n, 2) points of an ellipse."""
     return _circle(n) * (rx, ry) + (x, y)
 
@@ -61,7 +62,7 @@ class Canvas:
         self.unit = unit * ZOOM
 
     @staticmethod
-    def points(outline: np.ndarray) -> np.ndarray:
+    def points(outline: ndarray) -> ndarray:
         return (outline * (16 * ZOOM) + 8 * (ZOOM - 1) + 0.5).astype(np.int32)  # sixteenths of a pixel
 
     def fill(self, outline, colour, target=None) -> None:
@@ -75,7 +76,7 @@ class Canvas:
             self.pixels if target is None else target, [self.points(outline)], closed, colour, thick, cv2.LINE_AA, 4
         )
 
-    def through(self, mask: np.ndarray, over: np.ndarray, box) -> None:
+    def through(self, mask: ndarray, over: ndarray, box) -> None:
         """Lays `over` on the picture inside the box (x0, y0, x1, y1) where the mask is set."""
         x0, y0, x1, y1 = box
         under = self.pixels[y0:y1, x0:x1]
@@ -89,11 +90,11 @@ def ink(colour):
     return tuple(min(255, max(0, int(v))) for v in colour)
 
 
-def mix(a, b, share: float) -> np.ndarray:
+def mix(a, b, share: float) -> ndarray:
     return np.asarray(a, float) * (1 - share) + np.asarray(b, float) * share
 
 
-def box_of(outline: np.ndarray, margin: int = 3) -> tuple[int, int, int, int]:
+def box_of(outline: ndarray, margin: int = 3) -> tuple[int, int, int, int]:
     low = np.floor(outline.min(0) * ZOOM).astype(int) - margin
     high = np.ceil(outline.max(0) * ZOOM).astype(int) + margin
     x0, y0 = np.clip(low, 0, BIG - 1)

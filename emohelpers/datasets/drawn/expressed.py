@@ -5,13 +5,29 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray
 
 from emohelpers.datasets.drawn.action_units import PROTOTYPES
 from emohelpers.datasets.drawn.faces import regions
 
 # The region that each action unit of a prototype moves.
-MOVES = {1: "brows", 2: "brows", 4: "brows", 5: "eyes", 6: "cheeks", 7: "eyes", 9: "nose", 12: "mouth", 14: "mouth",
-         15: "mouth", 16: "mouth", 20: "mouth", 23: "mouth", 25: "mouth", 26: "mouth"}  # fmt: skip
+MOVES = {
+    1: "brows",
+    2: "brows",
+    4: "brows",
+    5: "eyes",
+    6: "cheeks",
+    7: "eyes",
+    9: "nose",
+    12: "mouth",
+    14: "mouth",
+    15: "mouth",
+    16: "mouth",
+    20: "mouth",
+    23: "mouth",
+    25: "mouth",
+    26: "mouth",
+}
 PARTS = ("brows", "eyes", "nose", "mouth", "cheeks")
 
 
@@ -20,7 +36,7 @@ def expressed(emotion: str) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in {MOVES[unit] for unit in PROTOTYPES[emotion]})
 
 
-def parts(root: str | Path, paths: Sequence[str]) -> dict[str, np.ndarray] | None:
+def parts(root: str | Path, paths: Sequence[str]) -> dict[str, ndarray] | None:
     """Masks (n, 96, 96) bool of each part of the drawn faces `paths`, and of `face` and `expressed`; what is covered
     belongs to none. None where `root` holds other pictures than drawn faces.
     """

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 
 from emohelpers.config import files
 from emohelpers.datasets.drawn import action_units, paint
@@ -19,8 +21,16 @@ from emohelpers.datasets.labels import EMOTIONS
 DRAWING_VERSION = 1  # raise it whenever a picture or a label would change: golden sets depend on both
 
 # Relative class sizes as in AffectNet on Kaggle, the tail a little longer.
-CLASS_SIZES = {"neutral": 50, "happy": 49, "surprise": 39, "anger": 32, "fear": 31, "sad": 31, "contempt": 25,
-               "disgust": 20}  # fmt: skip
+CLASS_SIZES = {
+    "neutral": 50,
+    "happy": 49,
+    "surprise": 39,
+    "anger": 32,
+    "fear": 31,
+    "sad": 31,
+    "contempt": 25,
+    "disgust": 20,
+}
 FOLDER_AGREEMENT = 0.63  # of all rows lie in the folder of their label; AffectNet on Kaggle
 NEUTRAL_AGREEMENT = 0.35  # of the neutral rows do
 RECURRING_STEMS = 0.05  # of the rows carry a stem that another folder has already
@@ -29,21 +39,38 @@ BLENDS = 0.12  # of the expressions have a second emotion in them
 BLEND_SHARES = (0.2, 0.4)  # of the intensity that the second one gets
 WEAKEST = 0.4  # intensity; neutral aside
 INTENSITY = (2.5, 0.8)  # Beta, stretched over WEAKEST..1
-KNOWN = ("pth", "emotion", "label", "intensity", "second", "share", "identity", "person_seed", "shot_seed", "skin_type",
-         "skin_group", "age", "age_group", "glasses", "occluded", "quality", *action_units.COLUMNS)  # fmt: skip
+KNOWN = (
+    "pth",
+    "emotion",
+    "label",
+    "intensity",
+    "second",
+    "share",
+    "identity",
+    "person_seed",
+    "shot_seed",
+    "skin_type",
+    "skin_group",
+    "age",
+    "age_group",
+    "glasses",
+    "occluded",
+    "quality",
+    *action_units.COLUMNS,
+)
 
 
-def draw_face(row: Mapping) -> np.ndarray:
+def draw_face(row: Mapping) -> ndarray:
     """The (96, 96, 3) uint8 RGB picture of a row of faces.csv, before JPEG."""
     return paint.face(person(int(row["person_seed"])), shot(int(row["shot_seed"])), _units(row))
 
 
-def regions(row: Mapping) -> dict[str, np.ndarray]:
+def regions(row: Mapping) -> dict[str, ndarray]:
     """Boolean (96, 96) masks of a row: brows, eyes, nose, mouth, cheeks, face; `hidden` is what an occluder covers."""
     return paint.regions(person(int(row["person_seed"])), shot(int(row["shot_seed"])), _units(row))
 
 
-def redraw(row: Mapping, emotion: str, *, intensity: float = 1.0) -> np.ndarray:
+def redraw(row: Mapping, emotion: str, *, intensity: float = 1.0) -> ndarray:
     """The same person, pose, light and background with another expression: (96, 96, 3) uint8 RGB, before JPEG."""
     return draw_face(reexpressed(row, emotion, intensity=intensity))
 
@@ -57,7 +84,7 @@ def reexpressed(row: Mapping, emotion: str, *, intensity: float = 1.0) -> dict:
     return {**dict(row), "emotion": emotion, "intensity": intensity, "second": "", "share": 0.0, **units}
 
 
-def jpeg(picture: np.ndarray, quality: int) -> bytes:
+def jpeg(picture: ndarray, quality: int) -> bytes:
     """JPEG file content of an RGB picture."""
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
     if not done:
@@ -106,11 +133,13 @@ def _plan(n: int, seed: int, wrong_labels: float) -> list[dict]:
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact)[: n - counts.sum()]] += 1
     emotions = rng.permutation(np.repeat(list(CLASS_SIZES), counts))
-    rows, identity = [], -1
+    rows = []
+    identity = -1
     left = 0
     for index, emotion in enumerate(emotions):
         if left == 0:
-            identity, left = identity + 1, int(rng.integers(3, 6))
+            identity = identity + 1
+            left = int(rng.integers(3, 6))
         left -= 1
         rows.append(_row(index, str(emotion), identity, seed))
     _mislabel(rows, rng, wrong_labels)
@@ -119,14 +148,17 @@ def _plan(n: int, seed: int, wrong_labels: float) -> list[dict]:
 
 
 def _row(index: int, emotion: str, identity: int, seed: int) -> dict:
-    person_seed, shot_seed = seed * 1_000_000 + identity, seed * 1_000_000 + index
+    person_seed = seed * 1_000_000 + identity
+    shot_seed = seed * 1_000_000 + index
     rng = np.random.default_rng([shot_seed, 4])
     intensity = round(float(WEAKEST + (1 - WEAKEST) * rng.beta(*INTENSITY)), 3)
-    second, share = "", 0.0
+    second = ""
+    share = 0.0
     if rng.random() < BLENDS:
         second = str(rng.choice(action_units.NEIGHBOURS[emotion]))
         share = round(float(rng.uniform(*BLEND_SHARES)), 3)
-    who, how = person(person_seed), shot(shot_seed)
+    who = person(person_seed)
+    how = shot(shot_seed)
     return {
         "emotion": emotion,
         "label": emotion,
@@ -147,7 +179,7 @@ def _row(index: int, emotion: str, identity: int, seed: int) -> dict:
     }
 
 
-def _mislabel(rows: list[dict], rng: np.random.Generator, share: float) -> None:
+def _mislabel(rows: list[dict], rng: Generator, share: float) -> None:
     for k in rng.permutation(len(rows))[: round(share * len(rows))]:
         emotion = rows[k]["emotion"]
         likely = rng.random() < 0.7  # raters err towards what looks alike
@@ -155,7 +187,7 @@ def _mislabel(rows: list[dict], rng: np.random.Generator, share: float) -> None:
         rows[k]["label"] = str(rng.choice(others))
 
 
-def _shelve(rows: list[dict], rng: np.random.Generator) -> None:
+def _shelve(rows: list[dict], rng: Generator) -> None:
     """Chooses folder and file name: folders often disagree with the label, stems recur across folders."""
     neutral = [r for r in rows if r["label"] == "neutral"]
     others = [r for r in rows if r["label"] != "neutral"]
@@ -175,7 +207,8 @@ def _shelve(rows: list[dict], rng: np.random.Generator) -> None:
         known = stems.setdefault(row["identity"], [])
         again = [stem for stem, folder in known if (stem, row["folder"]) not in known]
         if wanted > 0 and again and row["identity"] not in ready:
-            stem, wanted = again[0], wanted - 1
+            stem = again[0]
+            wanted = wanted - 1
             ready.add(row["identity"])
         else:
             stem = f"face_{numbers[k]:05d}"

@@ -2,13 +2,14 @@
 
 import cv2
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.datasets.drawn import anatomy, scene
 from emohelpers.datasets.drawn.canvas import BIG, SIDE, ZOOM, Canvas, box_of, ellipse, mix
 from emohelpers.datasets.drawn.people import Person, Shot
 
 
-def face(p: Person, s: Shot, units: dict[str, float]) -> np.ndarray:
+def face(p: Person, s: Shot, units: dict[str, float]) -> ndarray:
     """The (96, 96, 3) uint8 RGB picture, before JPEG."""
     f = anatomy.shapes(p, s, units)
     c = Canvas(s.colours[0], s.scale)
@@ -180,9 +181,11 @@ def _hair_front(c: Canvas, p: Person, f) -> None:
     c.fill(f["hair"], hair)
     if p.style != "crop" and p.fringe > 0.12:
         c.fill(f["fringe"], hair)
-    crown, inner = f["hair"][:28], f["hair"][28:]
+    crown = f["hair"][:28]
+    inner = f["hair"][28:]
     for k, tint in enumerate((0.8, 1.22, 0.88, 1.3, 0.84, 1.18, 0.9)):  # strands from the crown to the hairline
-        a, b = crown[3 + 3 * k], inner[min(len(inner) - 1, len(inner) - 3 - 3 * k)]
+        a = crown[3 + 3 * k]
+        b = inner[min(len(inner) - 1, len(inner) - 3 - 3 * k)]
         c.line(np.stack([a * 0.9 + b * 0.1, a * 0.45 + b * 0.55]), hair * tint + 6 * (tint > 1), 0.05)
     c.line(inner, hair * 0.78, 0.03)
     if p.style == "curly":
@@ -202,12 +205,13 @@ def _glasses(c: Canvas, p: Person, s: Shot, f) -> None:
             c.line(f[f"temple_{name}"], p.frame, 0.05)
     else:
         return
-    left, right = f["glass_left"], f["glass_right"]
+    left = f["glass_left"]
+    right = f["glass_right"]
     bridge = np.stack([left[np.argmax(left[:, 0])], right[np.argmin(right[:, 0])]])
     c.line(bridge, (10, 10, 12) if s.occluder == "sunglasses" else p.frame, 0.05)
 
 
-def regions(p: Person, s: Shot, units: dict[str, float]) -> dict[str, np.ndarray]:
+def regions(p: Person, s: Shot, units: dict[str, float]) -> dict[str, ndarray]:
     """Boolean (96, 96) masks: brows, eyes, nose, mouth, cheeks, face, and hidden (by what occludes)."""
     f = anatomy.shapes(p, s, units)
     c = Canvas((0, 0, 0), s.scale)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy import ndarray
 
 SKIN_TONES = np.array(  # RGB of Fitzpatrick types I to VI
     [(246, 214, 196), (238, 196, 166), (219, 168, 128), (186, 130, 92), (138, 91, 62), (92, 60, 45)], float
@@ -92,7 +93,7 @@ class Shot:
     quality: int  # JPEG
 
 
-def _rgb(values: np.ndarray) -> tuple[float, ...]:
+def _rgb(values: ndarray) -> tuple[float, ...]:
     return tuple(float(v) for v in np.clip(values, 0, 255))
 
 

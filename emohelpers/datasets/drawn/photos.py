@@ -9,6 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 
 from emohelpers.config import files
 from emohelpers.datasets.drawn import defects
@@ -21,8 +23,12 @@ LENS = ("exposure", "blur", "noise", "compression")  # done to the finished shot
 SEVERITY = (0.0, 0.5, 0.95)  # of the shots of a scene, before chance
 RATERS = 0.08  # standard deviation of a mean opinion score, of 1..5
 
-SKIES = {"noon": ((74, 132, 205), (186, 214, 236)), "dusk": ((62, 58, 118), (244, 152, 92)),
-         "dawn": ((120, 150, 196), (250, 214, 176)), "grey": ((128, 138, 148), (204, 208, 210))}  # fmt: skip
+SKIES = {
+    "noon": ((74, 132, 205), (186, 214, 236)),
+    "dusk": ((62, 58, 118), (244, 152, 92)),
+    "dawn": ((120, 150, 196), (250, 214, 176)),
+    "grey": ((128, 138, 148), (204, 208, 210)),
+}
 GROUNDS = {"meadow": (96, 138, 66), "sand": (206, 180, 132), "water": (58, 104, 132), "field": (176, 152, 70)}
 SUBJECTS = ("house", "tree", "lighthouse", "boat")
 
@@ -37,7 +43,7 @@ class Shot:
     score: float  # mean opinion, 1..5
 
 
-def draw_scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_scene(seed: int) -> tuple[ndarray, ndarray]:
     """The (300, 400, 3) uint8 RGB world of a scene, and (2,) where its subject stands."""
     rng = np.random.default_rng([seed, 21])
     width, height = WORLD
@@ -61,7 +67,7 @@ def draw_scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return world, subject - (0, 20)
 
 
-def take(world: np.ndarray, subject: np.ndarray, wrong: dict[str, float], rng: np.random.Generator) -> np.ndarray:
+def take(world: ndarray, subject: ndarray, wrong: dict[str, float], rng: Generator) -> ndarray:
     """A (112, 128, 3) uint8 RGB photograph of a scene; level and with the subject whole, unless `wrong` says else."""
     angle = rng.normal(0, 0.6) + rng.choice([-1, 1]) * defects.TILT * wrong.get("tilt", 0)
     out = wrong.get("crop", 0)
@@ -82,7 +88,8 @@ def take(world: np.ndarray, subject: np.ndarray, wrong: dict[str, float], rng: n
 def shots(scene: int, seed: int) -> list[Shot]:
     """What is wrong with each shot of a scene: nothing, then the same two defects at rising severity."""
     rng = np.random.default_rng([seed, scene, 22])
-    made, kinds = [], rng.permutation(list(defects.KINDS))[:2]
+    made = []
+    kinds = rng.permutation(list(defects.KINDS))[:2]
     for number, severity in enumerate(SEVERITY):
         severity = float(np.clip(severity + rng.uniform(-0.05, 0.05), 0, 1)) if severity else 0.0
         wrong = {str(kind): round(severity, 3) for kind in kinds} if severity else {}
@@ -126,17 +133,17 @@ def _ink(colour) -> tuple[int, ...]:
     return tuple(int(v) for v in np.clip(colour, 0, 255))
 
 
-def _fill(world: np.ndarray, outline, colour) -> None:
+def _fill(world: ndarray, outline, colour) -> None:
     cv2.fillPoly(world, [np.rint(np.asarray(outline) * 16).astype(np.int32)], _ink(colour), cv2.LINE_AA, 4)
 
 
-def _hills(world: np.ndarray, horizon: float, colour, rng: np.random.Generator) -> None:
+def _hills(world: ndarray, horizon: float, colour, rng: Generator) -> None:
     across = np.linspace(-20, WORLD[0] + 20, 9)
     ridge = curve(np.stack([across, horizon - rng.uniform(4, 46) * rng.uniform(0.3, 1, 9)], 1), 8, False)
     _fill(world, np.concatenate([ridge, [(WORLD[0] + 20, horizon + 2), (-20, horizon + 2)]]), colour)
 
 
-def _ground(world: np.ndarray, horizon: int, colour: np.ndarray, rng: np.random.Generator) -> None:
+def _ground(world: ndarray, horizon: int, colour: ndarray, rng: Generator) -> None:
     """Lighter far away, with ripples or furrows that lie level."""
     rows = WORLD[1] - horizon
     near = np.linspace(0, 1, rows)[:, None, None]
@@ -146,11 +153,12 @@ def _ground(world: np.ndarray, horizon: int, colour: np.ndarray, rng: np.random.
     world[horizon:] = np.clip(far * (1 - near) + colour * near + bands + grain, 0, 255).astype(np.uint8)
 
 
-def _subject(world: np.ndarray, foot: np.ndarray, kind: str, rng: np.random.Generator) -> None:
-    size, bright = rng.uniform(34, 46), rng.uniform(0.85, 1.1)
+def _subject(world: ndarray, foot: ndarray, kind: str, rng: Generator) -> None:
+    size = rng.uniform(34, 46)
+    bright = rng.uniform(0.85, 1.1)
     wall = np.array([(214, 204, 188), (196, 92, 74), (232, 228, 220)][rng.integers(3)]) * bright
 
-    def at(*corners: tuple[float, float]) -> np.ndarray:
+    def at(*corners: tuple[float, float]) -> ndarray:
         return foot + np.array(corners) * size * (1, -1)
 
     if kind == "house":
@@ -167,7 +175,8 @@ def _subject(world: np.ndarray, foot: np.ndarray, kind: str, rng: np.random.Gene
             cv2.circle(world, _at(spot), int(size * rng.uniform(0.18, 0.3)), _ink(green), -1, cv2.LINE_AA)
     elif kind == "lighthouse":
         for k in range(5):
-            a, b = 0.2 - 0.02 * k, 0.2 - 0.02 * (k + 1)
+            a = 0.2 - 0.02 * k
+            b = 0.2 - 0.02 * (k + 1)
             band = (216, 68, 58) if k % 2 else (240, 238, 232)
             _fill(world, at((-a, 0.3 * k), (a, 0.3 * k), (b, 0.3 * k + 0.3), (-b, 0.3 * k + 0.3)), np.array(band))
         _fill(world, at((-0.15, 1.5), (0.15, 1.5), (0.1, 1.75), (-0.1, 1.75)), (250, 232, 160))

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.datasets.drawn.canvas import BIG, SIDE, ZOOM, Canvas, curve, mix
 from emohelpers.datasets.drawn.people import Person, Shot
@@ -28,11 +29,14 @@ def backdrop(c: Canvas, s: Shot) -> None:
     elif s.backdrop == 3:  # a room: wall, floor line, a frame or a door
         y = int(rng.integers(BIG // 2, BIG))
         c.pixels[y:] = b
-        x, top, wide = int(rng.integers(-40, BIG)), int(rng.integers(0, 80)), int(rng.integers(40, 120))
+        x = int(rng.integers(-40, BIG))
+        top = int(rng.integers(0, 80))
+        wide = int(rng.integers(40, 120))
         cv2.rectangle(c.pixels, (x, top), (x + wide, y), tuple(map(int, d)), -1)
         c.pixels[:] = cv2.blur(c.pixels, (7, 7))
     elif s.backdrop == 4:  # stripes
-        step, slant = int(rng.integers(14, 50)), float(rng.uniform(-0.6, 0.6))
+        step = int(rng.integers(14, 50))
+        slant = float(rng.uniform(-0.6, 0.6))
         for x in range(-BIG, 2 * BIG, 2 * step):
             stripe = np.array([(x, 0), (x + step, 0), (x + step + slant * BIG, BIG), (x + slant * BIG, BIG)]) / ZOOM
             c.fill(stripe, mix(a, b, 0.5))
@@ -45,7 +49,7 @@ def backdrop(c: Canvas, s: Shot) -> None:
         c.pixels[:] = cv2.blur(c.pixels, (5, 5))
 
 
-def occlusion(c: Canvas, p: Person, s: Shot, f) -> np.ndarray | None:
+def occlusion(c: Canvas, p: Person, s: Shot, f) -> ndarray | None:
     """Draws what hides a part of the face; its (288, 288) mask, or None."""
     if s.occluder == "none":
         return None
@@ -101,7 +105,7 @@ def occlusion(c: Canvas, p: Person, s: Shot, f) -> np.ndarray | None:
     return hidden
 
 
-def photograph(c: Canvas, s: Shot, f, head: np.ndarray) -> np.ndarray:
+def photograph(c: Canvas, s: Shot, f, head: ndarray) -> ndarray:
     """Light on the head, averaging down, lens and sensor."""
     small = cv2.resize(c.pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     inside = cv2.blur(cv2.resize(head, (SIDE, SIDE), interpolation=cv2.INTER_AREA), (3, 3)).astype(np.float32) / 255

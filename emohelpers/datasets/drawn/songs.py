@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 
 from emohelpers.config import files
 
@@ -18,17 +20,34 @@ PLAYING_VERSION = 1  # raise it whenever a sample or a rating would change
 RATE = 22050  # Hz
 RATERS = 10  # a song; DEAM
 RATER_NOISE = 1.3  # standard deviation of one rating, on 1..9; DEAM 1.5
-SPREAD, TOGETHER, FURTHEST = 0.42, 0.15, 0.9  # of the two ratings on -1..1: deviation, correlation, cut off
+# of the two ratings on -1..1: deviation, correlation, cut off
+SPREAD = 0.42
+TOGETHER = 0.15
+FURTHEST = 0.9
 WHOLE_SONGS = 0.04  # of the songs are whole ones with ids above 2000, three times as long
 AS_MP3 = 16  # one song in so many is an mp3, since encoding all of them would take longer than composing
-MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
+MAJOR = (0, 2, 4, 5, 7, 9, 11)
+MINOR = (0, 2, 3, 5, 7, 8, 10)
 CHORDS = {"major": (0, 4, 5, 3, 0, 3, 4, 0), "minor": (0, 5, 3, 4, 0, 3, 6, 0)}  # degrees of the scale
 CUES = ("bpm", "mode", "level_db", "register", "brightness", "legato", "density", "roughness", "drums")
-AUDIO, RATINGS = "DEAM_audio/MEMD_audio", "DEAM_Annotations/annotations/annotations averaged per song/song_level"
+AUDIO = "DEAM_audio/MEMD_audio"
+RATINGS = "DEAM_Annotations/annotations/annotations averaged per song/song_level"
 FIRST = ("song_id", "valence_mean", "valence_std", "arousal_mean", "arousal_std")
-SECOND = ("song_id", "valence_mean", "valence_std", "valence_ max_mean", "valence_max_std", "valence_min_mean",
-          "valence_min_std", "arousal_mean", "arousal_std", "arousal_max_mean", "arousal_max_std", "arousal_min_mean",
-          "arousal_min_std")  # fmt: skip
+SECOND = (
+    "song_id",
+    "valence_mean",
+    "valence_std",
+    "valence_ max_mean",
+    "valence_max_std",
+    "valence_min_mean",
+    "valence_min_std",
+    "arousal_mean",
+    "arousal_std",
+    "arousal_max_mean",
+    "arousal_max_std",
+    "arousal_min_mean",
+    "arousal_min_std",
+)
 
 
 def write_songs(folder: str | Path, *, n: int = 360, seed: int = 2024, seconds: float = 8.2, workers: int = 2) -> Path:
@@ -69,7 +88,7 @@ def plan(n: int, seed: int, seconds: float) -> list[dict]:
     return rows
 
 
-def felt(rng: np.random.Generator) -> tuple[float, float]:
+def felt(rng: Generator) -> tuple[float, float]:
     """Valence and arousal of one piece, -1..1: concentrated as DEAM's, a little correlated."""
     across = np.array([[1, TOGETHER], [TOGETHER, 1]]) * SPREAD**2
     while True:
@@ -78,7 +97,7 @@ def felt(rng: np.random.Generator) -> tuple[float, float]:
             return float(drawn[0]), float(drawn[1])
 
 
-def cues(valence: float, arousal: float, rng: np.random.Generator) -> dict:
+def cues(valence: float, arousal: float, rng: Generator) -> dict:
     """How a piece of this valence and arousal is played; every cue has a spread of its own, as between performers."""
     major = rng.random() < 1 / (1 + np.exp(-5 * valence))
     return {
@@ -94,17 +113,21 @@ def cues(valence: float, arousal: float, rng: np.random.Generator) -> dict:
     }
 
 
-def play(row: Mapping) -> np.ndarray:
+def play(row: Mapping) -> ndarray:
     """(samples,) float32 mono at 22,050 Hz of a row of songs.csv."""
     rng = np.random.default_rng([int(row["seed"]), 2, int(row["song_id"])])
-    seconds, beat = float(row["seconds"]), 60 / float(row["bpm"])
+    seconds = float(row["seconds"])
+    beat = 60 / float(row["bpm"])
     out = np.zeros(int((seconds + 2) * RATE), np.float32)
     scale = MAJOR if row["mode"] == "major" else MINOR
-    tonic, slope, legato = int(rng.integers(-5, 7)), float(row["brightness"]), float(row["legato"])
+    tonic = int(rng.integers(-5, 7))
+    slope = float(row["brightness"])
+    legato = float(row["legato"])
     wave = _wave(slope, rng)
     soft = _wave(slope + 0.8, rng)
     attack = 0.012 + 0.06 * max(legato - 0.5, 0)
-    step, beats = int(rng.integers(0, 7)), int(seconds / beat) + 1
+    step = int(rng.integers(0, 7))
+    beats = int(seconds / beat) + 1
     for at in range(beats):
         degree = CHORDS[row["mode"]][at // 4 % 8]
         chord = [tonic + _tone(scale, degree + third) for third in (0, 2, 4)]
@@ -138,21 +161,20 @@ def _tone(scale: tuple[int, ...], degree: int) -> int:
 
 
 @functools.lru_cache(maxsize=1)
-def _phase() -> np.ndarray:
+def _phase() -> ndarray:
     return np.arange(1, 25)[:, None] * np.linspace(0, 2 * np.pi, 2048, endpoint=False)
 
 
-def _wave(slope: float, rng: np.random.Generator) -> np.ndarray:
+def _wave(slope: float, rng: Generator) -> ndarray:
     """(2048,) one period of an instrument: 24 harmonics that fall as h**-slope, each a little off."""
     strength = np.arange(1, 25) ** -slope * rng.uniform(0.6, 1.4, 24)
     return (strength @ np.sin(_phase()) / strength.sum()).astype(np.float32)
 
 
-def _note(
-    out: np.ndarray, wave: np.ndarray, midi: float, start: float, length: float, loud: float, attack: float
-) -> None:
+def _note(out: ndarray, wave: ndarray, midi: float, start: float, length: float, loud: float, attack: float) -> None:
     """Adds one note: `start` and `length` in seconds, a linear attack and an exponential release."""
-    first, n = int(start * RATE), int((max(length, 0.04) + 0.08) * RATE)
+    first = int(start * RATE)
+    n = int((max(length, 0.04) + 0.08) * RATE)
     n = min(n, len(out) - first)
     if n <= 0:
         return
@@ -162,7 +184,7 @@ def _note(
     out[first : first + n] += loud * shape * wave[(time * (frequency * 2048)).astype(np.int64) & 2047]
 
 
-def _hit(out: np.ndarray, start: float, rng: np.random.Generator, loud: float, *, low: bool) -> None:
+def _hit(out: ndarray, start: float, rng: Generator, loud: float, *, low: bool) -> None:
     """Adds a drum: a falling sine if `low`, else a burst of noise."""
     first = int(start * RATE)
     n = min(int((0.18 if low else 0.07) * RATE), len(out) - first)

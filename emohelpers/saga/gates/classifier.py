@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy import ndarray
 
 from emohelpers import models
 from emohelpers.config import paths
@@ -60,7 +61,7 @@ class Classifier:
         return f"argmax, p >= {min(self.floors.values()):.2f} to {max(self.floors.values()):.2f} by class"
 
     @torch.no_grad()
-    def log_p(self, squares: np.ndarray) -> np.ndarray:
+    def log_p(self, squares: ndarray) -> ndarray:
         """(n, s, s, 3) -> (n, classes) log-probabilities before the temperature."""
         rows = []
         for batch in batches(squares):
@@ -68,7 +69,7 @@ class Classifier:
             rows.append(self.model(self.prepare.normalise(inputs)).float().cpu())
         return torch.cat(rows).numpy()
 
-    def probabilities(self, squares: np.ndarray) -> np.ndarray:
+    def probabilities(self, squares: ndarray) -> ndarray:
         """(n, classes) at the temperature."""
         return torch.from_numpy(self.log_p(squares) / self.temperature).softmax(1).numpy()
 
@@ -76,7 +77,7 @@ class Classifier:
         p = self.probabilities(edits)
         return {"p_target": of_targets(p, targets, self.classes), "said": np.array(self.classes, object)[p.argmax(1)]}
 
-    def passes(self, scores, targets) -> np.ndarray:
+    def passes(self, scores, targets) -> ndarray:
         sure = scores["p_target"] >= np.array([self.floors[target] for target in targets])
         return sure & (scores["said"] == np.asarray(targets, object))
 

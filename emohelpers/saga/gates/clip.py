@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy import ndarray
 
 from emohelpers.config import paths
 from emohelpers.config.registry import GATES
@@ -43,7 +44,7 @@ class Clip:
         return f"> {self.floor:.3f}"
 
     @torch.no_grad()
-    def cosines(self, squares: np.ndarray, words: Sequence[str]) -> np.ndarray:
+    def cosines(self, squares: ndarray, words: Sequence[str]) -> ndarray:
         """(n, len(words)) cosines of pictures and texts."""
         rows = []
         for batch in batches(squares):
@@ -59,7 +60,7 @@ class Clip:
         cosines = self.cosines(edits, [self.words.format(target=name) for name in names])
         return {"clip": of_targets(cosines, targets, names)}
 
-    def passes(self, scores, targets) -> np.ndarray:
+    def passes(self, scores, targets) -> ndarray:
         return scores["clip"] > self.floor
 
     def calibrate(self, sample, share, rng) -> None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy import ndarray
+from numpy.random import Generator
 
 BATCH = 64
-Scores = dict[str, np.ndarray]  # column of the table of edits -> (n,)
+Scores = dict[str, ndarray]  # column of the table of edits -> (n,)
 
 
 class GateError(RuntimeError):
@@ -18,10 +20,10 @@ class GateError(RuntimeError):
 class Sample:
     """Photographs by which gates are set up, none of them golden."""
 
-    train: np.ndarray  # (m, side, side, 3) uint8
-    faces: np.ndarray  # (n, side, side, 3) uint8, of the validation part
-    labels: np.ndarray  # (n,)
-    groups: np.ndarray  # (n,)
+    train: ndarray  # (m, side, side, 3) uint8
+    faces: ndarray  # (n, side, side, 3) uint8, of the validation part
+    labels: ndarray  # (n,)
+    groups: ndarray  # (n,)
     classes: tuple[str, ...]
 
 
@@ -34,22 +36,22 @@ class Gate(Protocol):
     def threshold(self) -> str:
         """The threshold in words."""
 
-    def score(self, faces: np.ndarray, edits: np.ndarray, targets: Sequence[str]) -> Scores:
+    def score(self, faces: ndarray, edits: ndarray, targets: Sequence[str]) -> Scores:
         """What is measured of each edit."""
 
-    def passes(self, scores: Scores, targets: Sequence[str]) -> np.ndarray:
+    def passes(self, scores: Scores, targets: Sequence[str]) -> ndarray:
         """(n,) whether the scores are good enough."""
 
-    def calibrate(self, sample: Sample, share: float, rng: np.random.Generator) -> None:
+    def calibrate(self, sample: Sample, share: float, rng: Generator) -> None:
         """Sets the threshold so that `share` of stand-ins for wrong edits would pass."""
 
 
-def batches(squares: np.ndarray) -> list[np.ndarray]:
+def batches(squares: ndarray) -> list[ndarray]:
     """(n, s, s, 3) -> parts of at most `BATCH` rows."""
     return [squares[start : start + BATCH] for start in range(0, len(squares), BATCH)]
 
 
-def of_targets(table: np.ndarray, targets: Sequence[str], names: Sequence[str]) -> np.ndarray:
+def of_targets(table: ndarray, targets: Sequence[str], names: Sequence[str]) -> ndarray:
     """(n, len(names)) -> (n,) the column of each row's target."""
     columns = [list(names).index(target) for target in targets]
     return table[np.arange(len(table)), columns]

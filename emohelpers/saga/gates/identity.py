@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.config.registry import GATES
 from emohelpers.saga.gates.gate import Sample, Scores
@@ -19,7 +20,7 @@ class Identity:
     name = "identity"
     side = 8
 
-    def __init__(self, floor: float, faces: np.ndarray) -> None:
+    def __init__(self, floor: float, faces: ndarray) -> None:
         self.floor = floor
         self.mean = self._layout(faces).mean(0)
 
@@ -31,14 +32,14 @@ class Identity:
     def threshold(self) -> str:
         return f">= {self.floor:.3f}"
 
-    def _layout(self, squares: np.ndarray) -> np.ndarray:
+    def _layout(self, squares: ndarray) -> ndarray:
         layouts = []
         for square in squares:
             small = cv2.resize(square, (self.side, self.side), interpolation=cv2.INTER_AREA)
             layouts.append(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32).ravel())
         return np.stack(layouts)
 
-    def embed(self, squares: np.ndarray) -> np.ndarray:
+    def embed(self, squares: ndarray) -> ndarray:
         """(n, s, s, 3) -> (n, 192) of unit length."""
         layouts = self._layout(squares) - self.mean
         return layouts / np.maximum(np.linalg.norm(layouts, axis=1, keepdims=True), 1e-6)
@@ -46,7 +47,7 @@ class Identity:
     def score(self, faces, edits, targets) -> Scores:
         return {"identity": (self.embed(faces) * self.embed(edits)).sum(1)}
 
-    def passes(self, scores, targets) -> np.ndarray:
+    def passes(self, scores, targets) -> ndarray:
         return scores["identity"] >= self.floor
 
     def calibrate(self, sample, share, rng) -> None:

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.config.registry import GATES
 from emohelpers.datasets.decoding import decode
@@ -29,7 +30,7 @@ class Ssim:
     def score(self, faces, edits, targets) -> Scores:
         return {"ssim": np.array([ssim(grey(face), grey(edit)) for face, edit in zip(faces, edits, strict=True)])}
 
-    def passes(self, scores, targets) -> np.ndarray:
+    def passes(self, scores, targets) -> ndarray:
         return (scores["ssim"] >= self.low) & (scores["ssim"] <= self.high)
 
     def calibrate(self, sample, share, rng) -> None:
@@ -47,25 +48,27 @@ class Ssim:
             )
 
 
-def grey(square: np.ndarray) -> np.ndarray:
+def grey(square: ndarray) -> ndarray:
     """(s, s, 3) -> (s, s) uint8."""
     return cv2.cvtColor(square, cv2.COLOR_RGB2GRAY)
 
 
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
+def ssim(a: ndarray, b: ndarray) -> float:
     """Structural similarity of two grey pictures (Wang et al. 2004): Gaussian windows of 11 pixels, sigma 1.5."""
     a = a.astype(np.float64)
     b = b.astype(np.float64)
-    mean_a, mean_b = _blurred(a), _blurred(b)
+    mean_a = _blurred(a)
+    mean_b = _blurred(b)
     variance_a = _blurred(a * a) - mean_a**2
     variance_b = _blurred(b * b) - mean_b**2
     covariance = _blurred(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1 = (0.01 * 255) ** 2
+    c2 = (0.03 * 255) ** 2
     top = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     return float((top / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))).mean())
 
 
-def saved_again(faces: np.ndarray, quality: int | np.ndarray) -> np.ndarray:
+def saved_again(faces: ndarray, quality: int | ndarray) -> ndarray:
     """Faces (n, s, s, 3) uint8 RGB after one more JPEG of this quality, or of (n,) qualities."""
     copies = []
     for face, percent in zip(faces, np.broadcast_to(quality, len(faces)), strict=True):
@@ -74,5 +77,5 @@ def saved_again(faces: np.ndarray, quality: int | np.ndarray) -> np.ndarray:
     return np.stack(copies)
 
 
-def _blurred(picture: np.ndarray) -> np.ndarray:
+def _blurred(picture: ndarray) -> ndarray:
     return cv2.GaussianBlur(picture, (11, 11), 1.5)[5:-5, 5:-5]

@@ -94,7 +94,8 @@ def _manifest(name: str) -> dict[str, Any]:
 def used(book: NotebookNode) -> Content:
     """What a notebook's cells import, and what that imports: the package's files, with their data and all manifests."""
     code = "\n".join(MAGIC.sub(r"\1pass", cell.source) for cell in book.cells if cell.cell_type == "code")
-    home, known = f"{emohelpers.__name__}/", dict(stamps.sources())
+    home = f"{emohelpers.__name__}/"
+    known = dict(stamps.sources())
     modules = {_dotted(name): path for name, path in known.items() if name.endswith(".py")}
     carried: set[str] = set()
     others: set[str] = set()
@@ -150,7 +151,8 @@ def packed(contents: dict[str, Path]) -> bytes:
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, path in sorted(contents.items()):
             about = tarfile.TarInfo(name)
-            about.size, about.mode = path.stat().st_size, 0o644
+            about.size = path.stat().st_size
+            about.mode = 0o644
             archive.addfile(about, io.BytesIO(path.read_bytes()))
     return lzma.compress(plain.getvalue(), preset=9 | lzma.PRESET_EXTREME)
 

@@ -71,7 +71,8 @@ def read(root: Path) -> list[Result]:
     found = []
     for folder in sorted({path.parent for mark in marks for path in root.glob(mark)}):
         status = runs.status(folder)
-        stem, name = status.get("stem", folder.name), status.get("run", folder.parent.name)
+        stem = status.get("stem", folder.name)
+        name = status.get("run", folder.parent.name)
         if not folder.is_symlink():
             found.append(Result(folder, stem, name, status, _json(folder / "metrics.json")))
     return sorted(found, key=lambda result: (result.stem, result.name))

@@ -127,7 +127,8 @@ def _plot(name: str, rows: Mapping[str, Any], means: Mapping[str, Any] | None = 
     """Dots with their intervals on one axis, a row a run; below them the means over seeds."""
     whole = {**rows, **(means or {})}
     bounds = [_bounds(row) for row in whole.values()]
-    low, high = min(low for low, _ in bounds), max(high for _, high in bounds)
+    low = min(low for low, _ in bounds)
+    high = max(high for _, high in bounds)
     room = (high - low) * 0.1 or abs(high) * 0.1 or 1.0
     low, wide = low - room, high - low + 2 * room
     lines = []
@@ -178,7 +179,8 @@ def _pictures(result: Result, inside: Mapping[Path, tuple[str, int, int]], root:
 
 
 def _compared(found: Sequence[Result]) -> Markup | None:
-    lines, names = [], ("notebook", "figure", "baseline", "here", "difference", "verdict")
+    lines = []
+    names = ("notebook", "figure", "baseline", "here", "difference", "verdict")
     for line in findings.compared(found):
         title = element("th", line["result"].stem, element("br"), element("small", line["result"].name))
         if "refused" in line:

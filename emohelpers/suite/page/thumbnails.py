@@ -38,7 +38,8 @@ def inlined(pictures: Sequence[Path], room: int = ROOM) -> dict[Path, tuple[str,
     too many.
     """
     for width in WIDTHS:
-        found, left = {}, room
+        found = {}
+        left = room
         for path in pictures:
             try:
                 made = _small(path, width)
