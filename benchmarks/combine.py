@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from emohelpers import config
+from emohelpers.config.saga import Saga
 from emohelpers.datasets import edits, faces, lineage, resemblance
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
@@ -51,7 +52,7 @@ if __name__ == "__main__":
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         dataset, table = world(Path(folder), rng)
-        cfg = config.make(config.Saga, "full")
+        cfg = config.make(Saga, "full")
         start = time.process_time()
         found = lineage.attached(Path(folder) / "edits", dataset)
         traced = time.process_time() - start

@@ -17,6 +17,8 @@ from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from emohelpers import config, models
+from emohelpers.config.explain import Explain
+from emohelpers.config.faces import Baseline
 from emohelpers.config.registry import METHODS
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import Explainer
@@ -38,13 +40,13 @@ def contenders(backbone: str, faces: int, samples: int) -> dict:
     """Pairs of callables a method: ours on the batch, the library's picture by picture."""
     size, layer = NETS.get(backbone, (224, ""))
     cfg = config.make(
-        config.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size
+        Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size
     )
     model = models.build(cfg, EMOTIONS).eval()
     prepared = models.preprocess(model, side=size, zoom=1.0)
     rng = np.random.default_rng(0)
     squares, base = (rng.integers(0, 255, (n, size, size, 3), np.uint8) for n in (faces, 16))
-    chosen = config.make(config.Explain, "demo", shap_samples=samples, lime_samples=samples, batch_size=32)
+    chosen = config.make(Explain, "demo", shap_samples=samples, lime_samples=samples, batch_size=32)
     one, targets = Explainer(model, base, chosen, layer=layer), rng.integers(0, 8, faces)
     device = one.classifier.device
     model, reshape = model.to(device), tokens(model)

@@ -17,6 +17,7 @@ import torch
 from rounds import race, ratio, report
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.images import batches
@@ -36,7 +37,7 @@ def pictures(n: int, side: int) -> Pixels:
 def contender(args, mode: str, class_token: bool, folder: Path) -> tuple[Trainer, cache.Plan | None]:
     """A run of `train.fit` that stands at the beginning of its first epoch."""
     cfg = config.make(
-        config.Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=mode,
+        Baseline, "full", backbone=args.backbone, img_size=args.img_size, batch_size=args.batch, cache=mode,
         cache_views=1, trainable=args.trainable,
     )  # fmt: skip
     free = cfg.model_copy(update={"weights": "random", "trainable": "all"})  # `build` refuses to freeze a random trunk

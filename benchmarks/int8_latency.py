@@ -15,6 +15,7 @@ import numpy as np
 from rounds import HERE
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import onnx, quantiser
 from emohelpers.export.quantiser import Recipe
@@ -35,7 +36,7 @@ def prepare(folder: Path) -> None:
         fp32, int8 = folder / f"{name}.onnx", folder / f"{name}_int8.onnx"
         own = {"backbone": name, "img_size": 224, "head": "linear", "weights": "random", "trainable": "all"}
         if not fp32.is_file():
-            model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS)
+            model = models.build(config.make(Baseline, "demo", **own), EMOTIONS)
             models.preprocess(model, side=224, zoom=1.0)
             print(onnx.write(model, fp32, squares))
         if not int8.is_file():

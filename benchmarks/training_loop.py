@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from rounds import race, ratio, report
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.train import objectives, optim
 from emohelpers.train.loop import Trainer
@@ -45,7 +46,7 @@ class Tensors:
 def main(backbone: str) -> None:
     torch.set_num_threads(1)
     cfg = config.make(
-        config.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=SIZE,
+        Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=SIZE,
         label_smoothing=0.0, schedule="constant", warmup_epochs=0.0, weight_decay=0.01,
     )  # fmt: skip
     torch.manual_seed(0)

@@ -6,10 +6,11 @@ What 03 has trained already is taken up. Writes ablation.csv and ablation.png in
 import sys
 
 from emohelpers import config, report, saga
+from emohelpers.config.faces import Augmented
 
 settings = {"fractions": [0.0, 0.25, 0.5, 1.0], "seeds": [42, 43, 44], **config.assignments(sys.argv[1:])}
 preset = settings.pop("preset", "auto")
-run = report.begin("03_augmented_training", config.Augmented, preset, settings)
+run = report.begin("03_augmented_training", Augmented, preset, settings)
 run.cfg = saga.with_combined_labels(run.cfg)
 trainings = saga.train_fractions(run.cfg, run.faces(), run.folder)
 table = trainings.ablation()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pictures
 
 from emohelpers import config
+from emohelpers.config.faces import Transfer
 
 VALUES = {
     "backbone": "test_resnet", "weights": "random", "trainable": "all", "unfreeze": {}, "head": "linear",
@@ -22,6 +23,6 @@ def manifest(folder: Path, *, each: int = 16, seed: int = 0, classes: tuple[str,
     return str(yaml)
 
 
-def settings(yaml: str, kind=config.Transfer, **values):
+def settings(yaml: str, kind=Transfer, **values):
     """A config on that data set."""
     return config.make(kind, "demo", **{**VALUES, "manifest": yaml, **values})

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from emohelpers import config
+from emohelpers.config.faces import Enhanced, Transfer
 from emohelpers.metrics import compare
 from emohelpers.train import ablation, study
 
@@ -36,7 +37,7 @@ def test_one_thing_changes_and_the_rest_stays_and_a_second_call_trains_nothing(j
 
 
 def test_every_variant_is_a_config_that_the_recipes_allow():
-    for kind in (config.Transfer, config.Enhanced):
+    for kind in (Transfer, Enhanced):
         for preset in ("demo", "full"):
             cfg = config.make(kind, preset)
             plan = ablation.variants(cfg, teacher="teacher.pth")

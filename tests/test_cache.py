@@ -16,6 +16,7 @@ import timm
 import torch
 
 from emohelpers import config, models, train
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
@@ -36,7 +37,7 @@ def job(folder: Path, **values):
     """Model, its parts, objective and config of a small training behind frozen layers."""
     given = {**SMALL, **values}
     wild = given["weights"] == "random"  # a random trunk is never frozen by models.build, and is enough for exactness
-    cfg = config.make(config.Baseline, "full", **given)
+    cfg = config.make(Baseline, "full", **given)
     data = (pictures.known if (folder / "in").is_dir() else pictures.write)(folder / "in", each=9)
     pixels = store.build(data, 32, folder / "pixels")
     model = models.build(cfg.model_copy(update={"trainable": "all"}) if wild else cfg, data.classes)

@@ -4,9 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from emohelpers import config
-from emohelpers.config import Baseline, ConfigError, make, paths
+from emohelpers.config import ConfigError, explain, faces, make, music, paths, ranking, saga
+from emohelpers.config.faces import Augmented, Baseline, Enhanced, Transfer
+from emohelpers.config.music import Music
+from emohelpers.config.ranking import Ranking
 
-KINDS = [kind for kind in vars(config).values() if isinstance(kind, type) and getattr(kind, "demo", None)]
+FAMILIES = (explain, faces, music, ranking, saga)
+KINDS = [kind for family in FAMILIES for kind in vars(family).values() if getattr(kind, "demo", None)]
+KINDS = list(dict.fromkeys(KINDS))
 
 
 @pytest.fixture(autouse=True)
@@ -159,11 +164,11 @@ def test_a_digest_depends_on_content_and_not_on_the_order_of_keys():
 
 
 def test_changed_settings_are_checked_like_new_ones_and_another_family_takes_what_it_has():
-    cfg = make(config.Augmented, "demo", seeds=(42, 43))
+    cfg = make(Augmented, "demo", seeds=(42, 43))
     other = config.with_settings(cfg, epochs=3, unfreeze={"2": "all"})
     assert (other.epochs, other.unfreeze, other.preset) == (3, {2: "all"}, "demo") and cfg.epochs == 10
-    baseline = config.with_settings(cfg, config.Baseline, seed=7)
-    assert type(baseline) is config.Baseline and (baseline.seed, baseline.backbone) == (7, "test_vit")
+    baseline = config.with_settings(cfg, Baseline, seed=7)
+    assert type(baseline) is Baseline and (baseline.seed, baseline.backbone) == (7, "test_vit")
     with pytest.raises(config.ConfigError, match="2 wrong"):
         config.with_settings(cfg, epochs=0, lrr=1)
 
@@ -173,14 +178,14 @@ def test_changed_settings_are_checked_like_new_ones_and_another_family_takes_wha
     [
         (Baseline, "full", "0a1ff80ddc6e"),
         (Baseline, "demo", "1d5b2319278b"),
-        (config.Transfer, "full", "22191b40ada1"),
-        (config.Transfer, "demo", "62fd101c08fe"),
-        (config.Enhanced, "full", "d6227f9cc72b"),
-        (config.Enhanced, "demo", "831413c88ff8"),
-        (config.Music, "full", "0ff31edaa7b4"),
-        (config.Music, "demo", "f5d6a3877060"),
-        (config.Ranking, "full", "5486ca466389"),
-        (config.Ranking, "demo", "bb6077d83a65"),
+        (Transfer, "full", "22191b40ada1"),
+        (Transfer, "demo", "62fd101c08fe"),
+        (Enhanced, "full", "d6227f9cc72b"),
+        (Enhanced, "demo", "831413c88ff8"),
+        (Music, "full", "0ff31edaa7b4"),
+        (Music, "demo", "f5d6a3877060"),
+        (Ranking, "full", "5486ca466389"),
+        (Ranking, "demo", "bb6077d83a65"),
     ],
 )
 def test_a_training_of_an_earlier_version_is_found_by_the_same_name(kind, preset, name):
@@ -189,7 +194,7 @@ def test_a_training_of_an_earlier_version_is_found_by_the_same_name(kind, preset
 
 
 def test_asides_are_marked_once_and_decide_no_weights():
-    asides = config.marked(config.Enhanced, config.Aside)
+    asides = config.marked(Enhanced, config.Aside)
     assert {"preset", "dataset_root", "time_budget_h", "save_every", "repo"} <= asides
     assert not {"seed", "epochs", "lr", "loss", "img_size", "head"} & asides
     plain, moved = make(Baseline, "demo"), make(Baseline, "demo", save_every=3, output_dir="elsewhere")
@@ -197,7 +202,7 @@ def test_asides_are_marked_once_and_decide_no_weights():
 
 
 def test_a_config_that_an_earlier_version_stored_is_read():
-    for kind in (config.Music, config.Ranking):
+    for kind in (Music, Ranking):
         cfg = make(kind, "demo")
         stored = cfg.model_dump(mode="json") | {"teacher": "", "flip_test": False, "label_smoothing": 0.0}
         assert config.restored(kind, stored) == cfg

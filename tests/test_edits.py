@@ -14,6 +14,7 @@ from PIL import Image
 
 from emohelpers import config
 from emohelpers.config import files
+from emohelpers.config.saga import Saga
 from emohelpers.datasets import faces, groups, lineage, splits, thumbnails
 from emohelpers.datasets.decoding import decode, fit_square
 from emohelpers.datasets.edits import add, combine, read
@@ -56,7 +57,7 @@ def world(tmp_path_factory):
     pd.DataFrame(rows, columns=["pth", "label", "relFCs"]).to_csv(home / "labels.csv")
     dataset = faces.load("affectnet", home)
     pixels = build(dataset, SIDE, tmp_path_factory.mktemp("cache"))
-    cfg = config.make(config.Saga, "full", golden="balanced:5", augmented_root="-", gates_off=["clip"])
+    cfg = config.make(Saga, "full", golden="balanced:5", augmented_root="-", gates_off=["clip"])
     table = groups.grouped(dataset.table, pixels, cfg.twin_similarity)
     golden = golden_set(table, pixels, cfg, tmp_path_factory.mktemp("golden"), "x")
     return SimpleNamespace(home=home, dataset=dataset, pixels=pixels, cfg=cfg, golden=golden, seen=seen,

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from emohelpers import config, models
+from emohelpers.config.faces import Transfer
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.models.ensemble import Mixture
 
@@ -15,7 +16,7 @@ def net(seed, classes=EMOTIONS, **values):
         "img_size": 32,
         **values,
     }
-    made = models.build(config.make(config.Transfer, "demo", seed=seed, **values), classes)
+    made = models.build(config.make(Transfer, "demo", seed=seed, **values), classes)
     models.preprocess(made, side=32, zoom=1.0)
     return made.eval()
 

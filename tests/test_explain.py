@@ -17,6 +17,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from emohelpers import config, explain, models
+from emohelpers.config.explain import Explain
+from emohelpers.config.faces import Baseline
 from emohelpers.config.registry import METHODS
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.explain import Classifier, Explainer, ExplanationError, attributions, cams, charts, heatmaps
@@ -53,12 +55,12 @@ class Quarters(nn.Module):
 
 
 def settings(**values):
-    return config.make(config.Explain, "demo", **values)
+    return config.make(Explain, "demo", **values)
 
 
 def net(backbone: str, size: int, seed: int = 0) -> nn.Module:
     cfg = config.make(
-        config.Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size,
+        Baseline, "demo", backbone=backbone, weights="random", trainable="all", head="linear", img_size=size,
         seed=seed,
     )  # fmt: skip
     model = models.build(cfg, EMOTIONS).eval()
@@ -278,7 +280,7 @@ def test_a_folder_from_the_command_line(tmp_path, capsys) -> None:
 
 
 def test_a_model_of_another_split_is_refused(tmp_path: Path) -> None:
-    cfg = config.make(config.Explain, "demo")
+    cfg = config.make(Explain, "demo")
     model = net("test_resnet", 64)
     for seed in (cfg.split_seed, 7):
         models.save(tmp_path / f"{seed}.pth", model, config={**cfg.model_dump(mode="json"), "split_seed": seed})

@@ -15,6 +15,7 @@ from torch import nn
 
 from emohelpers import config, models
 from emohelpers.config import files
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx, runner
@@ -26,7 +27,7 @@ HERE = Path(__file__).parent
 def built(backbone="test_vit", img_size=96, head="mlp", zoom=1.0, side=32):
     """A model with random weights that says all that `onnx.write` asks, in eval mode."""
     own = {"backbone": backbone, "img_size": img_size, "head": head, "weights": "random", "trainable": "all"}
-    model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS)
+    model = models.build(config.make(Baseline, "demo", **own), EMOTIONS)
     models.preprocess(model, side=side, zoom=zoom)
     return model.eval()
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from emohelpers import config
+from emohelpers.config.music import Music
 from emohelpers.music import composer, gan, nets, realism
 
 
-def settings(**values) -> config.Music:
+def settings(**values) -> Music:
     small = {
         "seed": 1,
         "n_synthetic": 50,
@@ -21,7 +22,7 @@ def settings(**values) -> config.Music:
         "gan_batch": 32,
         "gan_ema": 0.9,
     }
-    return config.make(config.Music, "demo", **(small | values))
+    return config.make(Music, "demo", **(small | values))
 
 
 def bars(n: int = 160, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.config.registry import HEADS
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.models import heads
@@ -47,7 +48,7 @@ def test_an_unknown_head_names_the_known_ones():
     ):
         heads.build("deep", 1, 1, 1, 0.0)
     with pytest.raises(config.ConfigError, match="'mlpp' is no head. Did you mean 'mlp'"):
-        config.make(config.Baseline, "demo", head="mlpp")
+        config.make(Baseline, "demo", head="mlpp")
 
 
 def test_one_from_outside_is_used_by_its_name(tmp_path):
@@ -55,7 +56,7 @@ def test_one_from_outside_is_used_by_its_name(tmp_path):
     def doubled(features, classes, width, dropout):
         return nn.Sequential(nn.Linear(features, classes), nn.Linear(classes, classes))
 
-    cfg = config.make(config.Baseline, "demo", head="doubled", backbone="test_vit", weights="demo", img_size=32)
+    cfg = config.make(Baseline, "demo", head="doubled", backbone="test_vit", weights="demo", img_size=32)
     model = models.build(cfg, EMOTIONS)
     assert kinds(model.head) == ["Linear", "Linear"] and model(torch.zeros(1, 3, 32, 32)).shape == (1, 8)
     again = models.load(models.save(tmp_path / "m.pth", model))

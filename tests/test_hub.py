@@ -14,6 +14,7 @@ from torch import nn
 
 from emohelpers import config, metrics, models
 from emohelpers.config import files, paths
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx, predict
 from emohelpers.models import heads
@@ -23,7 +24,7 @@ from emohelpers.report import figures
 
 def built(backbone="test_efficientnet", head="mlp", img_size=64):
     own = {"backbone": backbone, "img_size": img_size, "head": head, "weights": "random", "trainable": "all"}
-    cfg = config.make(config.Baseline, "demo", **own)
+    cfg = config.make(Baseline, "demo", **own)
     model = models.build(cfg, EMOTIONS).train()
     models.preprocess(model, side=32, zoom=1.0)
     model(torch.randn(8, 3, img_size, img_size))  # BatchNorm that is not at its start

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from emohelpers import config
+from emohelpers.config.faces import Baseline, Transfer
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.images import render
@@ -156,7 +157,7 @@ def test_errors_of_the_background_thread_reach_the_caller(pixels):
 def test_parts_of_a_table_get_the_labels_of_their_pictures_and_only_training_is_augmented(pixels):
     label = [path.split("/")[0] for path in pixels.paths]
     table = pd.DataFrame({"path": pixels.paths, "label": label, "split": ["train", "val", "golden"] * 16})
-    cfg = config.make(config.Baseline, "demo", batch_size=4)
+    cfg = config.make(Baseline, "demo", batch_size=4)
     parts = by_split(table.sample(frac=1, random_state=0), pixels, HALF, EMOTIONS, cfg)
     assert set(parts) == {"train", "val", "golden"}
     for name, part in parts.items():
@@ -192,7 +193,7 @@ def test_one_from_outside_is_used_by_its_name(pixels):
 
     AUGMENTATIONS.register("stretch", stretch)
     extra = {"stretch": 0.5}
-    cfg = config.make(config.Baseline, "demo", extra_augmentations=extra, strength={0: 0.5})
+    cfg = config.make(Baseline, "demo", extra_augmentations=extra, strength={0: 0.5})
     plain, wide = (
         Augmentation(**options).draw(50, np.random.default_rng(0)) for options in ({}, {"extra_augmentations": extra})
     )
@@ -208,7 +209,7 @@ def test_one_from_outside_is_used_by_its_name(pixels):
     }
     assert len(digests) == 2 and batches(pixels, augmentation=gentle).preview(2).shape == (2, 32, 32, 3)
     with pytest.raises(config.ConfigError, match="'strech' is no augmentation. Did you mean 'stretch'"):
-        config.make(config.Baseline, "demo", extra_augmentations={"strech": 0.5})
+        config.make(Baseline, "demo", extra_augmentations={"strech": 0.5})
 
 
 def test_what_is_stored_is_read_back():
@@ -253,7 +254,7 @@ def test_votes_are_targets_of_the_training_part_alone(pixels):
     table["split"] = np.where(np.arange(len(table)) % 3 == 0, "val", "train")
     for name in EMOTIONS:
         table[f"votes_{name}"] = (table["label"] == name) * 7 + (name == "happy") * 3
-    cfg = config.make(config.Transfer, "demo", soft_labels=0.5, img_size=32)
+    cfg = config.make(Transfer, "demo", soft_labels=0.5, img_size=32)
     parts = by_split(table, pixels, HALF, EMOTIONS, cfg)
     assert parts["train"].targets.shape[1] == 8 and torch.allclose(parts["train"].targets.sum(1), torch.ones(1))
     assert parts["val"].targets.ndim == 1

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline, Transfer
 from emohelpers.config.registry import INT8_RECIPES
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import int8, quantiser
@@ -32,7 +33,7 @@ def bars():
 def source(tmp_path_factory, bars):
     """An ONNX file of a small net that has learned the bars."""
     own = {"backbone": "test_efficientnet", "img_size": 64, "head": "linear", "weights": "random", "trainable": "all"}
-    model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS).train()
+    model = models.build(config.make(Baseline, "demo", **own), EMOTIONS).train()
     look = models.preprocess(model, side=32, zoom=1.0)
     x, y = torch.from_numpy(inputs(bars[0][:160], look)), torch.from_numpy(bars[1][:160])
     step = torch.optim.AdamW(model.parameters(), 3e-3)
@@ -168,10 +169,10 @@ def test_a_score_is_judged_by_the_order_of_pairs(bars, tmp_path):
 
 def test_a_recipe_from_outside_is_used_by_its_name(source, bars, tmp_path):
     INT8_RECIPES.register("two in float", Recipe(stem=2))
-    cfg = config.make(config.Transfer, "demo", int8_recipes=["two in float"])
+    cfg = config.make(Transfer, "demo", int8_recipes=["two in float"])
     pictures = bars[0][:64], bars[0][160:], bars[1][160:]
     trials = int8.sweep(source, tmp_path / "q.onnx", *pictures, recipes=cfg.int8_recipes, rounds=2)
     assert list(trials["recipe"]) == ["minmax; in float: 2 first convolutions"]
     with pytest.raises(config.ConfigError, match="'two in flot' is no int8 recipe. Did you mean 'two in float'"):
-        config.make(config.Transfer, "demo", int8_recipes=["two in flot"])
+        config.make(Transfer, "demo", int8_recipes=["two in flot"])
     assert set(int8.OF_CLASSES) | set(int8.OF_SCORES) <= set(INT8_RECIPES)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from emohelpers import config, metrics
+from emohelpers.config.faces import Transfer
 from emohelpers.config.registry import LOSSES
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.models import heads
@@ -17,7 +18,7 @@ SOFT = F.one_hot(HARD, 8).float()
 
 
 def settings(**values):
-    return config.make(config.Transfer, "demo", **values)
+    return config.make(Transfer, "demo", **values)
 
 
 def loss(name, counts=(1,) * 8, **values):

@@ -10,12 +10,13 @@ from timm.models import save_for_hf
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.images.preprocess import Preprocess
 
 
 def settings(**values):
-    return config.make(config.Baseline, "demo", **{"weights": "random", "trainable": "all", **values})
+    return config.make(Baseline, "demo", **{"weights": "random", "trainable": "all", **values})
 
 
 @pytest.fixture(scope="module")

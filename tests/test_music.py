@@ -10,6 +10,7 @@ import tones
 import torch
 
 from emohelpers import config, models, music
+from emohelpers.config.music import Music
 from emohelpers.datasets import songs as rated
 from emohelpers.metrics import regression
 from emohelpers.music import contenders, nets, results, sound, spectra, spectrograms
@@ -35,7 +36,7 @@ def settings(**values):
         "seconds": 2.0, "mels": 32, "img_size": 32, "epochs": 2, "batch_size": 16, "ast_shape": (32, 48),
         "ast_width": 48, "ast_layers": 2, "ast_epochs": 2, "unfreeze": {}, "trainable": 1, "ema": 0.0, "bootstrap": 200,
     }  # fmt: skip
-    return config.make(config.Music, "demo", **(small | values))
+    return config.make(Music, "demo", **(small | values))
 
 
 def run(cfg, folder: Path) -> Run:
@@ -161,7 +162,7 @@ def test_contenders_are_judged_on_the_ids_of_test_songs(songs: Collection, tmp_p
 
 
 def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(songs: Collection, tmp_path: Path) -> None:
-    full = config.make(config.Music, "full")
+    full = config.make(Music, "full")
     net = contenders.transformer(contenders.from_scratch(full), np.random.default_rng(0).random((4, 8, 8)))
     assert 5.5e6 < models.count(net)["parameters"] < 6.5e6 and net(torch.zeros(1, 1, *full.ast_shape)).shape == (1, 2)
     cfg = settings()
@@ -173,7 +174,7 @@ def test_the_transformer_from_scratch_has_the_seeds_size_and_loads_strictly(song
 
 
 def test_the_full_recipe_builds() -> None:
-    full = config.make(config.Music, "full")
+    full = config.make(Music, "full")
     assert full.backbone.endswith("in21k") and full.monitor.removeprefix("val_") in objectives.Regression.figures
     nets.Generator({"shape": list(full.gan_shape), "latent": 8, "width": 2, "regulariser": "spectral"})
 

@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.config.registry import SCHEDULES
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.train import losses, objectives, optim
 
 
 def settings(**values):
-    return config.make(config.Baseline, "demo", **{"weights": "random", "trainable": "all", "lr": 0.01, **values})
+    return config.make(Baseline, "demo", **{"weights": "random", "trainable": "all", "lr": 0.01, **values})
 
 
 @pytest.fixture

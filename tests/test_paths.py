@@ -8,6 +8,7 @@ import pytest
 
 from emohelpers import config
 from emohelpers.config import paths
+from emohelpers.config.faces import Baseline
 from emohelpers.config.paths import InputNotFound, find_input, find_result, listing, run_folder
 from emohelpers.datasets import faces
 
@@ -193,7 +194,7 @@ def test_colab_is_known_by_its_release_or_its_module(places, monkeypatch, sign):
 
 def test_full_without_data_says_which_data_set_to_attach(places, monkeypatch):
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
-    cfg = config.make(config.Baseline)
+    cfg = config.make(Baseline)
     assert cfg.preset == "full"
     with pytest.raises(faces.ManifestError) as caught:
         faces.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from emohelpers import config
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import decoding, pixel_store, pixels, thumbnails
 
 
@@ -159,7 +160,7 @@ def test_too_small_a_disk_is_said_before_the_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize("side, img_size, zoom, kept", [(48, 96, 1.0, 48), (96, 32, 1.0, 32), (96, 32, 1.25, 40)])
 def test_the_store_keeps_what_the_model_sees_and_no_more_than_there_is(tmp_path, side, img_size, zoom, kept):
     folder = pictures.write(tmp_path, each=1, side=side)
-    cfg = config.make(config.Baseline, "demo", img_size=img_size, eval_zoom=zoom)
+    cfg = config.make(Baseline, "demo", img_size=img_size, eval_zoom=zoom)
     (folder.root / folder.table["path"][0]).write_bytes(b"")  # what cannot be read does not decide
     assert pixels.side_for(folder, cfg) == kept
 

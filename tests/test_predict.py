@@ -18,6 +18,7 @@ from torch import nn
 
 from emohelpers import config, models
 from emohelpers.config import paths
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import pixels
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import camera, hub, onnx, predict, runner
@@ -29,7 +30,7 @@ def home(tmp_path_factory):
     """A folder with model.pth, model.onnx (temperature 2), and faces/ of nine files, two of them broken."""
     place = tmp_path_factory.mktemp("use")
     own = {"backbone": "test_efficientnet", "img_size": 64, "head": "linear", "weights": "random", "trainable": "all"}
-    model = models.build(config.make(config.Baseline, "demo", **own), EMOTIONS).eval()
+    model = models.build(config.make(Baseline, "demo", **own), EMOTIONS).eval()
     models.preprocess(model, side=48, zoom=1.0)
     nn.init.normal_(model.get_classifier().weight, std=2.0)
     models.save(place / "model.pth", model)

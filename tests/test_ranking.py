@@ -14,6 +14,7 @@ from scipy.stats import kendalltau
 
 from emohelpers import config, models, train
 from emohelpers.config import files
+from emohelpers.config.ranking import Ranking
 from emohelpers.datasets import pairing, pairs
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import photos
@@ -41,7 +42,7 @@ def made(tmp_path_factory):
     home = tmp_path_factory.mktemp("ranking")
     drawn = photos.write_photos(home / "photos", scenes=20)
     pairing.from_scores(drawn, pd.read_csv(drawn / "photos.csv"), home / "pairs", min_gap=0.8)
-    cfg = config.make(config.Ranking, "demo", dataset_root=str(home / "pairs"), **SMALL)
+    cfg = config.make(Ranking, "demo", dataset_root=str(home / "pairs"), **SMALL)
     data = pairs.read(home / "pairs", demo="drawn scenes")
     pixels = store.build(data, store.side_for(data, cfg), home / "cache")
     photographs = Photographs(data, pixels, pd.DataFrame({"stops": []}))
@@ -63,8 +64,8 @@ def table(good, bad, scene=None, opinions=None) -> pd.DataFrame:
 
 def test_settings_of_classes_are_refused():
     with pytest.raises(config.ConfigError, match="mixup: no such setting"):
-        config.make(config.Ranking, "demo", mixup=0.4)
-    full = config.make(config.Ranking, "full", dataset_root="x")
+        config.make(Ranking, "demo", mixup=0.4)
+    full = config.make(Ranking, "full", dataset_root="x")
     seed = {"margin": 0.2, "opinion_weight": 0.2, "lr": 3e-4, "weight_decay": 1e-4, "warmup_epochs": 5, "clip": 5}
     assert {name: getattr(full, name) for name in seed} == seed
     assert full.batch_size == 32 and full.save_every == 2 and full.min_delta == 0.005 and full.patience == 5
@@ -140,7 +141,7 @@ def test_what_is_left_alone_looks_as_evaluation_sees_it(made):
 
 
 def test_the_stopping_rule_knows_how_many_pairs_it_sees():
-    cfg = config.make(config.Ranking, "full", dataset_root="x")
+    cfg = config.make(Ranking, "full", dataset_root="x")
     small, told = model.stopping(cfg, 10)
     assert small.monitor == "val_loss" and small.min_delta == 0 and "10.0%" in told
     assert model.stopping(cfg, 199)[0].monitor == "val_loss"
@@ -153,7 +154,7 @@ def test_it_trains_keeps_every_second_epoch_and_tells_hinge_and_accuracy(made):
     kept = sorted(p.name for p in (home / "run").glob("epoch_*"))
     assert kept == ["epoch_2.pth", "epoch_4.pth"] and done.checkpoint.name == "best.pt"
     known = model.read_settings(home / "run" / "train.yaml")
-    assert config.make(config.Ranking, known.pop("preset"), **known).backbone == cfg.backbone
+    assert config.make(Ranking, known.pop("preset"), **known).backbone == cfg.backbone
     assert "std" in (home / "run" / "preprocess.yaml").read_text()
     (home / "empty.yaml").write_text("[]")
     with pytest.raises(config.ConfigError, match="no train.yaml"):

@@ -20,7 +20,9 @@ from PIL import Image
 from scipy import stats
 
 from emohelpers import config, metrics, models
+from emohelpers.config.faces import Baseline
 from emohelpers.config.registry import EDITORS, GATES
+from emohelpers.config.saga import Saga
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets import lineage
 from emohelpers.datasets import pixels as store
@@ -34,7 +36,7 @@ from emohelpers.saga.guard import Guard, build_guard
 
 
 def settings(**values):
-    return config.make(config.Saga, "demo", **values)
+    return config.make(Saga, "demo", **values)
 
 
 def table_of(counts, split="train"):
@@ -295,7 +297,7 @@ def test_ssim_is_scikit_images():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """A small net of eight classes, saved as 01 does."""
-    cfg = config.make(config.Baseline, "demo", weights="random", trainable="all", img_size=32)
+    cfg = config.make(Baseline, "demo", weights="random", trainable="all", img_size=32)
     model = models.build(cfg, EMOTIONS)
     models.preprocess(model, side=32, zoom=1.0)
     facts = {"config": settings().model_dump(mode="json")}
@@ -557,7 +559,7 @@ def test_planted_edits_at_full_intensity(tmp_path, monkeypatch):
     from emohelpers.train import study
 
     monkeypatch.setenv("EMOHELPERS_OUTPUTS", str(tmp_path))
-    base = config.make(config.Baseline, "demo")
+    base = config.make(Baseline, "demo")
     faces = study.prepare(base)
     done = study.fit(base, faces, tmp_path / "base", quiet=True)
     judge = build_guard(settings(baseline=str(done.checkpoint)), faces)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from emohelpers import config
+from emohelpers.config.saga import Saga
 from emohelpers.saga.editors import Declined, Diffusion, Exhausted, Job, gemini
 
 JOB = Job("happy/a.png", "happy", "sad", "make it sad")
@@ -106,7 +107,7 @@ def editor(monkeypatch):
 
 def settings(url="", **values):
     return config.make(
-        config.Saga, "demo", editor="gemini", gemini_model="m", gemini_url=url, requests_per_minute=10**6, **values
+        Saga, "demo", editor="gemini", gemini_model="m", gemini_url=url, requests_per_minute=10**6, **values
     )
 
 
@@ -275,10 +276,10 @@ def tiny_pipeline(folder):
 def test_the_diffusion_editor_edits_alike_every_time(tmp_path):
     place = tiny_pipeline(tmp_path / "tiny")
     small = {"editor": "diffusers", "diffusion_steps": 2, "diffusion_side": 32, "seed": 1}
-    made = Diffusion(config.make(config.Saga, "demo", diffusion_model=str(place), **small))
+    made = Diffusion(config.make(Saga, "demo", diffusion_model=str(place), **small))
     first, other = made.edit(JOB, png()), made.edit(Job("b.png", "happy", "sad", JOB.prompt), png())
     assert first == made.edit(JOB, png()) and first != other
     with Image.open(io.BytesIO(first)) as picture:
         assert picture.size == (48, 48) and np.asarray(picture).std() > 0
     with pytest.raises(Exhausted, match="could not be loaded"):
-        Diffusion(config.make(config.Saga, "demo", diffusion_model=str(tmp_path / "nothing"), **small))
+        Diffusion(config.make(Saga, "demo", diffusion_model=str(tmp_path / "nothing"), **small))

@@ -11,6 +11,7 @@ import pytest
 import tones
 
 from emohelpers import config
+from emohelpers.config.music import Music
 from emohelpers.datasets import songs
 from emohelpers.datasets.drawn import songs as played
 from emohelpers.datasets.locate import ManifestError
@@ -194,7 +195,7 @@ def test_equal_audio_is_one_group(deam: Path) -> None:
 
 def test_settings_of_pictures_are_refused() -> None:
     with pytest.raises(config.ConfigError, match="mixup: no such setting"):
-        config.make(config.Music, "demo", mixup=0.2)
+        config.make(Music, "demo", mixup=0.2)
 
 
 # ---------------------------------------------------------------- the played songs

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from emohelpers import config
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import groups, splits
 from emohelpers.datasets.golden import golden_set
 from emohelpers.datasets.leaks import guard
@@ -21,7 +22,7 @@ def data(tmp_path_factory):
 
 
 def settings(**values):
-    return config.make(config.Baseline, "full", **{"golden": "balanced:5", **values})
+    return config.make(Baseline, "full", **{"golden": "balanced:5", **values})
 
 
 def shared_groups(table):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from emohelpers import config, models
+from emohelpers.config.faces import Transfer
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.models import statistics
 
@@ -9,7 +10,7 @@ from emohelpers.models import statistics
 @pytest.fixture
 def model():
     values = {"backbone": "test_resnet", "weights": "random", "trainable": "all", "unfreeze": {}, "img_size": 32}
-    return models.build(config.make(config.Transfer, "demo", **values), EMOTIONS)
+    return models.build(config.make(Transfer, "demo", **values), EMOTIONS)
 
 
 def test_figures_are_those_of_the_tensors(model):

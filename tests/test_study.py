@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from emohelpers import config, metrics, models, train
+from emohelpers.config.faces import Enhanced, Transfer
 from emohelpers.datasets import faces as manifests
 from emohelpers.train import study
 
@@ -74,18 +75,17 @@ def test_problems_come_before_training(yaml):
         study.prepare(bars.settings("no_such"))
 
 
-@pytest.mark.parametrize("kind", [config.Transfer, config.Enhanced])
+@pytest.mark.parametrize("kind", [Transfer, Enhanced])
 def test_recipes_hold_the_seeds_values(kind):
-    from emohelpers import config
 
     cfg = config.make(kind, "full")
     shared = {"backbone": "resnet50", "epochs": 80, "lr": 1e-3, "img_size": 224, "clip": 1.0, "weight_decay": 1e-4}
     own = {
-        config.Transfer: {"batch_size": 32, "lr_backbone": 1e-4, "label_smoothing": 0.05, "mixup": 0.4, "cutmix": 0.0,
+        Transfer: {"batch_size": 32, "lr_backbone": 1e-4, "label_smoothing": 0.05, "mixup": 0.4, "cutmix": 0.0,
                            "ema": 0.999, "patience": 5, "class_weight_power": 0.6, "crop_scale": (0.75, 1.0),
                            "rotation": 15.0, "eval_zoom": 1.14, "unfreeze": {3: "all"}, "trainable": 0,
                            "schedule": "cosine", "warmup_epochs": 3.0, "head": "layernorm"},
-        config.Enhanced: {"batch_size": 16, "lr_backbone": 1e-5, "label_smoothing": 0.1, "mixup": 0.3,
+        Enhanced: {"batch_size": 16, "lr_backbone": 1e-5, "label_smoothing": 0.1, "mixup": 0.3,
                            "mix_probability": 0.8, "ema": 0.9999, "patience": 15, "head_dropout": 0.5,
                            "unfreeze": {10: 0.25, 20: 0.5, 30: 0.75, 40: "all"}, "schedule": "onecycle",
                            "save_every": 5, "head": "batchnorm"},

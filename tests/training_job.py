@@ -10,6 +10,7 @@ import pictures
 import torch
 
 from emohelpers import config, models, train
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
 from emohelpers.images.augment import Augmentation
@@ -24,7 +25,7 @@ HARD = {  # everything that has state: averages, momentum, schedule, dropout, mi
 
 def job(folder: Path, **values):
     """Model, training and validation batches, objective and config of the small training."""
-    cfg = config.make(config.Baseline, "demo", **{**HARD, **values})
+    cfg = config.make(Baseline, "demo", **{**HARD, **values})
     made = (folder / "in").is_dir()  # two processes must not both write
     data = (pictures.known if made else pictures.write)(folder / "in", each=16)
     pixels = store.build(data, 32, folder / "cache")

@@ -14,6 +14,7 @@ import timm
 import torch
 
 from emohelpers import config, models
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import faces as manifests
 
 CLASSES = 8
@@ -71,7 +72,7 @@ def decoded(paths: list[Path], size: int) -> torch.Tensor:
 def settings(job: Job, **values):
     """Our config of the job."""
     return config.make(
-        config.Baseline, "demo", backbone=job.backbone, weights=job.weights, trainable=job.trainable, head="linear",
+        Baseline, "demo", backbone=job.backbone, weights=job.weights, trainable=job.trainable, head="linear",
         img_size=job.size, batch_size=job.batch, epochs=job.epochs, lr=LR, weight_decay=DECAY, label_smoothing=0.0,
         schedule="constant", warmup_epochs=0.0, patience=0, crop_scale=(0.8, 1.0), rotation=0.0, brightness=0.0,
         contrast=0.0, saturation=0.0, erasing=0.0, **values,

@@ -19,6 +19,7 @@ from scipy import stats
 
 from emohelpers import config, metrics, models, train
 from emohelpers.config import files
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import faces, splits
 from emohelpers.datasets import pixels as store
 from emohelpers.images import batches
@@ -83,7 +84,7 @@ def main(args) -> None:
         row = rows.setdefault(seed, {"seed": seed})
         for mode in [mode for mode in modes if mode not in row]:
             given = {**settings, **modes[mode], "split_seed": seed, "seed": seed}
-            cfg = config.make(config.Baseline, "full", dataset_root=args.faces, **given)
+            cfg = config.make(Baseline, "full", dataset_root=args.faces, **given)
             dataset = faces.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
             pixels = store.build(dataset, store.side_for(dataset, cfg), home / "pixels")
             dataset = faces.check(dataset, pixels, cfg.max_unreadable)

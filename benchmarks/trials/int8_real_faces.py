@@ -18,6 +18,7 @@ import pandas as pd
 
 from emohelpers import config, models
 from emohelpers.config import files, paths
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import faces
 from emohelpers.datasets import pixels as store
 from emohelpers.export import int8, onnx
@@ -38,7 +39,7 @@ def part(run: Path, cfg, name: str) -> tuple[np.ndarray, pd.DataFrame]:
 def main(args) -> None:
     run, home = Path(args.run), Path(args.home or tempfile.mkdtemp())
     known = json.loads((run / "config.json").read_text()) | {"dataset_root": args.faces}
-    cfg = config.make(config.Baseline, known.pop("preset"), **known)
+    cfg = config.make(Baseline, known.pop("preset"), **known)
     model = models.load(next(run.glob("**/*best_model.pth")))
     answers = pd.Index(model.spec["classes"])
     fp32, small = home / "model.onnx", home / "model_int8.onnx"

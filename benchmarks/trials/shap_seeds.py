@@ -16,6 +16,8 @@ import numpy as np
 import shap
 import torch
 
+from emohelpers.config.explain import Explain
+
 sys.path.append(str(Path(__file__).parents[1]))
 import rounds
 
@@ -63,7 +65,7 @@ def count_of(estimate: Callable[..., np.ndarray]) -> int:
 def main(run: str) -> None:
     torch.set_num_threads(1)
     devices.keep_memory()
-    cfg = config.make(config.Explain, "demo")
+    cfg = config.make(Explain, "demo")
     faces = study.prepare(cfg)
     models = explain.load([Path(run) / stem / file for stem, file in cfg.checkpoints.items()], faces.classes, cfg)
     background = faces.part("train").sample(cfg.background, random_state=cfg.seed)

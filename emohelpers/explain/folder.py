@@ -10,6 +10,7 @@ from pandas import DataFrame
 
 from emohelpers import config, models
 from emohelpers.config import files, paths
+from emohelpers.config.explain import Explain
 from emohelpers.datasets import labels
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.locate import pictures
@@ -59,7 +60,7 @@ def explain_folder(
         WeightsError, ConfigError: the checkpoint is of another kind; no such method.
     """
     # The model, the pictures as it was trained on them, and every method that suits it.
-    cfg = config.make(config.Explain, "full", **({"methods": tuple(methods.split(","))} if methods else {}))
+    cfg = config.make(Explain, "full", **({"methods": tuple(methods.split(","))} if methods else {}))
     model = models.load(paths.find_input(checkpoint, remedy="Give the path of a .pth of this suite."))
     side = model.spec["preprocess"]["side"]
     pixels = read(folder, side)

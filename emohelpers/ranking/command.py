@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from emohelpers import config
+from emohelpers.config.ranking import Ranking
 from emohelpers.ranking import headless
 from emohelpers.ranking.model import read_settings
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 def _config(options: argparse.Namespace, **earlier: Any):
     inputs = {"dataset_root": options.root, "splits_json": options.splits}
     named = {name: value for name, value in inputs.items() if value}
-    return config.make(config.Ranking, options.preset, **(earlier | named | config.assignments(options.set)))
+    return config.make(Ranking, options.preset, **(earlier | named | config.assignments(options.set)))
 
 
 def _audit(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from torch.nn import Module
 
 from emohelpers import config, models, train
 from emohelpers.config import files, paths
+from emohelpers.config.ranking import Ranking
 from emohelpers.datasets import pairing, pairs_audit
 from emohelpers.export.onnx import Exported
 from emohelpers.ranking import figures, release
@@ -120,7 +121,7 @@ def _opened(checkpoint: str, root: str) -> tuple[Module, Any, Photographs]:
     """A checkpoint, the config of its training, and its pairs (or those of `root`), decoded alike."""
     model = models.load(checkpoint)
     values = dict(model.facts["config"])
-    cfg = config.make(config.Ranking, values.pop("preset"), **values)
+    cfg = config.make(Ranking, values.pop("preset"), **values)
     if root:
         cfg = config.with_settings(cfg, dataset_root=root, splits_json="")
     photographs = prepare(cfg)

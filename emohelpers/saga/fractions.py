@@ -10,6 +10,7 @@ from pandas import DataFrame
 
 from emohelpers import config, metrics, models, report, train
 from emohelpers.config import files, paths
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import edits
 from emohelpers.metrics import calibrate, compare, reliability
 from emohelpers.saga import seeds
@@ -198,7 +199,7 @@ def _keys(cfg) -> Iterator[Key]:
 
 def _recipe(cfg, *, seed: int, epochs: int):
     """The recipe of notebook 01 with the values of a `config.Augmented`."""
-    return config.with_settings(cfg, config.Baseline, seed=seed, epochs=epochs)
+    return config.with_settings(cfg, Baseline, seed=seed, epochs=epochs)
 
 
 def _of_baseline(cfg, name: str) -> Path:
@@ -218,6 +219,6 @@ def _unlike(facts: Mapping, faces: Faces) -> Sequence[str]:
 
 def _unlike_settings(settings: Mapping, cfg) -> Sequence[str]:
     here = _recipe(cfg, seed=cfg.seed, epochs=cfg.epochs).model_dump(mode="json")
-    skipped = config.marked(config.Baseline, config.Aside) - JUDGED | NOT_WEIGHTS
+    skipped = config.marked(Baseline, config.Aside) - JUDGED | NOT_WEIGHTS
     shared = [name for name in here if name in settings and name not in skipped]
     return [f"{name}: {settings[name]!r} there, {here[name]!r} here" for name in shared if here[name] != settings[name]]

@@ -10,6 +10,7 @@ from pandas import DataFrame
 
 from emohelpers import config, metrics, models
 from emohelpers.config import files, paths
+from emohelpers.config.faces import Baseline, Enhanced, Transfer
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets import pixels as store
 from emohelpers.report import facts as report
@@ -17,7 +18,7 @@ from emohelpers.report import sentences
 from emohelpers.suite.notebooks import NotebookError
 from emohelpers.train import ablation, folds, study
 
-RECIPES = {"baseline": config.Baseline, "transfer": config.Transfer, "enhanced": config.Enhanced}
+RECIPES = {"baseline": Baseline, "transfer": Transfer, "enhanced": Enhanced}
 TOLD = (
     NotebookError,
     config.ConfigError,

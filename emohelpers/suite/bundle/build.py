@@ -10,6 +10,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,8 @@ def used(book: NotebookNode) -> Content:
     carried: set[str] = set()
     others: set[str] = set()
     waiting = [*_imported(code), "emohelpers.suite.session"]
-    told = re.search(r"\bconfig\.([A-Z]\w+)", code)
-    recipe = getattr(config, told[1]) if told else None
+    family = re.search(r"from emohelpers\.config\.(\w+) import (\w+)", code)
+    recipe = getattr(import_module(f"emohelpers.config.{family[1]}"), family[2]) if family else None
     drawer = _manifest(recipe.demo.get("manifest", "")).get("drawn") if recipe else None
     if drawer:  # demo data: imported by this name when they are asked for
         waiting.append(f"emohelpers.datasets.drawn.{drawer}")
