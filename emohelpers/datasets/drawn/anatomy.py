@@ -8,13 +8,16 @@ mouth, whose shapes are no sums, are computed here.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.datasets.drawn.action_units import UNITS, both_sides
 from emohelpers.datasets.drawn.canvas import curve
 from emohelpers.datasets.drawn.outlines import Moves, Outlines
 from emohelpers.datasets.drawn.people import Person, Shot
 
-WHOLE, SIDED, MOVES = Outlines("whole"), Outlines("sided"), Moves(tuple(UNITS))
+WHOLE = Outlines("whole")
+SIDED = Outlines("sided")
+MOVES = Moves(tuple(UNITS))
 SIDES = {"left": -1, "right": 1}  # of the picture
 LIFTS = WHOLE.lifts | {f"{name}_{side}": lift for name, lift in SIDED.lifts.items() for side in SIDES}
 LENGTHS = {"long": 1.9, "bob": 0.95, "scarf": 1.7}  # of the hair below the middle of the face
@@ -23,7 +26,7 @@ CORNERS_BEND = np.abs(ACROSS) ** 1.7  # how much of a corner's lift each point o
 ALONG_LID = np.linspace(-1, 1, 11)  # inner corner -> outer corner
 ALONG_BROW = np.linspace(0, 1, 7)  # inner end -> outer end
 
-Points = dict[str, np.ndarray]
+Points = dict[str, ndarray]
 Units = dict[int, float]
 
 
@@ -68,7 +71,8 @@ def _posed(flat: Points, s: Shot) -> Points:
     x, z = x * np.cos(s.yaw) + z * np.sin(s.yaw), z * np.cos(s.yaw) - x * np.sin(s.yaw)
     y = y * np.cos(s.pitch) + z * np.sin(s.pitch)
     x = x + s.shear * y
-    cos, sin = np.cos(s.roll), np.sin(s.roll)
+    cos = np.cos(s.roll)
+    sin = np.sin(s.roll)
     x, y = 48 + s.dx + s.scale * (cos * x - sin * y), 49 + s.dy + s.scale * (sin * x + cos * y)
     return dict(zip(flat, np.split(np.stack([x, y], 1), np.cumsum(counts)[:-1]), strict=True))
 
@@ -125,8 +129,10 @@ def _eye(p: Person, a: Units, moved: dict[str, float]) -> Points:
     upper = base - up * (1 - np.abs(t) ** 2.2) * (1 - skew * t)
     lower = base + down * (1 - np.abs(t) ** 2.0) * (1 + 0.15 * t)
     fold = 0.055 + moved["crease"]
-    x, y = p.eye_x + p.eye_w * t, p.eye_y
-    lid, under = np.stack([x, y + upper], 1), np.stack([x, y + lower], 1)
+    x = p.eye_x + p.eye_w * t
+    y = p.eye_y
+    lid = np.stack([x, y + upper], 1)
+    under = np.stack([x, y + lower], 1)
     return {
         "lid": lid,
         "under": under,
@@ -136,9 +142,10 @@ def _eye(p: Person, a: Units, moved: dict[str, float]) -> Points:
     }
 
 
-def _brow(p: Person, a: Units) -> np.ndarray:
+def _brow(p: Person, a: Units) -> ndarray:
     t = ALONG_BROW
-    inner, outer = p.eye_x - p.eye_w * 0.98, p.eye_x + p.eye_w * 1.2
+    inner = p.eye_x - p.eye_w * 0.98
+    outer = p.eye_x + p.eye_w * 1.2
     x = inner + (outer - inner) * t - 0.075 * a[4] * (1 - t)
     y = p.brow_y - p.brow_arch * np.sin(np.pi * t**1.2) + p.brow_tilt * (2 * t - 1) + 0.02 * t**2
     # raised at its inner end (1), raised as an arch (2), lowered and drawn together (4), followed by nose and cheek
@@ -173,7 +180,9 @@ def _open_mouth(p: Person, halves: tuple[Units, Units], moves: list[dict[str, fl
 
 
 def _mouth(p: Person, mouth: Mouth) -> Points:
-    t, mean, moved = ACROSS, mouth.mean, mouth.moved
+    t = ACROSS
+    mean = mouth.mean
+    moved = mouth.moved
     left = t < 0
     x = t * np.where(left, *mouth.corners_x)
     flatness = 1 - 0.5 * mean[12]  # a smile opens less around its middle
@@ -193,10 +202,10 @@ def _mouth(p: Person, mouth: Mouth) -> Points:
     teeth = np.minimum(gap * 0.62, 0.09 * exposed)
     teeth_low = np.minimum(gap * 0.3, 0.05) * (mean[16] + mean[20])
 
-    def line(y: np.ndarray) -> np.ndarray:
+    def line(y: ndarray) -> ndarray:
         return np.stack([x, y], 1)
 
-    def between(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    def between(above: ndarray, below: ndarray) -> ndarray:
         return np.concatenate([line(above), line(below)[::-1]])
 
     return {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy import ndarray
 
 from emohelpers.datasets.drawn.canvas import curve, ellipse
 from emohelpers.datasets.drawn.tables import table
@@ -15,24 +16,25 @@ class Outlines:
         content = table("outlines")
         self.measures = content["measures"][part]
         self.lifts: dict[str, float] = {}
-        factors: dict[str, np.ndarray] = {}
+        factors: dict[str, ndarray] = {}
         for name, row in content[part].items():
             factors[name] = self._factors(row)
             if "after" in row:
                 factors[name] = np.concatenate([factors[row["after"]], factors[name]])
             self.lifts[name] = row.get("lift", 0.0)
         sizes = [len(rows) for rows in factors.values()]
-        self._names, self._starts = tuple(factors), np.cumsum(sizes)[:-1]
+        self._names = tuple(factors)
+        self._starts = np.cumsum(sizes)[:-1]
         # two rows a point, x and y, and a column a measure
         self._matrix = np.concatenate(list(factors.values())).reshape(-1, len(self.measures))
 
-    def points(self, values: Mapping[str, float]) -> dict[str, np.ndarray]:
+    def points(self, values: Mapping[str, float]) -> dict[str, ndarray]:
         """Name -> (N, 2) points on the face that has these measures."""
         vector = np.array([values[measure] for measure in self.measures])
         points = (self._matrix @ vector).reshape(-1, 2)
         return dict(zip(self._names, np.split(points, self._starts), strict=True))
 
-    def _factors(self, row: Mapping) -> np.ndarray:
+    def _factors(self, row: Mapping) -> ndarray:
         """(N, 2, measures): what the measures are multiplied by in each point of an outline."""
         if "ellipse" in row:
             *sums, count = row["ellipse"]
@@ -45,7 +47,7 @@ class Outlines:
         down = np.stack([self._sum(0), self._sum(1)])
         return np.concatenate([corners + step * down for step in row.get("again", [0])])
 
-    def _sum(self, coordinate: float | Mapping[str, float]) -> np.ndarray:
+    def _sum(self, coordinate: float | Mapping[str, float]) -> ndarray:
         """(measures,) factors of a coordinate."""
         terms = coordinate if isinstance(coordinate, Mapping) else {"rest": coordinate}
         factors = np.zeros(len(self.measures))
