@@ -15,6 +15,7 @@ import pytest
 from tiny import write
 
 from emohelpers.datasets import pairing
+from emohelpers.datasets.drawn import faces as drawn_faces
 from emohelpers.datasets.drawn import photos, songs
 from emohelpers.models.weights import TRUNKS
 from emohelpers.suite import notebooks, session, stamps
@@ -61,8 +62,10 @@ def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
 def test_demo_data_are_drawn_by_what_is_carried_and_no_more(bundles: Path) -> None:
     songs_alone = {"datasets/drawn/songs.py", "datasets/songs.py", "datasets/ratings.py"}
     faces_alone = {"datasets/drawn/faces.py", "datasets/drawn/paint.py"}
+    tables = {f"datasets/drawn/{path.name}" for path in Path(drawn_faces.__file__).parent.glob("*.yaml")}
     for stem in STEMS:
         names = {name.removeprefix("emohelpers/") for name in build.unpacked(loaded(bundles, stem))}
+        assert tables and tables <= names, stem
         about_songs = stem.startswith("07")
         assert songs_alone <= names if about_songs else not songs_alone & names, stem
         if about_songs:
