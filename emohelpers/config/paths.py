@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from emohelpers.config.errors import SuiteError
+
 KAGGLE_FOLDERS = {  # the folders that the original notebooks promised below /kaggle/working
     "01_baseline_training": "baseline_model",
     "03_augmented_training": "augmented_model",
@@ -12,7 +14,7 @@ KAGGLE_FOLDERS = {  # the folders that the original notebooks promised below /ka
 }
 
 
-class InputNotFound(FileNotFoundError):
+class InputNotFound(SuiteError, FileNotFoundError):
     """Names the input, the places tried, what was there instead, and the remedy."""
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emohelpers.config import paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.config.mistakes import mistakes
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -24,7 +25,7 @@ Added = Annotated[S, "added later"]  # its default leaves everything as it was b
 Depth = Literal["all"] | Annotated[int, Field(ge=0)] | Part  # last blocks or stages beside the head, or a share of them
 
 
-class ConfigError(ValueError):
+class ConfigError(SuiteError, ValueError):
     """Every wrong setting of a call, with what was given and what is allowed."""
 
 

@@ -7,10 +7,12 @@ import numpy as np
 from numpy import ndarray
 from PIL import Image, ImageCms
 
+from emohelpers.config.errors import SuiteError
+
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # how Pillow says that it cannot read a file
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(SuiteError, ValueError):
     """A file that is not a whole picture."""
 
 

@@ -10,12 +10,13 @@ import numpy as np
 from numpy import ndarray
 from pandas import DataFrame, Series
 
+from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import audit
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.datasets.thumbnails import twins
 
 
-class SplitError(ValueError):
+class SplitError(SuiteError, ValueError):
     """A split that cannot be made, or a golden set that is not what it was."""
 
 

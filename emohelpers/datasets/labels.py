@@ -1,5 +1,7 @@
 """Emotions: the eight names, every spelling seen in the wild, the orders that data sets declare, and the two axes."""
 
+from emohelpers.config.errors import SuiteError
+
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")  # alphabetical = our index
 
 TARGETS = ("valence", "arousal")  # axes on which songs are rated: the order of ratings and of a model's outputs
@@ -28,7 +30,7 @@ ORDERS = {
 }
 
 
-class UnknownLabel(ValueError):
+class UnknownLabel(SuiteError, ValueError):
     """A label that no alias and no declared order explains."""
 
 

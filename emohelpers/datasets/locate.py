@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from emohelpers.config import paths
+from emohelpers.config.errors import SuiteError
 
 HIDDEN = (".", "__MACOSX")  # what begins so is no data: thumbnails, checkpoints, resource forks
 DEPTH = 4  # folders below a root that are searched at most: Kaggle's nested re-uploads need three
@@ -24,7 +25,7 @@ SPLITS = {
 }
 
 
-class ManifestError(ValueError):
+class ManifestError(SuiteError, ValueError):
     """What is wrong with a data set or its manifest: the thing, the places tried and the remedy."""
 
 

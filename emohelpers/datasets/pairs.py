@@ -14,6 +14,7 @@ import pandas as pd
 from pandas import DataFrame
 
 from emohelpers.config import paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.datasets.locate import is_picture
 
 SIDES = ("good", "bad")
@@ -24,7 +25,7 @@ SCORES = ("folder", "scene", "good_score", "bad_score")  # of scores.csv
 Problems = list[tuple[str, str, str]]  # kind, where, and what is wrong there
 
 
-class PairError(ValueError):
+class PairError(SuiteError, ValueError):
     """Pairs that cannot be used, with everything that is wrong with them and what would be right."""
 
 

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn import Module
 
 from emohelpers import models
+from emohelpers.config.errors import SuiteError
 from emohelpers.images.preprocess import Preprocess
 from emohelpers.models import devices
 
 FINEST = 4  # pixels a cell: stages before it see edges and no class
 
 
-class ExplanationError(RuntimeError):
+class ExplanationError(SuiteError, RuntimeError):
     """A map that cannot be computed or means nothing, with the layer, the faces and the remedy."""
 
 

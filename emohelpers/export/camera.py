@@ -7,11 +7,12 @@ import cv2
 from numpy import ndarray
 
 from emohelpers.config import files, paths
+from emohelpers.config.errors import SuiteError
 
 DARK = 5  # frames at the start of a camera
 
 
-class NoCamera(ValueError):
+class NoCamera(SuiteError, ValueError):
     """This machine has none."""
 
 

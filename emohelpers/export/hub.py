@@ -22,6 +22,7 @@ from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.config import files, paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.export import card
 
 TRIES = 3  # attempts while the hub answers with an error of its own
@@ -30,7 +31,7 @@ SPACE = Path(__file__).parent / "space"  # the files of a page that anybody can 
 HEAD = "head.safetensors"  # beside the trunk, where timm has no such head
 
 
-class PublishError(RuntimeError):
+class PublishError(SuiteError, RuntimeError):
     """What kept a model from being published, and what is to be done; the folder stays."""
 
 

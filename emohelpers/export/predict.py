@@ -20,6 +20,7 @@ from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.config import files, paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import locate, pixels
 from emohelpers.export import detector, hub
 from emohelpers.export.runner import BATCH, Runner, inputs
@@ -32,7 +33,7 @@ Model = Module | Runner
 Source = str | Path | ndarray | Sequence[str | Path | ndarray]
 
 
-class PredictionInput(ValueError):
+class PredictionInput(SuiteError, ValueError):
     """Nothing to predict, or a model that cannot: what was given, and what would do."""
 
 

@@ -10,12 +10,13 @@ import onnxruntime
 from numpy import ndarray
 from scipy.special import softmax
 
+from emohelpers.config.errors import SuiteError
 from emohelpers.images.preprocess import Preprocess
 
 BATCH = 32  # pictures that are answered at a time
 
 
-class ExportError(RuntimeError):
+class ExportError(SuiteError, RuntimeError):
     """A file that does not agree with its model or does not say how it is used, and why."""
 
 

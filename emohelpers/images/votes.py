@@ -6,10 +6,12 @@ import numpy as np
 from numpy import ndarray
 from pandas import DataFrame
 
+from emohelpers.config.errors import SuiteError
+
 RAKES = 20  # passes; the class totals then agree within a thousandth
 
 
-class NoVotes(ValueError):
+class NoVotes(SuiteError, ValueError):
     """Soft labels were asked for, and the table has no votes."""
 
 

@@ -12,8 +12,10 @@ import pandas as pd
 from numpy import ndarray
 from pandas import DataFrame, Index
 
+from emohelpers.config.errors import SuiteError
 
-class PredictionError(ValueError):
+
+class PredictionError(SuiteError, ValueError):
     """A table of predictions that cannot be scored, or two that cannot be compared."""
 
 

@@ -12,12 +12,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from emohelpers.config.errors import SuiteError
+
 # of glibc's mallopt
 M_MMAP_MAX = -4
 M_TRIM_THRESHOLD = -1
 
 
-class UnusableDevice(RuntimeError):
+class UnusableDevice(SuiteError, RuntimeError):
     """A card or precision that would fail or crawl, with the remedy."""
 
 

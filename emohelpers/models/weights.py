@@ -10,13 +10,14 @@ import torch
 from torch.nn import Module
 
 from emohelpers.config import paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.models.freeze import head_parameters
 
 # Small pretrained trunks, one folder an architecture: timm.create_model("local-dir:<folder>", pretrained=True)
 TRUNKS = Path(__file__).parent / "trunks"
 
 
-class WeightsError(RuntimeError):
+class WeightsError(SuiteError, RuntimeError):
     """Weights that are missing, or that belong to another architecture or label order."""
 
 

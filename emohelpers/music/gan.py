@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 
 from emohelpers import config
 from emohelpers.config import files, paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.models import devices
 from emohelpers.music import realism
 from emohelpers.music.composer import conditions
@@ -41,7 +42,7 @@ BETAS = (0.0, 0.9)  # of Adam, for both nets
 STATE = ("generator", "discriminator", "moves", "judges")  # of a checkpoint, beside history and averaged weights
 
 
-class Collapse(RuntimeError):
+class Collapse(SuiteError, RuntimeError):
     """The generator makes nearly one clip only, or the discriminator cannot be fooled any more; with the remedy."""
 
 

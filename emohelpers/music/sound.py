@@ -16,13 +16,14 @@ import soundfile
 from numpy import ndarray
 
 from emohelpers.config import files
+from emohelpers.config.errors import SuiteError
 
 SILENCE = 1e-4  # peak of the samples (full scale 1) below which nothing is heard: -80 dB
 SHORTEST = 0.9  # of the seconds of a clip; what lacks up to a tenth is filled with silence, less is refused
 RANGE_DB = 80.0  # below a clip's loudest point; librosa.power_to_db's top_db
 
 
-class UnreadableSong(ValueError):
+class UnreadableSong(SuiteError, ValueError):
     """A file that is not a whole, audible piece of music."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from emohelpers.config.errors import SuiteError
+
 RECEIPT = "nbval-check-output"  # the tag by which nbval compares a cell's output, in lax mode too
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -18,7 +20,7 @@ METADATA = {
 }
 
 
-class NotebookError(ValueError):
+class NotebookError(SuiteError, ValueError):
     """Names the notebook, what is wrong with it or with what was asked of it, and what would be right."""
 
 

@@ -15,6 +15,7 @@ import psutil
 
 from emohelpers import config
 from emohelpers.config import paths
+from emohelpers.config.errors import SuiteError
 from emohelpers.models import devices
 
 # least free, with room for checkpoints and for decoded pictures
@@ -24,7 +25,7 @@ ONLINE = ("huggingface.co", 443)  # where timm's weights come from
 LIMIT_HOURS = {"kaggle": 12.0, "colab": 12.0}  # after which a session is ended
 
 
-class SessionError(RuntimeError):
+class SessionError(SuiteError, RuntimeError):
     """Everything that would stop this session later, at once, each with its remedy."""
 
 

@@ -1,9 +1,11 @@
 """What stops a training."""
 
+from emohelpers.config.errors import SuiteError
 
-class TrainingError(RuntimeError):
+
+class TrainingError(SuiteError, RuntimeError):
     """A training that cannot go on, with the remedy."""
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemory(SuiteError, RuntimeError):
     """Even two pictures at a time do not fit, with the remedy."""

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import Module
 
 from emohelpers import metrics, models
+from emohelpers.config.errors import SuiteError
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
 
@@ -26,7 +27,7 @@ TRUNK_RATE = 3e-4
 STEPS = 4  # batches whose gradients are measured
 
 
-class PreflightError(RuntimeError):
+class PreflightError(SuiteError, RuntimeError):
     """The model does not fit the data: training would fail or be pointless."""
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from emohelpers.config.errors import SuiteError
 from emohelpers.config.registry import EDITORS
 
 QUALITY = 95  # of JPEG, for edits that are encoded here
@@ -18,7 +19,7 @@ class Declined(Exception):
     """The editor answered, and there will be no edit of this face: asking again would be refused again."""
 
 
-class Exhausted(RuntimeError):
+class Exhausted(SuiteError, RuntimeError):
     """The editor cannot go on now (quota, key, network); what was made is kept, a later run goes on."""
 
 

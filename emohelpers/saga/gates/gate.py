@@ -8,11 +8,13 @@ import numpy as np
 from numpy import ndarray
 from numpy.random import Generator
 
+from emohelpers.config.errors import SuiteError
+
 BATCH = 64
 Scores = dict[str, ndarray]  # column of the table of edits -> (n,)
 
 
-class GateError(RuntimeError):
+class GateError(SuiteError, RuntimeError):
     """A gate that cannot run, with the two remedies: what it needs, or its name in `gates_off`."""
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import timm
 
 from emohelpers.config import files
+from emohelpers.config.errors import SuiteError
 
 PYTHONS = ("3.12", "3.13")  # of the images of Kaggle and Colab
 GLIBC = ("2_28", "2_27", "2_17")  # manylinux tags that their Linux takes
 
 
-class SupplyError(RuntimeError):
+class SupplyError(SuiteError, RuntimeError):
     """Wheels that could not be had."""
 
 
