@@ -18,8 +18,8 @@ from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx, predict
 from emohelpers.models import heads
+from emohelpers.report import classes, style
 from emohelpers.report import facts as report
-from emohelpers.report import figures
 
 
 def built(backbone="test_efficientnet", head="mlp", img_size=64):
@@ -45,7 +45,7 @@ def run(tmp_path_factory):
     facts["counts"] = {"train": {"all": 400}, "golden": {"all": 80}, "all": {"all": 480}}
     report.save_metrics(place, result, data="bars", demo=True, split="f" * 64, seconds=3.0, **facts)
     files.write_json(place / "config.json", cfg.model_dump(mode="json"))
-    figures.confusion_matrices(table, EMOTIONS, place / "confusion_matrix.png")
+    style.save(classes.confusion_matrices(table, EMOTIONS), place / "confusion_matrix.png")
     return place
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emohelpers import metrics
+from emohelpers import metrics, report
 from emohelpers.config import versions
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.report import facts, figures
+from emohelpers.report import facts
 
 DEMO = "demo data (drawn faces)"
 
@@ -120,50 +120,50 @@ def drawn(path, width):
 def test_figures_are_written_say_demo_and_do_not_stay_open(tmp_path, predictions, history):
     pixels = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), np.uint8)
     parts = {"train": predictions, "golden": predictions.head(30)}
-    calls = {
-        "confusion": lambda p: figures.confusion_matrices(predictions, EMOTIONS, p, "ViT", True),
-        "curves": lambda p: figures.curves(history, p, "ViT", True),
-        "classes": lambda p: figures.class_bars(facts.class_table(parts, EMOTIONS), p, "ViT", True),
-        "each": lambda p: figures.per_class_bars(metrics.per_class(predictions, EMOTIONS), p, "ViT", True),
-        "gallery": lambda p: figures.gallery(pixels[:10], list("abcdefghij"), p, 5, "ViT", True),
-        "errors": lambda p: figures.errors(
-            predictions, EMOTIONS, stored(pixels, predictions["path"]), p, title="ViT", demo=True
-        ),
-    }
+    run = report.Run("figures", None, tmp_path)
+    run.data = SimpleNamespace(name="faces", demo=True)
     before = dict(plt.rcParams)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name, call in calls.items():
-            title = call(tmp_path / f"{name}.png").get_suptitle()
-            assert title.startswith("ViT") and title.endswith(DEMO)
+        figures = {
+            "confusion": report.confusion_matrices(predictions, EMOTIONS, title="ViT"),
+            "curves": report.curves(history, title="ViT"),
+            "classes": report.class_bars(facts.class_table(parts, EMOTIONS), title="ViT"),
+            "each": report.per_class_bars(metrics.per_class(predictions, EMOTIONS), title="ViT"),
+            "gallery": report.gallery(pixels[:10], list("abcdefghij"), columns=5, title="ViT"),
+            "errors": report.errors(predictions, EMOTIONS, stored(pixels, predictions["path"]), title="ViT"),
+        }
+        for name, figure in figures.items():
+            assert DEMO not in figure.get_suptitle()
+            run.picture(name, figure)
+            assert figure.get_suptitle().startswith("ViT") and figure.get_suptitle().endswith(DEMO)
             drawn(tmp_path / f"{name}.png", (700, 2000))
     assert plt.get_fignums() == [] and dict(plt.rcParams) == before
-    assert DEMO not in figures.curves(history, None, "ViT").get_suptitle()
 
 
 def test_confusion_matrix_shows_counts_and_percent(predictions):
-    left, right = figures.confusion_matrices(predictions, EMOTIONS).axes
+    left, right = report.confusion_matrices(predictions, EMOTIONS).axes
     counts = metrics.confusion(predictions, EMOTIONS)
     assert [int(t.get_text()) for t in left.texts] == counts.ravel().tolist()
     assert [float(t.get_text()) for t in right.texts] == [round(100 * c / 15) for c in counts.ravel()]
     lone = predictions[predictions["label"] != "sad"]
-    assert len(figures.confusion_matrices(lone, EMOTIONS).axes[1].texts) == 56  # no percent of nothing
+    assert len(report.confusion_matrices(lone, EMOTIONS).axes[1].texts) == 56  # no percent of nothing
 
 
 def test_curves_mark_the_best_epoch_and_the_phases(history):
-    loss, f1 = figures.curves(history).axes
+    loss, f1 = report.curves(history).axes
     assert "best epoch (4): 0.600" in [t.get_text() for t in f1.get_legend().get_texts()]
     assert [t.get_text() for t in loss.texts] == ["head", "all"]
-    by_loss = figures.curves(history, monitor="val_loss").axes[1]
+    by_loss = report.curves(history, monitor="val_loss").axes[1]
     assert "best epoch (6): 0.500" in [t.get_text() for t in by_loss.get_legend().get_texts()]
     with pytest.raises(KeyError, match="no column val_f1; it has epoch, phase"):
-        figures.curves(history, monitor="val_f1")
+        report.curves(history, monitor="val_f1")
 
 
 def test_errors_shows_the_surest_mistakes_first(predictions):
     pixels = np.zeros((120, 8, 8, 3), np.uint8)
     order = predictions["path"][::-1].reset_index(drop=True)
-    figure = figures.errors(predictions, EMOTIONS, stored(pixels, order), count=3)
+    figure = report.errors(predictions, EMOTIONS, stored(pixels, order), count=3)
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     sure = wrong[metrics.columns(EMOTIONS)].max(axis=1)
     first = wrong.loc[sure.idxmax()]
@@ -171,6 +171,6 @@ def test_errors_shows_the_surest_mistakes_first(predictions):
     assert figure.axes[0].get_xlabel() == f"{label}\nsaid {first['predicted']} {sure.max():.0%}"
     assert len(figure.axes) == 3
     with pytest.raises(KeyError, match="no picture"):
-        figures.errors(predictions, EMOTIONS, stored(pixels[:2], order[:2]))
+        report.errors(predictions, EMOTIONS, stored(pixels[:2], order[:2]))
     right = predictions.assign(label=predictions["predicted"])
-    assert "(0 of 0)" in figures.errors(right, EMOTIONS, stored(pixels, order)).get_suptitle()
+    assert "(0 of 0)" in report.errors(right, EMOTIONS, stored(pixels, order)).get_suptitle()

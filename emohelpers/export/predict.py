@@ -24,7 +24,7 @@ from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import locate, pixels
 from emohelpers.export import detector, hub
 from emohelpers.export.runner import BATCH, Runner, inputs
-from emohelpers.report import figures, style
+from emohelpers.report import galleries, style
 
 ON_SHEET = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
@@ -55,7 +55,7 @@ class Answers:
         if len(self.squares) > ON_SHEET:
             title += f" (first {ON_SHEET} of {len(self.squares)})"
         frames = style.colours(list(rows["predicted"]))
-        return figures.gallery(self.squares[:ON_SHEET], captions, title=title, frames=frames)
+        return galleries.gallery(self.squares[:ON_SHEET], captions, title=title, frames=frames)
 
     def save(self, folder: str | Path) -> Path:
         """Writes predictions.csv, and contact_sheet.png if there is a face; returns the folder."""

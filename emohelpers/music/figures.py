@@ -124,4 +124,4 @@ def scatter(contenders: Sequence[Contender]) -> Figure:
 
 def _finish(figure: Figure, title: str) -> Figure:
     figure.set_layout_engine("constrained")
-    return style.finish(figure, title, False, None)
+    return style.finish(figure, title)

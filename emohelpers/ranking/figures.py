@@ -16,7 +16,7 @@ from numpy import ndarray
 from pandas import DataFrame
 
 from emohelpers.ranking.photographs import Photographs
-from emohelpers.report import figures, style
+from emohelpers.report import galleries, style
 
 LARGEST = 160  # pictures on one contact sheet
 EXAMPLES = 12  # pairs of a gallery
@@ -34,7 +34,7 @@ def pair_gallery(photographs: Photographs) -> Figure:
         captions += [_caption("good", row.good_score), _caption("bad", row.bad_score)]
     squares = photographs.squares(rows[["good", "bad"]].to_numpy().ravel())
     frames = [style.FIRST, style.SECOND] * len(rows)
-    return figures.gallery(squares, captions, title="Pairs, good and bad", frames=frames)
+    return galleries.gallery(squares, captions, title="Pairs, good and bad", frames=frames)
 
 
 def strips(photographs: Photographs, pictures: DataFrame) -> Figure:
@@ -51,7 +51,7 @@ def strips(photographs: Photographs, pictures: DataFrame) -> Figure:
         captions += [f"model {row.score:+.2f}{_people(row.opinion)}" for row in best.itertuples()]
         captions += [""] * len(blank)
     title = "Scenes in the model's order, best first"
-    return figures.gallery(np.concatenate(squares), captions, columns=columns, title=title)
+    return galleries.gallery(np.concatenate(squares), captions, columns=columns, title=title)
 
 
 def extremes(photographs: Photographs, pictures: DataFrame) -> Figure:
@@ -62,7 +62,7 @@ def extremes(photographs: Photographs, pictures: DataFrame) -> Figure:
     captions = [f"{row.score:+.2f}{_people(row.opinion)}" for row in rows.itertuples()]
     frames = [style.FIRST] * each + [style.SECOND] * each
     squares = photographs.squares(rows["path"])
-    return figures.gallery(squares, captions, columns=each, title="Best and worst of the test set", frames=frames)
+    return galleries.gallery(squares, captions, columns=each, title="Best and worst of the test set", frames=frames)
 
 
 def changes(photographs: Photographs, scored: DataFrame) -> Figure:
@@ -85,7 +85,7 @@ def changes(photographs: Photographs, scored: DataFrame) -> Figure:
         right = row.score_good > row.score_bad
         frames += 3 * [style.FIRST if right else style.SECOND]
     title = "What changed: clearest pairs, then the worst mistakes"
-    return figures.gallery(np.stack(squares).astype(np.uint8), captions, columns=6, title=title, frames=frames)
+    return galleries.gallery(np.stack(squares).astype(np.uint8), captions, columns=6, title=title, frames=frames)
 
 
 def gap_bars(gaps: DataFrame, overall: Mapping[str, Any]) -> Figure:
@@ -132,7 +132,7 @@ def contact_sheet(squares: ndarray, table: DataFrame) -> Figure:
         ranked = pd.concat([ranked.head(half), ranked.tail(half)])
         title += f" (the best and the worst {half})"
     captions = [f"{Path(row.path).name[-22:]}\n{row.score:+.2f}" for row in ranked.itertuples()]
-    return figures.gallery(squares[ranked.index], captions, title=title)
+    return galleries.gallery(squares[ranked.index], captions, title=title)
 
 
 def _arms(rows: DataFrame) -> ndarray:

@@ -1,7 +1,6 @@
 """Figures of classes: how many pictures, what is taken for what, and every class with its interval."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,9 +15,7 @@ from emohelpers import metrics
 from emohelpers.report import style
 
 
-def class_bars(
-    counts: DataFrame, path: str | Path | None = None, title: str = "Pictures a class", demo: bool = False
-) -> Figure:
+def class_bars(counts: DataFrame, title: str = "Pictures a class") -> Figure:
     """Stacked bars of `report.class_table`: one bar a class in its colour, one shade a part."""
     table = counts.drop(index="all", errors="ignore").drop(columns="all", errors="ignore")
     shades = np.linspace(0, 0.72, table.shape[1])  # share of white in the colour of each part
@@ -41,15 +38,13 @@ def class_bars(
             for p, s, n in zip(table, shades, table.sum(), strict=True)
         ]
         figure.legend(handles=keys, loc="outside lower right", ncols=len(keys))
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
 def confusion_matrices(
     predictions: DataFrame,
     classes: Sequence[str],
-    path: str | Path | None = None,
     title: str = "Confusion matrix",
-    demo: bool = False,
 ) -> Figure:
     """Counts, and beside them the same as percent of each true class; a class without pictures stays empty."""
     counts = metrics.confusion(predictions, classes)
@@ -78,12 +73,10 @@ def confusion_matrices(
             axis.tick_params(axis="x", rotation=45)
             axis.tick_params(axis="y", rotation=0)
             plt.setp(axis.get_xticklabels(), ha="right", rotation_mode="anchor")
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
-def per_class_bars(
-    table: DataFrame, path: str | Path | None = None, title: str = "Every class", demo: bool = False
-) -> Figure:
+def per_class_bars(table: DataFrame, title: str = "Every class") -> Figure:
     """F1 (bars) and recall (diamonds) of `metrics.per_class` with their 95 % intervals."""
     place = np.arange(len(table))
     with style.house():
@@ -109,7 +102,7 @@ def per_class_bars(
         axis.grid(axis="x", visible=False)
         keys = [Patch(color=style.paler(style.QUIET, 0.25), label="F1"), *axis.get_legend_handles_labels()[0]]
         figure.legend(handles=keys, loc="outside upper right", ncols=2)
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
 def _arms(table: DataFrame, figure: str) -> ndarray:

@@ -1,7 +1,6 @@
 """Galleries: pictures with captions, and the mistakes that a model was surest of."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.pyplot as plt
@@ -18,10 +17,8 @@ from emohelpers.report import style
 def gallery(
     images: ndarray | Sequence[ndarray],
     captions: Sequence[str] = (),
-    path: str | Path | None = None,
     columns: int = 8,
     title: str = "",
-    demo: bool = False,
     frames: Sequence[Any] | None = None,
 ) -> Figure:
     """A grid of pictures uint8 (N, H, W, 3), captions under them if given; `frames` are colours of their borders."""
@@ -34,7 +31,7 @@ def gallery(
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     with style.house():
         wide = images.shape[2] / images.shape[1] if len(images) else 1  # a pair side by side is twice as wide
-        size = (1.45 * columns * wide, (1.35 + 0.17 * lines) * rows + (0.45 if title or demo else 0))
+        size = (1.45 * columns * wide, (1.35 + 0.17 * lines) * rows + (0.45 if title else 0))
         figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
@@ -46,7 +43,7 @@ def gallery(
             axis.spines[:].set(
                 visible=frames is not None, color=frames[i] if frames is not None else "white", linewidth=2.5
             )
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
 def surest(
@@ -68,10 +65,8 @@ def errors(
     predictions: DataFrame,
     classes: Sequence[str],
     pixels: Pixels,
-    path: str | Path | None = None,
     count: int = 16,
     title: str = "Most confident mistakes",
-    demo: bool = False,
     by: Literal["confidence", "margin"] = "confidence",
 ) -> Figure:
     """The mistakes the model was surest of, framed in the colour of what it said.
@@ -91,17 +86,15 @@ def errors(
     ]
     total = (predictions["label"] != predictions["predicted"]).sum()
     frames = style.colours(list(mistakes["predicted"]))
-    return gallery(pixels.array[rows], captions, path, 8, f"{title} ({len(mistakes)} of {total})", demo, frames)
+    return gallery(pixels.array[rows], captions, 8, f"{title} ({len(mistakes)} of {total})", frames)
 
 
 def suspects(
     predictions: DataFrame,
     classes: Sequence[str],
     pixels: Pixels,
-    path: str | Path | None = None,
     count: int = 16,
     title: str = "Labels worth a second look",
-    demo: bool = False,
 ) -> Figure:
     """Pictures whose label the model thinks least likely while it is sure of another; see `errors`."""
-    return errors(predictions, classes, pixels, path, count, title, demo, by="margin")
+    return errors(predictions, classes, pixels, count, title, by="margin")

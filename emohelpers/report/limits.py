@@ -1,7 +1,6 @@
 """Figures of a model's limits: how far its confidence is off, groups of people, differences and their intervals."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +33,7 @@ def reliability(
         return style.finish(figure, f"Calibration, temperature {temperature:.2f}")
 
 
-def groups(table: DataFrame, path: str | Path | None = None, title: str = "Every group", demo: bool = False) -> Figure:
+def groups(table: DataFrame, title: str = "Every group") -> Figure:
     """Accuracy of each group of `fairness.by_columns` with its 95 % interval, one panel a column."""
     by_column = dict(list(table.groupby("by", sort=False)))
     panels = max(len(by_column), 1)
@@ -57,14 +56,12 @@ def groups(table: DataFrame, path: str | Path | None = None, title: str = "Every
         if not by_column:
             axes[0, 0].set_axis_off()
             axes[0, 0].annotate("the data set has no group column", (0.5, 0.5), ha="center", color=style.QUIET)
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
 def differences(
     table: DataFrame,
-    path: str | Path | None = None,
     title: str = "Difference in macro F1",
-    demo: bool = False,
     names: str = "variant",
 ) -> Figure:
     """`difference` of each row of an ablation or of options with its paired 95 % interval; zero is no difference."""
@@ -75,7 +72,7 @@ def differences(
         axis.axvline(0, color=style.INK, lw=1)
         _intervals(axis, rows["difference"], rows, list(rows[names]), list(rows["verdict"].map(colours)))
         axis.set(xlabel="to the left worse, to the right better; 95 % interval, paired")
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
 def _reliability(axis: Axes, bins: DataFrame) -> None:

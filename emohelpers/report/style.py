@@ -1,4 +1,4 @@
-"""The house style of every figure: one colour an emotion, quiet axes, and "demo data" said in the title."""
+"""The house style of every figure: one colour an emotion, quiet axes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -62,15 +62,10 @@ def colours(names: Sequence[str]) -> list[Any]:
     return [COLOURS.get(name) or next(spare) for name in names]
 
 
-def finish(figure: Figure, title: str, demo: bool | str = False, path: str | Path | None = None) -> Figure:
-    """Titles `figure`, saying so where it shows demo data (of faces, or what `demo` names), writes it if `path` is
-    given, and closes it for pyplot."""
-    data = demo if isinstance(demo, str) else "drawn faces"
-    text = " · ".join(part for part in (title, f"demo data ({data})" if demo else "") if part)
-    if text:
-        figure.suptitle(text, x=0.01, ha="left", color=INK)
-    if path is not None:
-        save(figure, path)
+def finish(figure: Figure, title: str) -> Figure:
+    """Gives `figure` its title and closes it for pyplot; whoever shows it says where it shows demo data."""
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", color=INK)
     plt.close(figure)
     return figure
 

@@ -1,7 +1,6 @@
 """Figures of a training: its course epoch by epoch and step by step, and how far weights moved."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -28,9 +27,7 @@ COLOURS = (style.FIRST, style.SECOND, style.QUIET, "#e3a72f")
 
 def curves(
     history: DataFrame | Mapping[str, DataFrame],
-    path: str | Path | None = None,
     title: str = "Training",
-    demo: bool | str = False,
     monitor: str = "val_macro_f1",
     panels: Panels | None = None,
 ) -> Figure:
@@ -66,12 +63,10 @@ def curves(
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axis.margins(y=0.14)
             axis.legend(loc="best")
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
-def steps(
-    table: DataFrame, clip: float, path: str | Path | None = None, title: str = "Every step", demo: bool = False
-) -> Figure:
+def steps(table: DataFrame, clip: float, title: str = "Every step") -> Figure:
     """Loss, accuracy and gradient norm of every step of `steps.csv`, thin, under their running mean."""
     titles = {"loss": "Loss", "accuracy": "Accuracy", "gradient": "Gradient norm before clipping"}
     columns = [column for column in titles if column in table]
@@ -87,10 +82,10 @@ def steps(
             if clip and column == "gradient":
                 axis.axhline(clip, color=style.SECOND, ls="--", lw=1.2, label=f"clipped at {clip:g}")
                 axis.legend(loc="best")
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
-def movement(table: DataFrame, path: str | Path | None = None, title: str = "Weights", demo: bool = False) -> Figure:
+def movement(table: DataFrame, title: str = "Weights") -> Figure:
     """L2 norm of weights, and of the last step's gradients, of the parameters in `weights.csv`, epoch by epoch."""
     names = list(table.groupby("name")["l2"].max().nlargest(8).index)  # more lines nobody can tell apart
     shades = dict(zip(names, plt.cm.viridis(np.linspace(0, 0.9, len(names))), strict=True))
@@ -105,7 +100,7 @@ def movement(table: DataFrame, path: str | Path | None = None, title: str = "Wei
             axis.set_yscale("log")
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
-        return style.finish(figure, title, demo, path)
+        return style.finish(figure, title)
 
 
 def _lines(axis: Axes, table: DataFrame, lines: Mapping[str, str], training: str, colours: Iterator[str]) -> None:
