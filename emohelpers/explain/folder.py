@@ -1,7 +1,5 @@
 """`explain` from the command line: figures of maps for a folder of pictures, by a checkpoint, without a notebook."""
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,26 +18,9 @@ from emohelpers.explain.explainer import Explainer
 from emohelpers.report import style
 
 
-def main(arguments: list[str]) -> int:
-    """Returns the exit code: 0 done, 2 asked for what does not exist or cannot be explained."""
-    parser = argparse.ArgumentParser("python -m emohelpers explain", description=__doc__)
-    parser.add_argument("checkpoint", help="a .pth of notebooks 01, 03, 04 or 05")
-    parser.add_argument("folder", help="pictures, at any depth; a folder named after an emotion is their label")
-    parser.add_argument("--out", default="", help="where figures go (outputs/explain/<checkpoint>)")
-    parser.add_argument("--methods", default="", help="such as grad_cam,shap; all that the model allows if not named")
-    parser.add_argument("--layer", default="", help="target layer of the CAMs; chosen by evidence if not named")
-    parser.add_argument(
-        "--background", default="", help="a folder of training faces for SHAP; the pictures if not named"
-    )
-    parser.add_argument("--count", type=int, default=50, help="figures at most (%(default)s)")
-    options = vars(parser.parse_args(arguments[1:]))
-    try:
-        folder = explain_folder(options.pop("checkpoint"), options.pop("folder"), **options)
-    except (ExplanationError, models.WeightsError, config.ConfigError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"panels, predictions.csv, maps.npz in {folder}")
-    return 0
+def command(**options) -> None:
+    """`python -m emohelpers explain`: the arguments of `explain_folder`."""
+    print(f"panels, predictions.csv, maps.npz in {explain_folder(**options)}")
 
 
 def explain_folder(

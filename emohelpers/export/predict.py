@@ -4,8 +4,6 @@ The face is found by `detector` and cropped; the column `face` says what was tak
 file, a published folder or repository, or one that is loaded already.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,21 +189,9 @@ def _named(source: Source) -> Iterator[tuple[str, ndarray | str]]:
             yield from _named(part)
 
 
-def main(arguments: list[str]) -> int:
-    """`python -m emohelpers predict MODEL PICTURES ...`; returns the exit code."""
-    parser = argparse.ArgumentParser("python -m emohelpers predict", description="name the emotion of faces")
-    parser.add_argument("model", help="a .pth, an .onnx, a published folder, or a repository owner/name")
-    parser.add_argument("pictures", nargs="+", help="picture files and folders")
-    parser.add_argument("--out", default="", help="folder for predictions.csv and contact_sheet.png")
-    parser.add_argument("--whole", action="store_true", help="do not look for the face")
-    parser.add_argument("--every", action="store_true", help="every face, not the largest alone")
-    options = parser.parse_args(arguments[1:])
-    try:
-        answers = pictures(options.model, options.pictures, find=not options.whole, every=options.every)
-        print(answers)
-        if options.out:
-            print(f"written: {answers.save(options.out)}")
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+def command(model: str, sources: list[str], out: str, whole: bool, every: bool) -> None:
+    """`python -m emohelpers predict`: prints what a model says of pictures; `out` also gets a table and a sheet."""
+    answers = pictures(model, sources, find=not whole, every=every)
+    print(answers)
+    if out:
+        print(f"written: {answers.save(out)}")
