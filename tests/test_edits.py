@@ -142,6 +142,30 @@ def test_lost_names_and_shared_stems_are_matched_by_looks(world, tmp_path):
     assert list(found.table["parent"]) == ["neutral/ffhq_1.png"] and list(found.table["via"]) == ["name and looks"]
 
 
+def test_a_parent_is_told_by_its_whole_path(tmp_path):
+    """Train/ and Test/ hold equal names: the table's path decides, looks where it leaves out the split."""
+    rng = np.random.default_rng(6)
+    pictures = {f"{split}/happy/{i}.png": face(rng) for split in ("Train", "Test") for i in range(3)}
+    pictures.pop("Train/happy/2.png")  # its edit is nobody's, above all not the other split's
+    for path, picture in pictures.items():
+        save(tmp_path / "data" / path, picture)
+    table = pd.DataFrame({"path": list(pictures), "label": "happy", "group": list(pictures)})
+    dataset = SimpleNamespace(name="two", root=tmp_path / "data", table=table)
+    written = ["/kaggle/x/Train/happy/0.png", "test/happy/0.png", "happy/1.png", "/y/Train/happy/2.png"]
+    rows = []
+    for i, path in enumerate(written):
+        save(
+            tmp_path / f"set/augmented/fear/e{i}.jpg",
+            edited(pictures["Train/happy/1.png"], rng) if i == 2 else face(rng),
+        )
+        rows.append((path, "happy", "fear", f"augmented/fear/e{i}.jpg", "x"))
+    pd.DataFrame(rows, columns=lineage.COLUMNS).to_csv(tmp_path / "set/augmented_labels.csv", index=False)
+    pixels = build(dataset, SIDE, tmp_path / "cache")
+    edits = lineage.matched(tmp_path / "set", dataset, pixels, 0.96, tmp_path / "cache").table
+    assert list(edits["parent"]) == ["Train/happy/0.png", "Test/happy/0.png", "Train/happy/1.png", ""]
+    assert list(edits["via"]) == ["table", "table", "name and looks", ""]
+
+
 @pytest.fixture(scope="module")
 def planted(world, tmp_path_factory):
     """Edits of training faces, and every kind of leak: path -> (label, parent) of each."""

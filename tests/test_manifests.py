@@ -393,20 +393,49 @@ def test_paths_of_other_machines(places):
     assert all((data.root / path).is_file() for path in data.table["path"])
 
 
-def test_bare_names_may_lie_in_any_folder_and_lost_folders_are_told(places):
-    rows = [
-        ("/mnt/c/photos/h1.png", "happy"),
-        ("h2.png", "happy"),
-        ("h3.png", "happy"),
-        *((f"s{i}.png", "sad") for i in range(3)),
-    ]
+def test_bare_names_may_lie_in_any_folder_and_a_lost_folders_pictures_beside_the_table(places):
+    rows = [("/mnt/c/photos/h1.png", "happy"), *((f"{n}.png", n[:-1]) for n in ("happy2", "happy3", "sad1", "sad2"))]
+    rows += [("sad3.png", "sad")]
     table(places / "d", rows, draw=False)
     for i, (path, _) in enumerate(rows):
         picture(places / "d" / "pictures" / path.split("/")[-1], i)
+    data = manifests.load(own(places), places / "d")
+    assert data.unreadable.keys() == {"mnt/c/photos/h1.png"}  # the folder that the table names is nowhere
+    assert any("5 pictures lie in another folder" in note and "pictures/happy2.png" in note for note in data.notes)
+    (places / "d" / "pictures" / "h1.png").rename(places / "d" / "h1.png")
     data = manifests.check(manifests.load(own(places), places / "d"))
-    assert any(
-        "1 pictures were found by their file name alone" in n and "/mnt/c/photos/h1.png" in n for n in data.notes
-    )
+    assert any("/mnt/c/photos/h1.png -> h1.png" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("written", ["images/{}.png", "images/happy/{}.png", "{}.png", "/data/images/{}.png"])
+def test_masks_are_never_taken_for_images(places, written):
+    rows = [(written.format(f"{name}{i}"), name) for name in ("happy", "sad") for i in range(3)]
+    table(places / "d", rows, draw=False)
+    for i, (path, _) in enumerate(rows):
+        picture(places / "d" / "masks" / path.removeprefix("/data/").removeprefix("images/"), i)
+    assert "none of the 6 pictures" in message(manifests.load, own(places), places / "d")
+    for i, (path, _) in enumerate(rows[1:]):
+        name = path.removeprefix("/data/")
+        picture(places / "d" / (name if "/" in name else f"images/{name}"), 10 + i)
+    data = manifests.load(own(places), places / "d")  # one of the images is missing, and its mask is there
+    assert len(data.unreadable) == 1 and "happy0" in min(data.unreadable)
+
+
+def test_a_picture_missing_in_its_folder_is_missing_and_no_other_folder_answers(places):
+    rows = faces(3)
+    table(places / "d", rows)
+    for i, (path, _) in enumerate(rows):
+        picture(places / "d" / "old" / path, 20 + i)
+    (places / "d" / "happy" / "happy0.png").unlink()
+    assert manifests.load(own(places), places / "d").unreadable.keys() == {"happy/happy0.png"}
+    for i, (path, _) in enumerate(rows):
+        (places / "d" / path).unlink(missing_ok=True)
+        picture(places / "d" / "new" / path, 20 + i)
+    assert manifests.load(own(places), places / "d").unreadable == {}  # the same pictures in both
+    (places / "d" / "old" / "happy" / "happy0.png").unlink()
+    (places / "d" / "new" / "happy" / "happy1.png").unlink()
+    text = message(manifests.check, manifests.load(own(places), places / "d"))
+    assert "of which none has them all" in text and "new/happy or" in text and "old/happy" in text
 
 
 def test_the_split_tells_apart_equal_names(places):

@@ -15,6 +15,7 @@ from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.datasets import labels, pixels, resemblance
+from emohelpers.datasets.candidates import common_end, folded
 from emohelpers.datasets.edits import FOLDER
 from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, is_picture, parts_of
 from emohelpers.datasets.pixels import Pixels
@@ -57,7 +58,7 @@ def attached(root: str | Path, dataset) -> ReadySet:
         pictures = filter(is_picture, tree.files(f"{home}/{name}"))
         label_of |= {f"{name}/{picture}": emotion for picture in pictures}
     listed, lost = _listed(tree, folder, home, label_of)
-    photographs = _Photographs(dataset.table)
+    photographs = _Photographs(dataset.table, dataset.root)
     rows = []
     left_out = [(path, f"in {TABLE}, but no such file") for path in lost]
     for path, folder_label in sorted(label_of.items()):
@@ -206,13 +207,16 @@ def _short(path: str) -> str:
 
 
 class _Photographs:
-    """The photographs of a data set by stem, and by folder and name."""
+    """The photographs of a data set by stem, and by name."""
 
-    def __init__(self, table: DataFrame):
+    def __init__(self, table: DataFrame, root: Path):
         self.by_stem: dict[str, list[tuple[str, str]]] = defaultdict(list)  # path and label
         for path, label in zip(table["path"], table["label"], strict=True):
             self.by_stem[Path(path).stem].append((path, label))
-        self.by_name = {_last_two(path).casefold(): path for path in table["path"]}
+        self.by_name: dict[str, list[tuple[str, tuple[str, ...]]]] = defaultdict(list)  # path and all its names
+        for path in table["path"]:
+            names = folded(f"{root}/{path}")
+            self.by_name[names[-1]].append((path, names))
 
     def parent(self, listed: str, name: re.Match | None) -> tuple[str, str, tuple[str, ...]]:
         """Parent, how it was found, and the candidates where the name fits several photographs.
@@ -220,13 +224,21 @@ class _Photographs:
         Args:
             listed: the original that the table names, or ""; name: the match of `NAME`.
         """
-        if listed and (path := self.by_name.get(_last_two(listed).casefold())):
-            return path, "table", ()
-        if not name:
-            return "", "", ()
+        fitting = self._listed(listed) if listed else []
+        if len(fitting) == 1:
+            return fitting[0], "table", ()
+        if fitting or not name:  # happy/1.jpg, where there are Train/happy/1.jpg and Test/happy/1.jpg: by looks
+            return "", "", tuple(fitting)
         same_stem = self.by_stem.get(name["stem"], [])
         current = _emotion(name["current"])
         fitting = [path for path, label in same_stem if label == current] or [path for path, _ in same_stem]
         if len(fitting) == 1:
             return fitting[0], "name", ()
         return "", "", tuple(fitting)
+
+    def _listed(self, path: str) -> list[str]:
+        """The photographs that share the longest end with a path, folder and name at least."""
+        names = folded(path)
+        shared = {photograph: common_end(ours, names) for photograph, ours in self.by_name.get(names[-1], ())}
+        longest = max(shared.values(), default=0)
+        return [photograph for photograph, n in shared.items() if n == longest >= min(2, len(names))]

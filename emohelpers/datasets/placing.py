@@ -15,8 +15,14 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
     frame = rows.frame
     written = list(frame["path"])
     bases = list(dict.fromkeys(((home or rows.root).as_posix(), rows.root.as_posix())))
-    files, by_name = candidates(tree, bases, written)
-    if not any(files):
+    meant = candidates(tree, bases, written)
+    files = meant.files
+    if meant.torn:
+        rows.problems.append(
+            f"the pictures of {len(meant.torn)} folders of {rows.where} lie in several others, of which none has them "
+            f"all: {'; '.join(meant.torn[:3])}. Give a DATASET_ROOT that holds the right one"
+        )
+    elif not any(files):
         raise ManifestError(
             f"none of the {len(written):,} pictures of {rows.where} was found below {rows.root}, for example "
             f"{written[0]!r}.\n{paths.listing(rows.root)}\nGive the folder that holds the pictures as DATASET_ROOT"
@@ -32,13 +38,12 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
     frame["path"] = [
         _below(base, path) if path else "/".join(parts_of(text)) for path, text in zip(first, written, strict=True)
     ]
-    reason = f"no such file (looked below {' and '.join(bases)})"
+    reason = f"no such file (looked below {' and '.join(bases)}; a namesake in another folder is not taken for it)"
     rows.unreadable |= {path: reason for path, file in zip(frame["path"], first, strict=True) if not file}
-    if by_name:
-        rows.notes.append(
-            f"{len(by_name):,} pictures were found by their file name alone, since their folder is nowhere below "
-            f"{rows.root}, e.g. {written[by_name[0]]} -> {frame['path'].iloc[by_name[0]]}"
-        )
+    if meant.moved:
+        moves = {os.path.dirname(written[row]): row for row in reversed(meant.moved)}  # the first of each folder
+        examples = "; ".join(f"{written[row]} -> {_below(bases[-1], first[row])}" for row in list(moves.values())[:3])
+        rows.notes.append(f"{len(meant.moved):,} pictures lie in another folder than {rows.where} writes: {examples}")
 
     # What the place of a picture says of it.
     if spec.split_folders and not spec.split:
@@ -81,7 +86,7 @@ def _lineage(rows: Rows, tree: Tree, bases: list[str], written: list[str]) -> No
     path_of = {"/".join(parts_of(text)): path for text, path in zip(written, frame["path"], strict=True)}
     pictures = set(frame["path"])
     names = sorted(set(frame["parent"]) - {""})
-    files, _ = candidates(tree, bases, names)
+    files = candidates(tree, bases, names).files
     parents = {"": ""}
     for name, options in zip(names, files, strict=True):
         path = _below(base, options[0]) if len(options) == 1 else ""
