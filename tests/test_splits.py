@@ -213,3 +213,58 @@ def test_stamp_says_what_the_set_is(data, tmp_path):
     golden = golden_set(table, pixels, settings(), tmp_path, "bars")
     stamp = json.loads(golden.file.with_suffix(".json").read_text())
     assert stamp["protocol"] == "balanced5-cap0.2-s42" and stamp["n"] == 40 and stamp["dataset"] == "bars"
+
+
+def test_a_picture_under_two_labels_is_told_and_never_tested_or_validated_with(data, tmp_path):
+    table, _, folder = data
+    copy = pictures.Folder(tmp_path / "copy", table)
+    shutil.copytree(folder.root, copy.root)
+    twice = [path for path in table["path"] if path.startswith("anger")][:30]  # of 40: a draw would meet some
+    wrong = table[table["path"].isin(twice)].assign(label="happy")
+    wrong["path"] = wrong["group"] = [path.replace("anger", "again") for path in twice]
+    (copy.root / "again").mkdir(exist_ok=True)
+    for path in twice:
+        shutil.copy(folder.root / path, copy.root / path.replace("anger", "again"))
+    copy.table = pd.concat([table, wrong]).sort_values("path", ignore_index=True)
+    pixels = build(copy, 32, tmp_path / "cache")
+    guarded, golden, leaks = splits.parts(copy.table, pixels, settings(golden="balanced:5"), tmp_path / "g", "bars")
+    assert {"60 pictures stand byte for byte under two labels"} == {note[:48] for note in golden.notes}
+    parts = guarded.set_index("path")["split"]
+    assert set(parts[[*twice, *wrong["path"]]]) == {"train"} and len(leaks.removed) == 0
+    assert (golden.table["label"].value_counts() == 5).all()
+
+
+def declared(table, each_test=4, each_val=4):
+    number = table.groupby("label").cumcount()
+    return table.assign(split=np.select([number < each_test, number < each_test + each_val], ["test", "val"], "train"))
+
+
+def test_the_official_test_part_is_the_golden_set_and_what_is_mixed_is_said(data, tmp_path):
+    table, pixels, _ = data
+    official = declared(table)
+    guarded, golden, _ = splits.parts(official, pixels, settings(golden="official"), tmp_path, "bars")
+    assert set(official.loc[official["split"] == "test", "path"]) == set(golden.table["path"])
+    part = official.set_index("path")["split"].replace({"test": "golden"})
+    assert (part[guarded["path"]].to_numpy() == guarded["split"]).all() and len(guarded) > 260  # but for twins
+    assert golden.notes == ["the golden set is the official test part of the data set, whole"]
+    assert golden.protocol == "official"
+    guarded, golden, _ = splits.parts(official, pixels, settings(), tmp_path, "bars")
+    mixed = guarded[guarded["path"].isin(official.loc[official["split"] == "test", "path"])]["split"].ne("golden").sum()
+    assert mixed > 20 and f"test part of 32 pictures: {mixed} of them are trained on" in golden.notes[-1]
+    # a data set that declares a validation part alone, as AffectNet does, tests on it
+    guarded, golden, _ = splits.parts(declared(table, 0, 6), pixels, settings(golden="official"), tmp_path, "bars")
+    assert len(golden.table) == 48 and (guarded["split"] == "val").sum() > 0
+    with pytest.raises(groups.SplitError, match="declares no test part"):
+        splits.parts(table, pixels, settings(golden="official"), tmp_path, "bars")
+
+
+def test_a_golden_set_of_other_pictures_or_labels_is_told(data, tmp_path):
+    table, pixels, _ = data
+    first = golden_set(table, pixels, settings(), tmp_path, "bars")
+    assert first.notes == []
+    gone, wrong = first.table["path"][:2]
+    other = np.where(table["path"] == wrong, "surprise", table["label"])
+    changed = table.assign(label=other)[table["path"] != gone].reset_index(drop=True)
+    second = golden_set(changed, pixels, settings(), tmp_path, "bars")
+    assert str(first.file) in second.notes[0] and "of its 40 pictures 1 are gone and 1 relabelled" in second.notes[0]
+    assert golden_set(changed, pixels, settings(), tmp_path, "bars").notes == second.notes

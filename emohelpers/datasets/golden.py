@@ -10,7 +10,7 @@ from pandas import DataFrame
 
 from emohelpers import config
 from emohelpers.config import files, paths
-from emohelpers.datasets.groups import SplitError, check_classes, draw, originals
+from emohelpers.datasets.groups import SplitError, check_classes, contradictory, draw, official, originals
 from emohelpers.datasets.pixels import Pixels
 
 NAME = "testset_saved.csv"  # seed 000
@@ -36,9 +36,9 @@ class Golden:
 def golden_set(table: DataFrame, pixels: Pixels, cfg, folder: str | Path, name: str) -> Golden:
     """The golden set of this data: read and verified if it exists, else drawn by group and written once.
 
-    Only original pictures are drawn. The file's name carries data set, protocol, seed and a fingerprint of the original
-    pictures, so that demo and real data, or two protocols, never meet, and synthetic rows that are added later change
-    nothing. `cfg.testset_csv` names an existing file instead.
+    Only original pictures are drawn, and no group that holds one under two labels. The file's name carries data set,
+    protocol, seed and a fingerprint of the original pictures, so that demo and real data, or two protocols, never meet,
+    and synthetic rows that are added later change nothing. `cfg.testset_csv` names an existing file instead.
 
     Raises:
         SplitError: the file, a picture in it or a label has changed since it was written; a class is too small.
@@ -48,13 +48,20 @@ def golden_set(table: DataFrame, pixels: Pixels, cfg, folder: str | Path, name: 
         remedy = "TESTSET_CSV must be a golden set that a run wrote, with its .json beside it; empty: one is drawn."
         return _verified(paths.find_input(cfg.testset_csv, remedy=remedy), table)
     photographs = table[originals(table)]
-    contents = photographs[["path", "label", "sha256"]].itertuples(index=False, name=None)
+    is_official = cfg.golden == "official"
+    columns = ["path", "label", "sha256", *["split"] * is_official]
+    contents = photographs[columns].itertuples(index=False, name=None)
     fingerprint = config.digest(sorted(contents))[:8]
     protocol = _protocol(cfg)
     file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / NAME
     if not file.is_file():
         quota, notes = _quota(photographs, cfg)
-        part = photographs[draw(photographs, quota, cfg.split_seed)]
+        doubtful = photographs.loc[contradictory(photographs), "group"]
+        clear = photographs[~photographs["group"].isin(doubtful)]
+        part = photographs[official(photographs)] if is_official else clear[draw(clear, quota, cfg.split_seed)]
+        if is_official and part.empty:
+            raise SplitError(f"golden='official': {name} declares no test part. Draw one: golden='balanced:150'.")
+        notes += _earlier(file, photographs)
         check_classes(part, table["label"], f"golden test set ({cfg.golden})", table)
         text = part[["path", "label", "group", "sha256"]].to_csv(index=False, lineterminator="\n")
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -67,6 +74,8 @@ def golden_set(table: DataFrame, pixels: Pixels, cfg, folder: str | Path, name: 
 def _protocol(cfg) -> str:
     """How the set is drawn, for its file's name: "balanced150-cap0.2-s42", "stratified0.15-s42"."""
     kind, _, size = cfg.golden.partition(":")
+    if not size:
+        return kind
     cap = f"-cap{cfg.golden_cap:g}" if kind == "balanced" else ""
     return f"{kind}{size}{cap}-s{cfg.split_seed}"
 
@@ -75,6 +84,8 @@ def _quota(photographs: DataFrame, cfg) -> tuple[dict[str, int], list[str]]:
     """Pictures of each class to draw, and what is to be said of them."""
     counts = photographs["label"].value_counts()
     kind, _, size = cfg.golden.partition(":")
+    if not size:
+        return {}, ["the golden set is the official test part of the data set, whole"]
     if kind != "balanced":
         return {label: round(n * float(size)) for label, n in counts.items()}, []
     quota = {label: min(int(size), int(n * cfg.golden_cap)) for label, n in counts.items()}
@@ -83,6 +94,23 @@ def _quota(photographs: DataFrame, cfg) -> tuple[dict[str, int], list[str]]:
         return quota, []
     note = f"{size} a class would take more than {cfg.golden_cap:.0%} of some classes; capped: {capped}"
     return quota, [note]
+
+
+def _earlier(file: Path, photographs: DataFrame) -> list[str]:
+    """What has become of the golden set that was drawn last by this protocol, from other pictures or labels."""
+    name = file.parent.name.rpartition("-")[0]
+    others = sorted(file.parents[1].glob(f"{name}-????????/{NAME}"), key=lambda other: other.stat().st_mtime)
+    if not others:
+        return []
+    before = pd.read_csv(others[-1], dtype=str, keep_default_na=False)
+    today = before["path"].map(dict(zip(photographs["path"], photographs["label"], strict=True)))
+    gone = int(today.isna().sum())
+    relabelled = int((today.notna() & (today != before["label"])).sum())
+    return [
+        f"the pictures or labels have changed since the golden set {others[-1]} was drawn (of its {len(before):,} "
+        f"pictures {gone:,} are gone and {relabelled:,} relabelled), so a new one was drawn. A model that was trained "
+        "before may know its pictures, and figures on the two do not compare. To keep the old one: TESTSET_CSV"
+    ]
 
 
 def _stamp_of(file: Path) -> Path:

@@ -40,6 +40,18 @@ def originals(table: DataFrame) -> Series:
     return (table["parent"] == "") & (table["source"] == "original")
 
 
+def contradictory(photographs: DataFrame) -> Series:
+    """Which rows, with `label` and `sha256`, hold a picture that stands byte for byte under another label too."""
+    names = photographs.groupby("sha256")["label"].transform("nunique")
+    return (names > 1) & (photographs["sha256"] != "")
+
+
+def official(table: DataFrame) -> Series:
+    """Which photographs are the test part that the data set declares: its validation part where it has no test."""
+    test = table["split"] == "test"
+    return originals(table) & (test if test.any() else table["split"] == "val")
+
+
 def sources(table: DataFrame) -> list[str]:
     """The photograph that each row stands on: its own path, or that of the last parent that the table knows."""
     parent = {path: above for path, above in zip(table["path"], table["parent"], strict=True) if above}

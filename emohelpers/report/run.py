@@ -58,8 +58,7 @@ class Run:
         faces.golden.save(self.folder)
         files.write_csv(faces.table, self / "splits.csv")
         write_unreadable(self / "unreadable.csv", faces.dataset.unreadable)
-        notes = (*faces.dataset.notes, *faces.dataset.traps, faces.leaks, *faces.golden.notes)
-        print(faces.dataset.title, *notes, sep="\n- ")
+        print(faces.dataset.title, *faces.notes, sep="\n- ")
         return faces
 
     def earlier(self, faces: study.Faces) -> Path | None:

@@ -26,7 +26,7 @@ def train(recipe: str, preset: str, settings: list[str], out: str) -> None:
     folder = _folder(recipe, out or cfg.output_dir)
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
     faces = study.prepare(cfg)
-    print(faces.leaks)
+    print(faces.dataset.title, *faces.notes, sep="\n- ")
     fit = study.fit(cfg, faces, folder)
     _, parts = study.build(cfg, faces)
     predictions = study.predict(fit.model, parts["golden"], faces.part("golden"), flip=cfg.flip_test)

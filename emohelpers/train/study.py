@@ -43,6 +43,11 @@ class Faces:
     def classes(self) -> tuple[str, ...]:
         return self.dataset.classes
 
+    @property
+    def notes(self) -> list[str]:
+        """What is to be read before a training: of the data set, its traps, the guard, the golden set."""
+        return [*self.dataset.notes, *self.dataset.traps, str(self.leaks), *self.golden.notes]
+
     def part(self, name: str) -> DataFrame:
         """The rows of train, val or golden, in the order of their batches."""
         return self.table[self.table["split"] == name]
