@@ -13,7 +13,7 @@ from emohelpers import config, models
 from emohelpers.config import files, paths
 from emohelpers.datasets.faces import write_unreadable
 from emohelpers.models import devices
-from emohelpers.report import facts, forms, interactive, style
+from emohelpers.report import facts, forms, interactive, parameters, style
 from emohelpers.train import Fit, study
 
 
@@ -161,20 +161,21 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def begin(stem: str, kind: type, preset: str, overrides: Mapping[str, Any], /, **values: Any) -> Run:
+def begin(stem: str, kind: type, preset: str, overrides: Any, /, **values: Any) -> Run:
     """Starts the run of a notebook: makes the settings, proves the folder, keeps and prints both.
 
     Args:
         stem: of the notebook, "01_baseline_training".
         kind: its config class.
         preset: "auto", "demo" or "full".
-        overrides: any setting by name; they win over `values`, the other parameters of the notebook.
+        overrides: any setting by name, a mapping or YAML; they win over `values`, the notebook's other parameters.
 
     Raises:
-        ConfigError: every wrong setting at once.
+        ConfigError: every wrong setting at once, or a name that papermill passed and that nothing would read.
         PermissionError: the results folder cannot be written, with the remedy.
     """
-    cfg = config.make(kind, preset, **{**values, **overrides})
+    settings = values | parameters.injected(kind) | parameters.overrides(overrides)
+    cfg = config.make(kind, preset, **settings)
     folder = paths.run_folder(stem, run=paths.run_name(cfg.preset), output_dir=cfg.output_dir)
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
     precision = devices.precision(getattr(cfg, "precision", "auto"))
