@@ -31,5 +31,8 @@ def test_the_wheel_carries_manifests_and_the_demo_trunk(tmp_path: Path) -> None:
     trunk = {path.relative_to(HOME).as_posix() for path in (HOME / "emohelpers" / "models" / "trunks").glob("*/*")}
     assert manifests and trunk, "nothing to pack: the folders are empty"
     assert not (sources | manifests | trunk) - names
+    texts = {path.relative_to(HOME).as_posix() for path in (HOME / "emohelpers").rglob("*.jinja")}
+    assert "emohelpers/suite/page/index.html.jinja" in texts and not texts - names
+    assert "emohelpers/suite/page/page.css" in names
     assert {name.split("/")[0] for name in names} == {"emohelpers", f"emohelpers-{emohelpers.__version__}.dist-info"}
     assert wheel.stat().st_size < 3_000_000  # bytes; it is embedded in notebooks

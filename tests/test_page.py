@@ -1,6 +1,7 @@
 """The page of results: everything told, nothing fetched, small, and whole in a real browser on a phone's width."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,12 +17,13 @@ from PIL import Image
 
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.suite.page import findings, index, thumbnails
-from emohelpers.suite.page.markup import element
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def result(root: Path, stem: str, run: str = "demo", *, right: float = 0.6, demo: bool = True, **status) -> Path:
+def result(
+    root: Path, stem: str, run: str = "demo", *, right: float = 0.6, demo: bool = True, pictures: bool = True, **status
+) -> Path:
     """A folder as a notebook leaves it."""
     rng = np.random.default_rng(len(stem + run))
     folder = root / run / stem
@@ -40,7 +42,7 @@ def result(root: Path, stem: str, run: str = "demo", *, right: float = 0.6, demo
     (folder / "status.json").write_text(json.dumps(about | status))
     for name in (f"{stem}.ipynb", "run.log"):
         (folder / name).write_text("{}")
-    for name in ("confusion_matrix", "faces", "grad_cam_panel"):
+    for name in ("confusion_matrix", "faces", "grad_cam_panel") * pictures:
         noise = rng.integers(0, 255, (90, 130, 3)).astype(np.uint8)
         Image.fromarray(noise).resize((1300, 900)).save(folder / f"{name}.png")
     return folder
@@ -78,7 +80,7 @@ def test_real_and_mixed_data_are_said_loudly(tmp_path: Path) -> None:
 def test_a_run_that_lost_its_runner_is_told_from_one_that_goes_on(tmp_path: Path) -> None:
     result(tmp_path, "01_a", status="running", heartbeat=time.time())
     result(tmp_path, "02_b", status="running", heartbeat=time.time() - 1000)
-    assert [index.state(one) for one in findings.read(tmp_path)] == ["running", "lost"]
+    assert [one.state for one in findings.read(tmp_path)] == ["running", "lost"]
 
 
 def test_figures_of_an_earlier_run_are_told_as_such(tmp_path: Path) -> None:
@@ -122,12 +124,14 @@ def test_comparison_is_paired_and_refused_where_the_pictures_differ(tmp_path: Pa
     table = pd.read_csv(other / "predictions.csv")
     table.assign(path=table["path"] + "x").to_csv(other / "predictions.csv", index=False)
     lines = findings.compared(findings.read(tmp_path))
-    assert [line["result"].stem for line in lines] == ["04_d", "05_e"]
-    accuracy = next(row for row in lines[0]["rows"] if row["figure"] == "accuracy")
+    assert [line.result.stem for line in lines] == ["04_d", "05_e"]
+    accuracy = next(row for row in lines[0].rows if row["figure"] == "accuracy")
     assert accuracy["verdict"] == "better" and accuracy["low"] > 0
-    assert "not of the same pictures" in lines[1]["refused"]
+    assert "not of the same pictures" in lines[1].refused
     text = index.write(tmp_path).read_text()
     assert "not compared" in text and "verdict better" in text
+    compared = text[text.index("Beside the baseline") :].partition("</section>")[0]
+    assert compared.count('class="plot"') == 2, "accuracy and macro F1 of both beside each other"
 
 
 def test_a_link_to_another_points_folder_is_not_told_twice(tmp_path: Path) -> None:
@@ -141,12 +145,93 @@ def test_mean_over_seeds_has_a_t_interval(tmp_path: Path) -> None:
     for seed, right in ((1, 0.5), (2, 0.6), (3, 0.7)):
         result(tmp_path, "01_a", f"r@SEED={seed}", right=right)
     found = findings.across(findings.read(tmp_path), "accuracy")
-    assert found["value"] == pytest.approx(0.6) and found["n"] == 3
-    assert found["high"] - 0.6 == pytest.approx(4.302653 * 0.1 / np.sqrt(3), rel=1e-5)  # t of 2 degrees of freedom
+    assert found.value == pytest.approx(0.6) and found.n == 3
+    assert found.high - 0.6 == pytest.approx(4.302653 * 0.1 / np.sqrt(3), rel=1e-5)  # t of 2 degrees of freedom
 
 
-def test_markup_escapes_text_alone() -> None:
-    assert element("p", "a < b", element("br"), None, class_="x", id=None) == '<p class="x">a &lt; b<br></p>'
+def test_nothing_that_a_run_says_becomes_markup(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>\"'&"
+    name = "01_<b>"
+    folder = result(tmp_path, name, "demo@NET=<i>", right=0.5, error=evil, host=evil, started=evil)
+    told = json.loads((folder / "metrics.json").read_text())
+    told |= {"data": evil, "demo": False, "device": evil, "versions": {evil: evil}}
+    told["figures"][evil] = told["figures"]["accuracy"]
+    (folder / "metrics.json").write_text(json.dumps(told))
+    text = index.write(tmp_path).read_text()
+    assert "<img src=x" not in text and "<b>" + name[3:] not in text and "<i>" not in text
+    assert text.count("&lt;img src=x") >= 7
+
+
+DAMAGE = {  # what a full disk, a kill, another program or a hand leaves -> a word of the reason
+    "cut off": ('{"stem": "01_a", "figu', "eof"),
+    "empty": ("", "eof"),
+    "zeroed": ("\0" * 100, "expected value"),
+    "no text": ("\udcff{", "expected value"),
+    "a list": ("[1, 2]", "object"),
+    "deep": ("[" * 100_000, "recursion"),
+}
+
+
+CHANGES = [  # values of another kind
+    ("status.json", {"seconds": "long"}),
+    ("status.json", {"heartbeat": [], "status": "running"}),
+    ("status.json", {"run": 7}),
+    ("status.json", {"made_of": []}),
+    ("metrics.json", {"figures": []}),
+    ("metrics.json", {"figures": {"accuracy": {"value": "high"}}}),
+    ("metrics.json", {"figures": {"accuracy": {"value": 0.5, "low": {}}}}),
+    ("metrics.json", {"versions": [1]}),
+    ("metrics.json", {"demo": "perhaps"}),
+]
+
+
+def test_damaged_files_are_told_and_the_others_are_there(tmp_path: Path) -> None:
+    result(tmp_path, "01_a")
+    result(tmp_path, "04_d")
+    reasons = {}
+    for number, (content, reason) in enumerate(DAMAGE.values()):
+        for file in ("status.json", "metrics.json"):
+            stem = f"06_{number}{file[0]}"
+            path = result(tmp_path, stem, pictures=False) / file
+            path.write_bytes(content.encode("utf-8", "surrogateescape"))
+            reasons[stem] = (file, reason)
+    for number, (file, changes) in enumerate(CHANGES):
+        stem = f"07_{number}"
+        path = result(tmp_path, stem, pictures=False) / file
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        reasons[stem] = (file, next(iter(changes)))
+    text = index.write(tmp_path).read_text()
+    cards = {card.partition("</h3>")[0]: card for card in text.split("<h3>")[1:]}
+    assert len(cards) == 2 + len(reasons)
+    for stem, (file, reason) in reasons.items():
+        said = re.search(f"damaged: ({file} cannot be read .*?)</p>", cards[stem])
+        assert said and reason in said[1].lower(), (stem, cards[stem])
+        assert f'class="state">{"damaged" if file == "status.json" else "done"}' in cards[stem]
+    assert "damaged" not in cards["01_a"] + cards["04_d"] and "verdict" in text
+
+
+def test_damaged_predictions_refuse_one_comparison_alone(tmp_path: Path) -> None:
+    result(tmp_path, "01_a", pictures=False)
+    result(tmp_path, "04_d", pictures=False)
+    contents = [b"", b"\xff\xfe", b"path,label\n1,2,3,4\n", b"path\n\0", b'"', b"path,label,predicted,p_sad\n"]
+    for number, content in enumerate(contents):
+        (result(tmp_path, f"03_{number}", pictures=False) / "predictions.csv").write_bytes(content)
+    text = index.write(tmp_path).read_text()
+    assert text.count("not compared") == len(contents) and "verdict" in text
+
+
+def test_damaged_notebooks_pictures_and_names(tmp_path: Path) -> None:
+    folder = result(tmp_path, "01_a")
+    (folder / "01_a.ipynb").write_text('{"cells": [')
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(result(tmp_path, "02_b") / "03_c.png")
+    (folder / "confusion_matrix.png").write_bytes((folder / "faces.png").read_bytes()[:500])
+    os.mkdir(os.fsencode(tmp_path) + b"/demo/05_\xff")
+    (tmp_path / os.fsdecode(b"demo/05_\xff") / "metrics.json").write_text("{}")
+    text = index.write(tmp_path).read_text()
+    assert "damaged: 01_a.ipynb is cut off" in text and text.count("<article") == 3
+    assert text.count("<figure>") == 5
 
 
 ASK = """<script>addEventListener("load", () => { document.title = JSON.stringify({

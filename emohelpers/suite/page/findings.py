@@ -1,6 +1,6 @@
 """What runs left behind, read back: figures, pictures and predictions of every notebook in every pass of the suite."""
 
-import json
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,12 @@ import numpy as np
 from scipy.special import stdtrit  # quantile of t; scipy.stats takes a second to load
 
 from emohelpers import metrics
-from emohelpers.suite import runs
+from emohelpers.suite import records
+from emohelpers.suite.records import Figure, Metrics, Status
 
 FIRST = ("accuracy", "macro_f1", "pairwise_accuracy", "ece")  # figures that a page shows before all others
 COMPARED = ("01", "03", "04", "05")  # notebooks that are judged on one golden set
+FILES = {"run.log": "log", "metrics.json": "figures", "config.json": "settings"}  # file -> what a link to it says
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Result:
     folder: Path
     stem: str
     name: str  # the pass of the suite, with the point of the grid: demo@SEED=1
-    status: dict[str, Any]  # empty for a notebook that was run by hand
-    metrics: dict[str, Any]  # empty until metrics.json is there
+    status: Status  # empty for a notebook that was run by hand
+    metrics: Metrics  # empty until metrics.json is there
 
     @property
     def family(self) -> str:
@@ -42,90 +44,122 @@ class Result:
         return ",".join(part for part in self.point.split(",") if not part.startswith("SEED="))
 
     @property
-    def demo(self) -> bool | None:
-        """Whether the data were drawn or played by code; None where the run has not said it yet."""
-        return self.metrics.get("demo")
+    def state(self) -> str:
+        """The status in a word; `lost` where the runner was killed and the run goes on when it is run again."""
+        if self.status.damaged:
+            return "damaged"
+        if self.status.status == "running" and time.time() - self.status.heartbeat > records.SILENT:
+            return "lost"
+        return self.status.status or "by hand"
 
     @property
-    def figures(self) -> dict[str, dict[str, float]]:
-        """Figure -> value, low, high, n; the main ones first."""
-        found = self.metrics.get("figures", {})
-        whole = {k: v for k, v in found.items() if isinstance(v, dict) and isinstance(v.get("value"), int | float)}
-        return {k: whole[k] for k in sorted(whole, key=lambda k: FIRST.index(k) if k in FIRST else len(FIRST))}
+    def damaged(self) -> list[str]:
+        """Which files of the run cannot be read, and why."""
+        problems = [self.status.damaged, self.metrics.damaged]
+        notebook = self.folder / f"{self.stem}.ipynb"
+        if notebook.is_file() and not whole(notebook):
+            problems.append(f"{notebook.name} is cut off or cannot be read")
+        return [problem for problem in problems if problem]
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """Figure by name, the main ones first."""
+        order = {name: number for number, name in enumerate(FIRST)}
+        rows = self.metrics.figures
+        return {name: rows[name] for name in sorted(rows, key=lambda name: order.get(name, len(FIRST)))}
 
     @property
     def outdated(self) -> bool:
         """Whether the figures are older than the run that the status speaks of, which did not reach them."""
         file = self.folder / "metrics.json"
-        return file.is_file() and file.stat().st_mtime < self.status.get("began", 0)
+        return file.is_file() and file.stat().st_mtime < self.status.began
 
     @property
     def pictures(self) -> list[Path]:
         """Every figure that the notebook wrote."""
-        return sorted(p for kind in ("*.png", "*.jpg") for p in self.folder.glob(kind) if p.stat().st_size)
+        paths = [path for kind in ("*.png", "*.jpg") for path in self.folder.glob(kind)]
+        return sorted(path for path in paths if path.is_file())
+
+    @property
+    def links(self) -> list[tuple[Path, str]]:
+        """The files that a reader may open, and what they are."""
+        names = {f"{self.stem}.ipynb": "notebook", f"{self.stem}.part.ipynb": "unfinished notebook", **FILES}
+        return [(self.folder / name, text) for name, text in names.items() if (self.folder / name).is_file()]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A result beside its baseline: rows of `compare.compare`, all classes together, or why there are none."""
+
+    result: Result
+    baseline: Result
+    rows: Sequence[dict[str, Any]] = ()
+    refused: str = ""
 
 
 def read(root: Path) -> list[Result]:
     """Every result below `root`, by notebook and pass; links to another point's folder are that point's."""
-    marks = [f"{deep}/{mark}" for mark in ("status.json", "metrics.json") for deep in ("*", "*/*")]
-    found = []
-    for folder in sorted({path.parent for mark in marks for path in root.glob(mark)}):
-        status = runs.status(folder)
-        stem = status.get("stem", folder.name)
-        name = status.get("run", folder.parent.name)
+    marks = [f"{depth}/{name}" for name in ("status.json", "metrics.json") for depth in ("*", "*/*")]
+    results = []
+    for folder in {path.parent for mark in marks for path in root.glob(mark)}:
         if not folder.is_symlink():
-            found.append(Result(folder, stem, name, status, _json(folder / "metrics.json")))
-    return sorted(found, key=lambda result: (result.stem, result.name))
+            status = records.status(folder)
+            figures = records.read(folder / "metrics.json", Metrics)
+            stem = status.stem or folder.name
+            results.append(Result(folder, stem, status.run or folder.parent.name, status, figures))
+    return sorted(results, key=lambda result: (result.stem, result.name, result.folder))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def whole(path: Path) -> bool:
+    """Whether a file of JSON, which may be large, can be read, and begins and ends as one."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not written yet
-        return {}
-    return found if isinstance(found, dict) else {}
+        with path.open("rb") as file:
+            start = file.read(1)
+            file.seek(max(path.stat().st_size - 2, 0))
+            return start == b"{" and file.read().strip().endswith(b"}")
+    except OSError:
+        return False
 
 
-def across(results: Iterable[Result], figure: str) -> dict[str, float] | None:
+def across(results: Iterable[Result], name: str) -> Figure | None:
     """Mean of one figure over runs of one setting, with its 95 % t interval; None for fewer than two."""
-    values = [result.figures[figure]["value"] for result in results if figure in result.figures]
+    values = [result.figures[name].value for result in results if name in result.figures]
     if len(values) < 2:
         return None
     half = float(stdtrit(len(values) - 1, 0.975)) * np.std(values, ddof=1) / np.sqrt(len(values))
     mean = float(np.mean(values))
-    return {"value": mean, "low": mean - half, "high": mean + half, "n": len(values)}
+    return Figure(value=mean, low=mean - half, high=mean + half, n=len(values))
 
 
-def compared(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Notebooks 03, 04 and 05 against 01, paired on the same golden set, for each pass and point that has both.
-
-    Each line: `result`, `baseline`, and either `rows` (of `comparison.compare`, all classes together) or `refused`.
-    """
-    ready = [r for r in results if r.stem[:2] in COMPARED and r.metrics and (r.folder / "predictions.csv").is_file()]
-    lines = []
-    for result in ready:
-        baselines = [r for r in ready if r.stem[:2] == COMPARED[0] and _beside(r, result)]
-        if result.stem[:2] == COMPARED[0] or not baselines:
+def compared(results: Sequence[Result]) -> list[Comparison]:
+    """Notebooks 03, 04 and 05 against 01, paired on the same golden set, for each pass and point that has both."""
+    judged = [r for r in results if r.stem[:2] in COMPARED and r.figures and (r.folder / "predictions.csv").is_file()]
+    baselines = [result for result in judged if result.stem.startswith(COMPARED[0])]
+    comparisons = []
+    for result in judged:
+        beside = [baseline for baseline in baselines if _beside(baseline, result)]
+        if result in baselines or not beside:
             continue
-        nearest = max(baselines, key=lambda one: one.point.count("="))  # that of the same seed before that of none
-        line: dict[str, Any] = {"result": result, "baseline": nearest}
+        nearest = max(
+            beside, key=lambda baseline: baseline.point.count("=")
+        )  # that of the same seed before that of none
         try:
-            lines.append(line | {"rows": _paired(nearest, result)})
-        except (metrics.PredictionError, KeyError) as error:
-            lines.append(line | {"refused": str(error)})
-    return lines
+            comparisons.append(Comparison(result, nearest, rows=_paired(nearest, result)))
+        except (metrics.PredictionError, OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+            comparisons.append(Comparison(result, nearest, refused=str(error)))
+    return comparisons
 
 
 def _beside(baseline: Result, result: Result) -> bool:
     """Whether two results belong together: the baseline may lack an axis of the grid that the result has."""
-    points = [set(filter(None, one.point.split(","))) for one in (baseline, result)]
+    points = [set(filter(None, side.point.split(","))) for side in (baseline, result)]
     return baseline.family == result.family and points[0] <= points[1]
 
 
 def _paired(baseline: Result, result: Result) -> list[dict[str, Any]]:
     from emohelpers.metrics import compare
 
-    tables = [metrics.read_predictions(one.folder / "predictions.csv") for one in (baseline, result)]
+    tables = [metrics.read_predictions(side.folder / "predictions.csv") for side in (baseline, result)]
     classes = [column.removeprefix("p_") for column in tables[0].columns if column.startswith("p_")]
     table = compare.compare(*tables, classes, resamples=1000)
     return table[table["class"] == "all"].to_dict("records")

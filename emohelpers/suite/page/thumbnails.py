@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from emohelpers.datasets import decoding
+
 ROOM = 2_000_000  # bytes of base64 that all of them take together
 WIDTHS = (720, 560, 440, 340, 260, 200)  # pixels: the first at which all find room
 OTHER = "Other pictures"
@@ -38,27 +40,25 @@ def inlined(pictures: Sequence[Path], room: int = ROOM) -> dict[Path, tuple[str,
     too many.
     """
     for width in WIDTHS:
-        found = {}
+        small = {}
         left = room
         for path in pictures:
             try:
-                made = _small(path, width)
-            except OSError:
+                thumbnail = _small(path, width)
+            except (OSError, decoding.UnreadableImage):
                 continue
-            left -= len(made[0])
+            left -= len(thumbnail[0])
             if left < 0:
                 break
-            found[path] = made
+            small[path] = thumbnail
         if left >= 0:
             break
-    return found
+    return small
 
 
 def _small(path: Path, width: int) -> tuple[str, int, int]:
-    with Image.open(path) as image:
-        image.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
-        paper = Image.new("RGB", image.size, "white")
-        paper.paste(image.convert("RGB"), mask=image.getchannel("A") if "A" in image.getbands() else None)
+    image = Image.fromarray(decoding.decode(path.read_bytes()))
+    image.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
     content = io.BytesIO()
-    paper.save(content, "WEBP", quality=72)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode(), *paper.size
+    image.save(content, "WEBP", quality=72)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode(), *image.size
