@@ -268,6 +268,20 @@ def test_the_original_projects_table_is_read_and_its_lack_of_lineage_said(world,
     assert set(done.table.loc[done.table["path"].isin(made), "source"]) == {"synthetic"}
 
 
+def test_a_combined_table_in_other_spellings_is_read_and_a_wrong_label_named(world, tmp_path):
+    made = edits_of(world, of(world, "train").head(3), tmp_path, "aug_{}")
+    known = world.dataset.table[["path", "label"]].itertuples(index=False)
+    rows = [(path.upper(), f" {label} ", "Original", "") for path, label in known]
+    rows += [(path, path.split("/")[0].removeprefix("aug_"), "synthetic", made[path].upper()) for path in made]
+    table = pd.DataFrame(rows, columns=["filepath", "label", "source", "parent"])
+    file = tmp_path / "c.csv"
+    file.write_bytes(table.to_csv(sep=";", index=False).encode("utf-16"))
+    assert dict(read(world.dataset, file, tmp_path).table[-3:][["path", "parent"]].to_numpy()) == made
+    file.write_bytes(table.replace("synthetic", "x").replace(" fear ", "panic").to_csv(index=False).encode())
+    with pytest.raises(ManifestError, match=r"c\.csv has a label that is none: unknown emotion 'panic'"):
+        read(world.dataset, file, tmp_path)
+
+
 def test_pictures_of_two_roots_are_read_as_one(world, tmp_path):
     made = edits_of(world, world.table.head(20), tmp_path, "aug_{}")
     rows = pd.DataFrame([(p, "fear", q) for p, q in made.items()], columns=["path", "label", "parent"])

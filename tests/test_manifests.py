@@ -180,6 +180,32 @@ def test_fer2013_csv_becomes_png_files_once(places):
     assert [p.name for p in data.root.parent.iterdir()] == [data.root.name]  # nothing half-written beside it
 
 
+def test_pixels_in_other_dresses_are_read_or_named(places):
+    """Brackets, commas, whole floats: read. Fractions, texts, numbers beyond 64 bits: named. No folder is compared."""
+    plain = [" ".join(str((i + v) % 256) for v in range(64)) for i in range(14)]
+    home = places / "d"
+    home.mkdir()
+    (places / "m.yaml").write_text("name: m\nlayout: {kind: pixels, file: t.csv, side: 8}\nlabels: fer2013\n")
+
+    def load(change):
+        rows = [f'{i % 7},"{change(text) if i == 3 else text}"' for i, text in enumerate(plain)]
+        (home / "t.csv").write_text("emotion,pixels\n" + "\n".join(rows) + "\n")
+        data = manifests.load(places / "m.yaml", home)
+        assert not data.notes
+        return data
+
+    first = load(lambda text: text)
+    for change in (lambda t: f"[{t.replace(' ', ', ')}]", lambda t: t.replace(" ", ".0 "), lambda t: f"({t})"):
+        data = load(change)
+        assert not data.unreadable
+        path = data.table["path"][3]
+        assert (data.root / path).read_bytes() == (first.root / path).read_bytes()
+    for value, reason in (("0.5", "'0.5' is no whole"), ("x", "'x' is no whole"), ("9" * 30, "to 1e+30, allowed")):
+        data = load(lambda text, value=value: f"{value} {text.split(' ', 1)[1]}")
+        (told,) = data.unreadable.values()
+        assert told.startswith("t.csv line 5") and reason in told
+
+
 def test_a_malformed_pixel_row_is_named_and_may_be_left_out(places):
     source = mount(places, HANDLES["fer2013_csv"], "old") / "fer2013.csv"
     full = " ".join(["7"] * 2304)
@@ -350,6 +376,94 @@ def test_stems_and_columns_join_over_several_steps(places):
     assert group.nunique() == 5 and all(isinstance(g, str) for g in group)
     by_stem_only = manifests.load(own(places), places / "d").table.set_index("path")["group"]
     assert by_stem_only["sad/ffhq_1.jpg"] != by_stem_only["sad/x.png"]
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda name, n: name,
+        lambda name, n: f" {name}  ",
+        lambda name, n: name.upper(),
+        lambda name, n: unicodedata.normalize("NFD", name),
+        lambda name, n: f"{n}.0",
+        lambda name, n: f"{n:04d}",
+    ],
+)
+def test_one_person_in_two_spellings_is_one_group(places, spell):
+    rows = []
+    for i in range(12):
+        plain = str(i % 6) if spell("", 1) in ("1.0", "0001") else f"José {i % 6}"
+        rows.append((f"p/{i}.png", ("happy", "sad")[i % 2], plain if i < 6 else spell(plain, i % 6)))
+    table(places / "d", rows, "path,label,Subject")
+    data = manifests.check(manifests.load(own(places, group={"columns": ["subject"]}), places / "d"))
+    assert data.table["group"].nunique() == 6 and not data.notes
+
+
+def test_an_unknown_person_joins_nobody_and_is_said(places):
+    words = ["unknown", "NA", "n/a", "None", "null", "nan", "-1", "-1.0", "?", "", "-"]
+    rows = [(f"p/{i}.png", ("happy", "sad")[i % 2], word) for i, word in enumerate([*words * 2, "7", "07", "8"])]
+    table(places / "d", rows, "path,label,subject")
+    data = manifests.check(manifests.load(own(places, group={"columns": ["subject"]}), places / "d"))
+    assert data.table["group"].nunique() == len(words) * 2 + 2
+    assert any("22 of 25 rows have no subject ('unknown', 'NA'" in note for note in data.notes)
+    for i, (person, label) in enumerate((p, e) for p in ("anna", "Anna", "unknown") for e in ("happy", "sad")):
+        picture(places / "f" / person / label / f"{i}.png", i)
+    data = manifests.load(own(places, layout={"kind": "folders", "pattern": "{group}/{label}"}), places / "f")
+    assert data.table["group"].nunique() == 3 and any("2 of 6 rows have no {group}" in note for note in data.notes)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_folders_labels_and_columns_in_either_encoding_of_accents(places, form):
+    words = {"colère": "anger", "dégoût": "disgust"}
+    for k, word in enumerate(words):
+        for i in range(4):
+            picture(places / "d" / unicodedata.normalize(form, word.upper()) / f"{k}{i}.png", 4 * k + i)
+    data = manifests.check(manifests.load(own(places, layout={"kind": "folders"}, labels=words), places / "d"))
+    assert data.table["label"].value_counts().to_dict() == {"anger": 4, "disgust": 4}
+    rows = [(f"p/{k}{i}.png", word, f"{i}") for k, word in enumerate(words) for i in range(4)]
+    rows = [tuple(unicodedata.normalize(form, text) for text in row) for row in rows]
+    table(places / "t", rows, unicodedata.normalize(form, "path,label,âge"))
+    data = manifests.check(manifests.load(own(places, labels=words, keep=["âge"]), places / "t"))
+    assert data.table["âge"].tolist() == [0, 1, 2, 3] * 2
+
+
+def test_equal_file_names_that_leave_too_few_groups_are_named_with_the_remedy(places):
+    rows = [(f"S{p:02d}/{e}.png", e) for p in range(6) for e in ("happy", "sad")]
+    table(places / "d", rows)
+    text = message(manifests.check, manifests.load(own(places), places / "d"))
+    assert "12 pictures are joined by equal file names, e.g. S00/happy.png and S01/happy.png" in text
+    assert "group: {stem: false}" in text
+    data = manifests.check(manifests.load(own(places, group={"stem": False}), places / "d"))
+    assert data.table["group"].nunique() == 12
+    table(places / "e", [("a/1.png", "happy"), ("a/2.png", "happy"), ("a/3.png", "sad")])
+    text = message(manifests.check, manifests.load(own(places), places / "e"))
+    assert "too few" in text and "file names" not in text
+
+
+def test_a_text_among_numbers_is_said(places):
+    rows = [
+        (path, label, age, 3) for (path, label), age in zip(faces(), ["3,5", "4", "", "n/a", "7", "8"], strict=True)
+    ]
+    (places / "d").mkdir()
+    table(places / "d", rows, "path,label,age,votes_happy")
+    csv = places / "d" / "labels.csv"
+    csv.write_text(csv.read_text().replace("3,5", '"3,5"'))
+    data = manifests.load(own(places, keep=["age"]), places / "d")
+    path, line = rows[3][0], "labels.csv line 5"
+    assert any(
+        f"age of 1 rows is no number, first 'n/a' of {path} ({line}): the column stays text" in n for n in data.notes
+    )
+    csv.write_text(csv.read_text().replace("n/a,3", "5,many"))
+    data = manifests.load(own(places, keep=["age"]), places / "d")
+    assert data.table["age"].tolist()[:2] == [3.5, 4]
+    assert f"first 'many' of {path} ({line})" in message(manifests.check, data)
+
+
+def test_a_pattern_that_never_ends_is_stopped(places, monkeypatch):
+    monkeypatch.setattr("emohelpers.datasets.audit.PATIENCE", 1)
+    table(places / "d", [(f"{'a' * 40}{i}!.png", "happy") for i in range(3)])
+    text = message(manifests.load, own(places, group={"strip": "(a+)+$"}), places / "d")
+    assert "group.strip = '(a+)+$' took longer than 1 s" in text
 
 
 def test_votes_in_a_table_are_kept_as_numbers(places):
@@ -717,6 +831,9 @@ def test_skipping_must_not_empty_a_class(places):
         ({"splits": {"fold1": "training"}}, ["splits", "'training'"]),
         ({"keep": ["path"]}, ["keep", "'path'"]),
         ({"group": {"strip": "("}}, ["group.strip = '(': not a regular expression"]),
+        ({"group": {"strip": "a{99999999999}"}}, ["not a regular expression"]),
+        ({"labels": {"Happy": "happy", " happy": "sad"}}, ["labels", "in two spellings and with two meanings"]),
+        ({"labels": {1: "happy", "01": "sad"}}, ["labels", "in two spellings and with two meanings"]),
         (
             {"group": {"colums": ["a"]}, "name": "a b", "task": "ranking"},
             ["3 wrong", "group.colums: no such key; did you mean columns", "name = 'a b'", "task = 'ranking'"],

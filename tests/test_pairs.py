@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageCms
 
+from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import decoding, pairing, pairs, pairs_audit
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import defects, photos
+from emohelpers.datasets.locate import ManifestError
 from emohelpers.datasets.pairs import PARTS, PairError
 
 SIDE = 120
@@ -219,3 +221,94 @@ def test_drawn_photographs_are_the_same_again_and_their_scores_follow_the_defect
     (tmp_path / "c" / "mine.txt").write_text("x")
     with pytest.raises(FileExistsError, match="not a data set made by code"):
         photos.write_photos(tmp_path / "c", scenes=3)
+
+
+def numbered(root: Path) -> list[str]:
+    """Six pairs in folders 0001 ... 0006, two a scene, split within scenes."""
+    names = [f"{i:04d}" for i in range(1, 7)]
+    for i, name in enumerate(names):
+        write(root, name, i)
+    (root / "splits.json").write_text(json.dumps({"train": names[:3], "val": names[3:5], "test": names[5:]}))
+    return names
+
+
+@pytest.mark.parametrize(("first", "comma"), [("0001", "."), ("1", "."), ("1.0", "."), ("0001", ",")])
+def test_folders_named_by_numbers_get_their_scores_and_scenes(tmp_path, first, comma):
+    names = numbered(tmp_path)
+    scenes = ["beach", "Beach ", "hill", "hill", "town", "TOWN"]
+    rows = [[first, *names[1:]], scenes, [f"4{comma}5"] * 6, [f"2{comma}0"] * 6]
+    text = "folder;scene;good_score;bad_score\n" + "".join(";".join(row) + "\n" for row in zip(*rows, strict=True))
+    (tmp_path / "scores.csv").write_bytes(text.encode("utf-16"))
+    for mark in ("utf-8-sig", "utf-16"):
+        (tmp_path / "splits.json").write_text((tmp_path / "splits.json").read_text(), encoding=mark)
+        data = pairs.read(tmp_path)
+        assert data.pairs["scene"].tolist() == ["beach", "beach", "hill", "hill", "town", "town"]
+        assert set(data.pairs["good_score"]) == {4.5} and not data.problems
+        (tmp_path / "splits.json").write_text(json.dumps({"train": [1, 2, 3], "val": [4, 5], "Test": [6]}))
+    found = audited(tmp_path, tmp_path)
+    assert list(found["where"][found["kind"] == "scene in two splits"]) == ["hill", "town"]
+
+
+def test_what_scores_cannot_say_is_said(tmp_path):
+    names = numbered(tmp_path)
+    (tmp_path / "__MACOSX" / "0001").mkdir(parents=True)
+    rows = ["0001,unknown,4,2", "2,-,4,2", "0003,hill,,", "0004,hill,4,2", "4,hill,3,2", "0099,hill,4,2"]
+    (tmp_path / "scores.csv").write_text("folder,scene,good_score,bad_score\n" + "\n".join(rows) + "\n")
+    data = pairs.read(tmp_path)
+    assert data.pairs["scene"].tolist() == ["0001", "0002", "hill", "hill", *names[4:]]
+    assert [(kind, where) for kind, where, _ in data.problems] == [
+        ("folder named twice", "0004"), ("folder missing", "0099"), ("scene unknown", "scores.csv"),
+        ("scores missing", "0005"), ("scores missing", "0006"),
+    ]  # fmt: skip
+    (tmp_path / "scores.csv").write_text("folder,scene,good_score,bad_score\n0001,a,4,2\n0002,a,n.a.,2\n")
+    with pytest.raises(ManifestError, match=r"scores\.csv line 3, column good_score: 'n\.a\.' is no number"):
+        pairs.read(tmp_path)
+
+
+def rated(home: Path, scenes: list[str], head: str = "path;Scene;score") -> Path:
+    """A table of pictures, three a scene, with decimal commas as Excel saves it."""
+    lines = [head]
+    for i in range(3 * len(scenes)):
+        home.mkdir(exist_ok=True)
+        Image.fromarray(picture(i)).save(home / f"{i}.png")
+        lines.append(f"{i}.PNG;{scenes[i // 3]};{1 + i % 3},5")
+    path = home / "rated.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_scenes_of_any_name_are_written_where_they_can_be_read_back(tmp_path):
+    scenes = ["trip/beach", "trip:beach", "../../up", "/", ".hidden", "__MACOSX", "C:\\x", "é" * 200]
+    table = rated(tmp_path / "in", scenes)
+    pairing.from_scores(table.parent, pairing.read_scored(table), tmp_path / "out", min_gap=0.8)
+    data = pairs.read(tmp_path / "out")
+    assert len(data.pairs) == 24 and not data.problems and sorted(set(data.pairs["scene"])) == sorted(scenes)
+    assert set(data.pairs["good_score"]) == {2.5, 3.5}
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (lambda text: text.replace("Scene", "group"), ["no column 'scene'", "group"]),
+        (lambda text: text.replace("2,5", "n/a", 1), ["line 3", "score", "'n/a'"]),
+        (lambda text: text.replace("2,5", "", 1), ["line 3", "score"]),
+        (lambda text: text.replace("1.PNG", "gone.png"), ["1 of 3 rows", "no picture below", "line 3", "'gone.png'"]),
+        (lambda text: text.replace("1.PNG", "../in/../../x.png"), ["no picture below", "line 3"]),
+        (lambda text: text.replace("1.PNG", "0.png"), ["stands there before", "line 3"]),
+        (lambda text: text.replace("hill", "unknown"), ["3 of 3 rows", "no scene", "line 2", "'unknown'"]),
+    ],
+)
+def test_a_table_for_pairs_that_cannot_be_used_is_refused_with_the_line(tmp_path, change, parts):
+    table = rated(tmp_path / "in", ["hill"])
+    table.write_text(change(table.read_text()))
+    with pytest.raises(SuiteError) as error:
+        pairing.read_scored(table)
+    assert all(part in str(error.value) for part in [*parts, str(table)]), str(error.value)
+
+
+def test_known_defects_are_found_for_pictures_in_folders(tmp_path):
+    numbered(tmp_path)
+    (tmp_path / "pictures.csv").write_text("path,wrong\nsome/where/p0.png,blur 0.50\n")
+    table = pairs.read(tmp_path).table
+    assert set(table["wrong"][table["path"].str.contains("/p0.png")]) == {"blur 0.50"}

@@ -109,7 +109,22 @@ def test_values_that_cannot_be(deam: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     text = wrong(deam)
     assert "3 values of valence_mean" in text and "2 values of arousal_mean" in text
-    assert "within 1..9" in text and "song 2: '9.5'" in text and "song 3: ''" in text
+    assert "within 1..9" in text and "song 2: '9.5' (line 2)" in text and "song 3: '' (line 3)" in text
+
+
+def test_a_table_as_excel_saves_it_and_ids_in_other_spellings(deam: Path) -> None:
+    before = songs.check(songs.load("deam", deam)).table
+    path = table_of(deam)
+    rows = [line.replace(", ", ",").replace(",", ";").replace(".", ",") for line in path.read_text().splitlines()]
+    rows = [rows[0].upper(), *(f"0{row.replace(';', ',0;', 1)}" for row in rows[1:])]  # 2 as 02,0
+    path.write_bytes("\n".join(row.replace(",0;", ".0;", 1) for row in rows).encode("utf-16"))
+    pd.testing.assert_frame_equal(songs.check(songs.load("deam", deam)).table, before)
+
+
+def test_a_scale_must_rise(tmp_path: Path) -> None:
+    for scale in ("[9, 1]", "[5, 5]", "[0, .inf]", "[.nan, 9]"):
+        (tmp_path / "m.yaml").write_text(f"name: m\ntables: [a.csv]\nscale: {scale}\n")
+        assert "two different numbers" in message(songs.read, tmp_path / "m.yaml")
 
 
 def test_repeated_and_contradicting_rows(deam: Path) -> None:

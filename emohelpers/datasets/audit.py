@@ -1,7 +1,9 @@
 """What the rows of a data set mean, and what is wrong with them: labels, splits, repeats, groups, classes."""
 
 import contextlib
-import re
+import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +19,10 @@ from emohelpers.datasets.layouts import Manifest
 from emohelpers.datasets.locate import SPLITS, ManifestError
 from emohelpers.datasets.problems import numbered
 from emohelpers.datasets.rows import Rows
+from emohelpers.datasets.spelling import unified, word
+from emohelpers.datasets.tables import named_column
+
+PATIENCE = 8  # seconds for the pattern of a manifest on all file names: 30,000 take some hundredths
 
 
 def read_labels(manifest: Manifest, rows: Rows) -> None:
@@ -113,17 +119,51 @@ def groups(manifest: Manifest, rows: Rows) -> list[str]:
     """A name a row: rows joined by an equal stem, an equal group column or a parent, over any number of steps."""
     table = rows.frame
     spec = manifest.group
+    columns = ["{group}"] if "{group}" in table else []
     for name in spec.columns:
-        if name not in table.columns:
+        columns.append(named_column(table, [name]))
+        if not columns[-1]:
             raise ManifestError(
                 f"{rows.where} has no column {name!r}, by which the manifest {manifest.name} groups (group.columns)"
             )
-    keys = [table[name] for name in ("{group}", *spec.columns) if name in table.columns]
+    keys: list[Sequence[str]] = []
+    for name in columns:
+        keys.append(unified(table[name]))
+        if unknown := [text for text, group in zip(table[name], keys[-1], strict=True) if not group]:
+            listed = ", ".join(map(repr, dict.fromkeys(unknown)))[:99]
+            rows.notes.append(
+                f"{len(unknown):,} of {len(table):,} rows have no {name} ({listed}): it joins them to none"
+            )
     keys.append(table["parent"].where(table["parent"] != "", table["path"]))
     if spec.stem:
-        stems = [path.rpartition("/")[2].rsplit(".", 1)[0] for path in table["path"]]
-        keys.append([re.sub(spec.strip, "", stem) or stem for stem in stems])
+        stems = list(table["path"].map(stem))
+        keys.append([word(name) for name in (_stripped(spec.strip, stems) if spec.strip else stems)])
     return joined(list(table["path"]), keys)
+
+
+def stem(path: str) -> str:
+    """A file's name without its suffix."""
+    return path.rpartition("/")[2].rsplit(".", 1)[0]
+
+
+def _stripped(pattern: str, stems: list[str]) -> list[str]:
+    """Stems without what `pattern` matches, which another process looks for: nothing else can stop (a+)+ and its like.
+
+    Raises:
+        ManifestError: it took longer than `PATIENCE`.
+    """
+    code = "import json, re, sys; p, names = json.load(sys.stdin); print(json.dumps([re.sub(p, '', n) for n in names]))"
+    command = [sys.executable, "-I", "-c", code]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps([pattern, stems]), stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True
+        )
+    except subprocess.TimeoutExpired:
+        raise ManifestError(
+            f"group.strip = {pattern!r} took longer than {PATIENCE} s on {len(stems):,} file names: repeats within "
+            "repeats, such as (a+)+, do. Write it without them"
+        ) from None
+    return [short or name for short, name in zip(json.loads(done.stdout), stems, strict=True)]
 
 
 def joined(paths: Sequence[str], keys: Iterable[Sequence[str]], pairs: ndarray | None = None) -> list[str]:
@@ -170,8 +210,12 @@ def agreement(manifest: Manifest, table: DataFrame) -> list[str]:
     return [note]
 
 
-def class_problems(table: DataFrame, classes: tuple[str, ...]) -> list[str]:
-    """Classes without pictures, or with fewer independent ones than there are parts of a split."""
+def class_problems(table: DataFrame, classes: tuple[str, ...], stems: bool = False) -> list[str]:
+    """Classes without pictures, or with fewer independent ones than there are parts of a split.
+
+    Args:
+        stems: equal file names were joined, which is said where it may be the reason.
+    """
     count = table.groupby("label")["group"].nunique()
     empty = [name for name in classes if name not in count.index]
     few = [f"{name} has {count[name]}" for name in classes if name in count.index and count[name] < 3]
@@ -182,16 +226,17 @@ def class_problems(table: DataFrame, classes: tuple[str, ...]) -> list[str]:
             "or list only the classes you have (classes: [...] in the YAML)"
         )
     if few:
+        names = table[["group"]].assign(stem=table["path"].map(stem).map(word))
+        alike = names[names.duplicated(keep=False)]
+        reason = ""
+        if stems and len(alike):
+            first = list(table["path"][(names == alike.iloc[0]).all(axis=1)])[:2]
+            reason = (
+                f"{len(alike):,} pictures are joined by equal file names, e.g. {' and '.join(first)}: where these are "
+                "different pictures, write group: {stem: false} into the manifest's YAML. Else add"
+            )
         problems.append(
             f"too few independent pictures to split: {'; '.join(few)}, and training, validation and golden set need "
-            "one each. Add pictures, or leave the class out (labels: {<label>: null} in the manifest's YAML)"
+            f"one each. {reason or 'Add'} pictures, or leave the class out (labels: {{<label>: null}} in the YAML)"
         )
     return problems
-
-
-def as_numbers(values: Series) -> Series:
-    """A kept column as numbers where everything that is filled in is one, else as it is."""
-    if pd.api.types.is_numeric_dtype(values):
-        return values
-    numbers = pd.to_numeric(values.mask(values == ""), errors="coerce")
-    return numbers if (numbers.isna() == (values == "")).all() else values

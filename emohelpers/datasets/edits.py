@@ -16,7 +16,10 @@ from emohelpers.datasets.faces import Dataset
 from emohelpers.datasets.groups import sources
 from emohelpers.datasets.locate import ManifestError, parts_of
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.datasets.tables import column, named_column, read_csv
+from emohelpers.datasets.rows import is_original
+from emohelpers.datasets.spelling import matched
+from emohelpers.datasets.tables import column, named_column
+from emohelpers.datasets.text_files import read_csv
 
 NAME = "combined_labels.csv"
 FOLDER = "augmented_affectnet"  # of the edits; seed 000
@@ -139,7 +142,7 @@ def read(dataset: Dataset, combined_labels: str | Path, augmented_root: str | Pa
     """
     file = paths.find_input(str(combined_labels), remedy="COMBINED_LABELS is the table that notebook 02 wrote.")
     table = read_csv(file)
-    rows = _rows(table, file, set(dataset.table["path"]))
+    rows = _rows(table, file, list(dataset.table["path"]))
     problems = _problems(rows, dict(zip(dataset.table["path"], dataset.table["label"], strict=True)))
     if problems:
         lines = "\n".join(f"  {len(paths):,} {text}, first {paths[0]}" for text, paths in problems.items())
@@ -156,7 +159,7 @@ def read(dataset: Dataset, combined_labels: str | Path, augmented_root: str | Pa
     return replace(add(dataset, edits, root), notes=notes)
 
 
-def _rows(table: DataFrame, file: Path, photographs: set[str]) -> DataFrame:
+def _rows(table: DataFrame, file: Path, photographs: list[str]) -> DataFrame:
     """path, label, parent and real (whether it is a photograph) of each row of a combined table."""
 
     def plain(values: Series) -> list[str]:
@@ -164,11 +167,17 @@ def _rows(table: DataFrame, file: Path, photographs: set[str]) -> DataFrame:
 
     filepath = column(table, ["filepath", "path", "pth"], "filepath", file)
     rows = DataFrame({"path": plain(table[filepath])})
-    rows["label"] = [labels.canonical(name) for name in table[column(table, ["label"], "label", file)]]
+    label = table[column(table, ["label"], "label", file)]
+    try:
+        rows["label"] = [labels.canonical(name) for name in label]
+    except labels.UnknownLabel as error:
+        raise ManifestError(f"{file} has a label that is none: {error}") from error
     parent = named_column(table, ["parent"])
     source = named_column(table, ["source"])
-    rows["parent"] = plain(table[parent]) if parent else ""
-    rows["real"] = table[source].isin(["original", ""]) if source else rows["path"].isin(photographs)
+    rows["parent"] = matched(plain(table[parent]), photographs) if parent else ""
+    known = Series(matched(rows["path"], photographs))
+    rows["real"] = is_original(table[source]).to_numpy() if source else known.isin(photographs)
+    rows["path"] = known.where(rows["real"], rows["path"])
     return rows
 
 

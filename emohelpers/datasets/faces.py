@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from emohelpers.config import files
 from emohelpers.datasets import audit, labels, manifest, problems
@@ -15,8 +15,9 @@ from emohelpers.datasets.folders import from_folders
 from emohelpers.datasets.layouts import TABLE, Folders, Manifest, Pixels, Table
 from emohelpers.datasets.locate import ManifestError, is_picture
 from emohelpers.datasets.pixel_rows import from_pixels
-from emohelpers.datasets.rows import Rows
-from emohelpers.datasets.tables import from_table
+from emohelpers.datasets.rows import Rows, is_original
+from emohelpers.datasets.tables import from_table, named_column
+from emohelpers.datasets.text_files import as_numbers
 
 __all__ = ["Dataset", "Manifest", "ManifestError", "check", "load", "names", "read", "write_unreadable"]
 
@@ -69,17 +70,19 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
     audit.read_splits(spec, rows)
     audit.drop_repeats(rows)
     source = rows.frame["source"].str.casefold()
-    rows.frame["source"] = source.where(~source.isin(["", "orig", "real"]), "original")
+    rows.frame["source"] = source.where(~is_original(source), "original")
     rows.frame["group"] = audit.groups(spec, rows)
-    table = rows.frame[[*TABLE, *_further(spec, rows)]].sort_values("path", ignore_index=True)
-    for name in table.columns:
-        table[name] = table[name].astype(str) if name in TABLE else audit.as_numbers(table[name])
+    further = _further(spec, rows)
+    rows.frame = rows.frame.sort_values("path", ignore_index=True)
+    table = rows.frame[[*TABLE, *further]].astype(dict.fromkeys(TABLE, str))
+    for name in further:
+        table[name] = _kept(rows, name)
 
     # What is wrong or worth saying.
     strange = [path for path in table["path"] if not is_picture(path)]
     if strange:
         rows.problems.append(f"{len(strange):,} paths of {rows.where} name no picture, e.g. {strange[0]}")
-    if labels_csv or isinstance(spec.layout, Table):
+    if isinstance(spec.layout, Table) or (labels_csv and isinstance(spec.layout, Folders)):
         rows.notes += audit.agreement(spec, table)
     classes = tuple(emotion for emotion in labels.EMOTIONS if emotion in (spec.classes or set(table["label"])))
     paths = set(table["path"])
@@ -89,7 +92,7 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
         root=rows.root,
         table=table,
         classes=classes,
-        problems=rows.problems + audit.class_problems(table, classes),
+        problems=rows.problems + audit.class_problems(table, classes, spec.group.stem),
         notes=rows.notes,
         demo=bool(spec.drawn),
         unreadable={path: reason for path, reason in rows.unreadable.items() if path in paths},
@@ -140,9 +143,27 @@ def _rows(spec: Manifest, root: Path, labels_csv: str) -> Rows:
 
 def _further(spec: Manifest, rows: Rows) -> list[str]:
     """Columns to keep, votes always; one that the table lacks is said, since re-uploads often drop some."""
-    absent = [name for name in spec.keep if name not in rows.frame.columns]
+    written = {name: named_column(rows.frame, [name]) for name in spec.keep}
+    absent = [name for name, column in written.items() if not column]
     if absent:
         rows.notes.append(f"{rows.where} has no column {', '.join(absent)} to keep")
+    rows.frame = rows.frame.rename(columns={column: name for name, column in written.items() if column})
     votes = [name for name in rows.frame.columns if name.startswith("votes_")]
     columns = dict.fromkeys([*spec.keep, *votes])
     return [name for name in columns if name not in absent]
+
+
+def _kept(rows: Rows, name: str) -> Series:
+    """A further column as numbers where everything that is filled in is one; a text among numbers is said."""
+    values = rows.frame[name]
+    numbers = as_numbers(values)
+    wrong = numbers.isna() & (values != "")
+    if not wrong.any():
+        return numbers
+    first = rows.frame[wrong].iloc[0]
+    text = f"{name} of {wrong.sum():,} rows is no number, first {first[name]!r} of {first['path']} ({first['{line}']})"
+    if name.startswith("votes_"):
+        rows.problems.append(f"{text}: votes are numbers, or empty")
+    elif wrong.mean() < 0.5:
+        rows.notes.append(f"{text}: the column stays text")
+    return values

@@ -126,7 +126,7 @@ def _verified(file: Path, table: DataFrame) -> Golden:
             "Copy both from the run that wrote them, or leave TESTSET_CSV empty."
         )
     try:
-        stamp = json.loads(stamp_file.read_text(encoding="utf-8"))
+        stamp = json.loads(stamp_file.read_text(encoding="utf-8-sig"))
         protocol = stamp["protocol"]
         written = stamp["sha256"]
         notes = stamp["notes"]

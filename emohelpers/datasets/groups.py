@@ -95,6 +95,7 @@ def check_classes(part: DataFrame, classes: Iterable[str], title: str, table: Da
         counts = table["label"].value_counts()
         names = ", ".join(f"{name} ({counts.get(name, 0)} pictures)" for name in empty)
         raise SplitError(
-            f"the {title} would hold no picture of: {names}. A class needs several pictures in separate groups: "
+            f"the {title} would hold no picture of: {names}. A class needs several pictures in separate groups (equal "
+            "file names are one, unless the manifest says group: {stem: false}): "
             "add pictures, raise golden_cap or val_share, or leave the class out of the manifest's classes."
         )

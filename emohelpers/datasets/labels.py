@@ -47,7 +47,7 @@ def canonical(name: str) -> str:
 def from_index(index: int | str, order: tuple[str | None, ...]) -> str:
     """The emotion that integer `index` means in a declared `order`, e.g. `ORDERS["affectnet"]`."""
     text = str(index).strip()
-    position = int(text) if text.isdecimal() else -1
+    position = int(text) if text.isdecimal() and len(text) < 9 else -1
     if not 0 <= position < len(order) or order[position] is None:
         declared = ", ".join(f"{i}={name}" for i, name in enumerate(order) if name)
         raise UnknownLabel(f"label {index!r} is not in the declared order: {declared}")

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from emohelpers.datasets import labels
-from emohelpers.datasets.locate import SPLITS, fold
+from emohelpers.datasets.locate import SPLITS
 from emohelpers.datasets.manifest import Description, Names, Strict
+from emohelpers.datasets.spelling import key, whole
 
 TABLE = ("path", "label", "split", "source", "parent", "group")  # columns that every data set ends up with
-WHOLE = re.compile(r"(\d+)(\.0+)?")  # an integer label; pandas writes 3 as 3.0 where a column has gaps
 
 
 def _alternatives(value: Any) -> Any:
@@ -22,7 +22,7 @@ def _alternatives(value: Any) -> Any:
 def _regular(pattern: str) -> str:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"not a regular expression: {error}") from None
     return pattern
 
@@ -126,7 +126,9 @@ class Manifest(Description):
         for label, emotion in value.items():
             if isinstance(label, bool):
                 raise ValueError("YAML reads yes, no, on and off as true and false: put such a label in quotes")
-            meanings[str(label).strip().casefold()] = None if emotion is None else labels.canonical(emotion)
+            meaning = None if emotion is None else labels.canonical(emotion)
+            if meanings.setdefault(key(str(label)), meaning) != meaning:
+                raise ValueError(f"{label!r} stands there twice, in two spellings and with two meanings")
         return meanings
 
     @field_validator("classes")
@@ -154,24 +156,21 @@ class Manifest(Description):
         Raises:
             UnknownLabel: neither the manifest nor a known spelling explains it.
         """
-        key = text.strip().casefold()
-        number = WHOLE.fullmatch(key)
-        if number:
-            key = str(int(number[1]))
-        if isinstance(self.labels, dict) and key in self.labels:
-            return self.labels[key]
-        if number and isinstance(self.labels, str) and self.labels in labels.ORDERS:
-            return labels.from_index(key, labels.ORDERS[self.labels])
-        return labels.canonical(key)
+        label = key(text)
+        if isinstance(self.labels, dict) and label in self.labels:
+            return self.labels[label]
+        if whole(text) and isinstance(self.labels, str) and self.labels in labels.ORDERS:
+            return labels.from_index(label, labels.ORDERS[self.labels])
+        return labels.canonical(label)
 
     def needs_order(self, text: str) -> bool:
         """Whether `text` is an integer label although the manifest declares no order for integers."""
-        return self.labels == "names" and WHOLE.fullmatch(text.strip()) is not None
+        return self.labels == "names" and whole(text).isdecimal()
 
     def part(self, text: str) -> str | None:
         """train, val, test or "" for the data set's own word for a split, None for an unknown one."""
-        words = {fold(word): split for word, split in self.splits.items()}
-        return {"": "", **SPLITS, **words}.get(fold(text.strip()))
+        words = {key(word): split for word, split in self.splits.items()}
+        return {"": "", **SPLITS, **words}.get(key(text))
 
     def knows_label(self, text: str) -> bool:
         """Whether a folder of this name can be a label, one that still lacks its order included."""

@@ -19,7 +19,7 @@ from emohelpers.datasets.candidates import common_end, folded
 from emohelpers.datasets.edits import FOLDER
 from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, is_picture, parts_of
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.datasets.tables import read_csv
+from emohelpers.datasets.text_files import read_csv
 from emohelpers.datasets.thumbnails import likenesses
 
 TABLE = "augmented_labels.csv"  # seed 000

@@ -6,12 +6,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from emohelpers.config import paths
 from emohelpers.config.mistakes import mistakes
 from emohelpers.datasets.locate import ManifestError, find_input
+from emohelpers.datasets.text_files import read_yaml
 
 # In YAML one name may stand for a list of one.
 Names = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
@@ -28,7 +28,7 @@ class Description(Strict):
 
     shelf: ClassVar[str] = ""  # folder of data_manifests/ that holds this kind
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]  # used in file names
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")]  # used in file names
     title: str = ""  # empty: the name
     kaggle: str = ""  # owner/slug
     root: str = ""  # folder, relative to the YAML; used when no DATASET_ROOT is given
@@ -114,10 +114,7 @@ def read(kind: type[Kind], name_or_yaml: str | Path) -> Kind:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} is not a YAML file in UTF-8: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ManifestError(f"{path} must be a mapping of keys such as name, see data_manifests/README.md")
     return {str(key): value for key, value in content.items()}

@@ -1,25 +1,31 @@
 """Where pairs come from: pictures of a scene that people scored, photographs spoiled on purpose, drawn scenes."""
 
 import itertools
+import re
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from emohelpers.config import files, paths
 from emohelpers.datasets import audit, decoding, pairs
 from emohelpers.datasets.drawn import defects, photos
 from emohelpers.datasets.groups import shuffled
-from emohelpers.datasets.locate import is_picture
+from emohelpers.datasets.locate import HIDDEN, Tree, fold, is_picture, parts_of
 from emohelpers.datasets.pairs import PARTS, SCORES, SIDES, PairError, Pairs
 from emohelpers.datasets.pixels import Pixels
+from emohelpers.datasets.spelling import unified
+from emohelpers.datasets.tables import column
+from emohelpers.datasets.text_files import numbers, read_csv
 from emohelpers.datasets.thumbnails import twins
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # when nobody has decided
+UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]')  # in a folder's name, on some system
 QUALITY = 95  # of the JPEGs that `spoiled` writes, the unspoiled ones too
 
 
@@ -47,6 +53,41 @@ def find(cfg) -> Pairs:
     return pairs.read(folder, demo="drawn scenes")
 
 
+def read_scored(path: str | Path) -> DataFrame:
+    """A table of the scored pictures below its folder, for `from_scores`: path, scene, score, and its further columns.
+
+    Raises:
+        ManifestError: a column is missing, a score is no number, with the line.
+        PairError: a picture is missing or stands there twice, or a scene is not known, with the line.
+    """
+    file = Path(path)
+    table = read_csv(file)
+    names = {column(table, [name], "the pairs", file): name for name in ("path", "scene", "score")}
+    table = table.rename(columns=names)
+    table["score"] = numbers(table, "score", file)
+    scene = Series(unified(table["scene"]), table.index)
+    _refuse(file, table["scene"], scene == "", "name no scene, within which pictures are paired")
+    tree = Tree()
+    files: list[str] = []
+    for text in table["path"]:
+        *folders, name = parts_of(text) or ("",)
+        fitting = [hit for folder in tree.descend(file.parent.as_posix(), folders) for hit in tree.match(folder, name)]
+        files.append(fitting[0].removeprefix(f"{file.parent.as_posix()}/") if len(fitting) == 1 else "")
+    picture = Series(files, table.index)
+    _refuse(file, table["path"], picture == "", f"name no picture below {file.parent}")
+    _refuse(file, table["path"], picture.duplicated(), "name a picture that stands there before")
+    return table.assign(path=picture, scene=scene)
+
+
+def _refuse(file: Path, values: Series, wrong: Series, reason: str) -> None:
+    if wrong.any():
+        first = values[wrong]
+        raise PairError(
+            f"{len(first):,} of {len(values):,} rows of {file} {reason}, first line {first.index[0]}: "
+            f"{first.iloc[0]!r}. Correct or remove them"
+        )
+
+
 def from_scores(
     root: str | Path,
     scored: DataFrame,
@@ -68,11 +109,15 @@ def from_scores(
     """
     lines = []
     pictures = []
+    numbers_of = defaultdict(itertools.count)  # of each name of folders: a/b and a:b are written alike
     for scene, rows in scored.sort_values("path").groupby("scene"):
-        for number, both in enumerate(itertools.combinations(rows.itertuples(), 2)):
+        name = UNSAFE.sub("-", str(scene))[:60]
+        name = f"scene{name}" if name.startswith(HIDDEN) else name
+        for both in itertools.combinations(rows.itertuples(), 2):
+            number = next(numbers_of[fold(name)])
             bad, good = sorted(both, key=lambda row: row.score)
             if good.score - bad.score >= max(min_gap, 1e-9):
-                lines.append((f"{scene}_{number:03d}", str(scene), good.score, bad.score))
+                lines.append((f"{name}_{number:03d}", str(scene), good.score, bad.score))
                 pictures.append((good.path, bad.path))
     if not lines:
         raise PairError(f"no two pictures of a scene are {min_gap:g} apart: lower min_gap, or score more pictures")

@@ -6,7 +6,6 @@ bad_score. `pairs_audit` says what is wrong with them, `pairing` makes them.
 """
 
 import itertools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,10 @@ from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.config.errors import SuiteError
-from emohelpers.datasets.locate import is_picture
+from emohelpers.datasets.locate import HIDDEN, SPLITS, is_picture, parts_of
+from emohelpers.datasets.spelling import is_nobody, key, matched, unified
+from emohelpers.datasets.tables import column
+from emohelpers.datasets.text_files import numbers, read_csv, read_json
 
 SIDES = ("good", "bad")
 PARTS = ("train", "val", "test")
@@ -52,13 +54,14 @@ def read(root: str | Path, splits_json: str | Path = "", *, demo: str = "") -> P
 
     Raises:
         PairError: no folder of pairs at all.
+        ManifestError: splits.json or a table beside the pairs cannot be read, with the line.
     """
     top = paths.find_input(str(root), remedy="DATASET_ROOT is the folder that holds training_files or the pairs.")
     home = top / "training_files" if (top / "training_files").is_dir() else top
     pictures = _folders(home)
     problems: Problems = []
-    split_of = _splits(home, str(splits_json), problems)
-    scores = _scores(home / "scores.csv", problems)
+    split_of = _splits(home, str(splits_json), list(pictures), problems)
+    scores = _scores(home / "scores.csv", list(pictures), problems)
     rows = []
     for name, (good_side, bad_side) in pictures.items():
         for side, files in zip(SIDES, (good_side, bad_side), strict=True):
@@ -87,7 +90,7 @@ def _folders(home: Path) -> dict[str, tuple[list[str], list[str]]]:
     pictures = {
         folder.name: (_pictures(folder, "good"), _pictures(folder, "bad"))
         for folder in folders
-        if not folder.name.startswith(".")
+        if not folder.name.startswith(HIDDEN)
     }
     if not any(good and bad for good, bad in pictures.values()):
         raise PairError(
@@ -102,13 +105,14 @@ def _pictures(folder: Path, side: str) -> list[str]:
     files: list[Path] = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name.lower() == side:
-            files += sorted(file for file in entry.iterdir() if is_picture(file.name) and file.name[0] != ".")
+            inside = sorted(entry.iterdir())
+            files += [file for file in inside if is_picture(file.name) and not file.name.startswith(HIDDEN)]
         elif entry.stem.lower() == side and is_picture(entry.name):
             files.append(entry)
     return [file.relative_to(folder.parent).as_posix() for file in files]
 
 
-def _splits(home: Path, named: str, problems: Problems) -> dict[str, str]:
+def _splits(home: Path, named: str, folders: list[str], problems: Problems) -> dict[str, str]:
     """Folder -> part. A folder that is named twice keeps the first."""
     # beside the pairs, above them, and where the original project kept it
     usual = [home / "splits.json", home.parent / "splits.json", home.parent / "docs" / "splits.json"]
@@ -118,39 +122,46 @@ def _splits(home: Path, named: str, problems: Problems) -> dict[str, str]:
         tried = ", ".join(map(str, candidates))
         problems.append(("splits.json missing", tried, "write one: python -m emohelpers appeal split FOLDER draws it"))
         return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PairError(f"{file} is not JSON: {error}") from error
+    content = read_json(file)
     if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
         raise PairError(f'{file} must be {{"train": [folder, ...], "val": [folder, ...], "test": [folder, ...]}}')
     split_of: dict[str, str] = {}
-    for part, names in content.items():
-        if part not in PARTS:
-            problems.append(("unknown split", part, f"splits.json may have {', '.join(PARTS)}"))
-            continue
-        for name in map(str, names):
+    for written, names in content.items():
+        part = SPLITS.get(key(written), "")
+        if not part:
+            problems.append(("unknown split", written, f"splits.json may have {', '.join(PARTS)}"))
+        for name in matched(map(str, names if part else []), folders):
             if name in split_of:
                 problems.append(("folder named twice", name, f"in {split_of[name]} and in {part} of splits.json"))
             split_of.setdefault(name, part)
     for part in PARTS:
-        if not content.get(part):
+        if part not in split_of.values():
             problems.append(("split missing", part, "has no folder in splits.json"))
     return split_of
 
 
-def _scores(file: Path, problems: Problems) -> dict[str, tuple[str, float, float]]:
-    """Folder -> scene and both scores, read by name."""
+def _scores(file: Path, folders: list[str], problems: Problems) -> dict[str, tuple[str, float, float]]:
+    """Folder -> scene and both scores, read by name; a scene that is not known is the folder's own."""
     if not file.is_file():
         return {}
-    table = pd.read_csv(file, skipinitialspace=True).rename(columns=str.strip)
-    if missing := [name for name in SCORES if name not in table]:
-        raise PairError(f"{file} has no column {', '.join(missing)}; it has {', '.join(table.columns)}")
+    table = read_csv(file)
+    folder, scene, *sides = (column(table, [name], "scores.csv", file) for name in SCORES)
+    rows = DataFrame({"folder": matched(table[folder], folders), "scene": unified(table[scene])}, table.index)
+    rows["scene"] = rows["scene"].where(rows["scene"] != "", rows["folder"])
+    for name, side in zip(SCORES[2:], sides, strict=True):
+        rows[name] = numbers(table, side, file, gaps=True)
     scores = {}
-    for folder, scene, good, bad in table[list(SCORES)].itertuples(index=False):
-        if good <= bad:
-            problems.append(("scores contradict", folder, f"good {good:g} is not above bad {bad:g}"))
-        scores[str(folder)] = (str(scene), good, bad)
+    for line, name, *row in rows.itertuples():
+        if row[1] <= row[2]:
+            problems.append(("scores contradict", name, f"good {row[1]:g} is not above bad {row[2]:g}"))
+        if name not in folders:
+            problems.append(("folder missing", name, f"is named in {file.name} line {line} and has no folder"))
+        if name in scores:
+            problems.append(("folder named twice", name, f"in {file.name}, the second time in line {line}"))
+        scores[name] = tuple(row)
+    if unknown := int(table[scene].map(is_nobody).sum()):
+        problems.append(("scene unknown", file.name, f"{unknown} rows name no scene: each is a scene of its own"))
+    problems += [("scores missing", name, f"has no row in {file.name}") for name in folders if name not in scores]
     return scores
 
 
@@ -161,6 +172,7 @@ def _table(pairs: DataFrame, known: Path) -> DataFrame:
     table = pd.concat(sides).drop_duplicates("path").sort_values("path", ignore_index=True)
     defects: dict[str, str] = {}
     if known.is_file():
-        pictures = pd.read_csv(known, dtype=str, keep_default_na=False)
-        defects = dict(zip(pictures["path"], pictures["wrong"], strict=True))
+        pictures = read_csv(known)
+        path, wrong = (column(pictures, [name], "pictures.csv", known) for name in ("path", "wrong"))
+        defects = dict(zip(pictures[path].map(lambda text: parts_of(text)[-1]), pictures[wrong], strict=True))
     return table.assign(wrong=[defects.get(Path(path).name, "") for path in table["path"]])

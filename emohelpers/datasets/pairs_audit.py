@@ -12,7 +12,7 @@ from emohelpers.datasets.pairs import PARTS, PairError, Pairs
 from emohelpers.datasets.pixels import Pixels
 
 CONVERTED = ("CMYK", "16-bit", "turned by EXIF", "colour profile")  # dealt with in `decoding`
-NOTES = (*CONVERTED, "small validation set")  # said, but no reason to stop
+NOTES = (*CONVERTED, "small validation set", "scene unknown", "scores missing")  # said, but no reason to stop
 # where a PNG says how many bits a channel has
 PNG = b"\x89PNG\r\n\x1a\n"
 DEPTH_AT = 24

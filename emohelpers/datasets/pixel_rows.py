@@ -4,8 +4,9 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray
-from pandas import DataFrame
+from pandas import DataFrame, Series
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -14,9 +15,13 @@ from emohelpers.datasets import labels
 from emohelpers.datasets.layouts import Pixels, Votes
 from emohelpers.datasets.locate import ManifestError, Tree
 from emohelpers.datasets.rows import Rows
-from emohelpers.datasets.tables import column, find_table, given_table, named_column, read_csv
+from emohelpers.datasets.spelling import word
+from emohelpers.datasets.tables import column, find_table, given_table, named_column
+from emohelpers.datasets.text_files import numbers, read_csv
 
 EACH = 1000  # pictures a folder
+READING = 2  # changes where rows are read in another way, so that they are read again
+BETWEEN = str.maketrans("[](),;", "      ")  # what stands around pixel values beside blanks
 
 
 def from_pixels(spec: Pixels, root: Path, labels_csv: str, remedy: str) -> Rows:
@@ -27,7 +32,7 @@ def from_pixels(spec: Pixels, root: Path, labels_csv: str, remedy: str) -> Rows:
     source = table if table and not spec.votes else find_table(tree, root, spec.file, remedy)
     folder = _materialise(spec, source)
     frame = read_csv(folder / "rows.csv").assign(source="", parent="")
-    frame["{line}"] = [f"{source.name} line {number + 2}" for number in range(len(frame))]
+    frame["{line}"] = f"{source.name} line " + frame.pop("line")
     broken = frame[frame["reason"] != ""]
     reasons = broken["{line}"] + ": " + broken["reason"]
     unreadable = dict(zip(broken["path"], reasons, strict=True))
@@ -41,7 +46,7 @@ def _materialise(spec: Pixels, source: Path) -> Path:
     """The folder of a CSV's pictures and their rows.csv, whole or not there; one for each content and columns."""
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    digest.update(repr((spec.pixels, spec.label, spec.split, spec.side)).encode())
+    digest.update(repr((READING, spec.pixels, spec.label, spec.split, spec.side)).encode())
     folder = paths.cache_folder() / "pixel_csv" / digest.hexdigest()[:16]
     try:
         with files.new_folder(folder, "rows.csv", replace=True) as new:
@@ -62,7 +67,7 @@ def _write(folder: Path, spec: Pixels, source: Path) -> None:
     label = column(table, [spec.label], "layout.label", source)
     split = named_column(table, [spec.split])
     records = []
-    rows = DataFrame({"path": "", "label": table[label], "split": table[split] if split else "", "reason": ""})
+    rows = DataFrame({"label": table[label], "split": table[split] if split else "", "line": table.index})
     for row, text in enumerate(tqdm(table[pixels], desc=f"{source.name} -> PNG", unit="img")):
         picture, reason = _picture(text, spec.side)
         path = folder / f"{row // EACH:03d}" / f"row{row:06d}.png"
@@ -75,17 +80,16 @@ def _write(folder: Path, spec: Pixels, source: Path) -> None:
 
 
 def _picture(text: str, side: int) -> tuple[ndarray | None, str]:
-    """Numbers 0..255 separated by spaces -> (side, side) uint8, or the reason why not."""
-    values = text.split()
+    """Numbers 0..255 separated by blanks or commas -> (side, side) uint8, or the reason why not."""
+    values = text.translate(BETWEEN).split()
     if len(values) != side * side:
         return None, f"{len(values)} pixel values instead of {side * side}"
-    try:
-        numbers = np.array(values, dtype=np.int64)
-    except (ValueError, OverflowError):
-        first = next(value for value in values if not value.isdecimal())
-        return None, f"pixel value {first[:20]!r} is no whole number"
+    numbers = pd.to_numeric(Series(values), errors="coerce").to_numpy(np.float64)
+    fraction = numbers % 1 != 0  # a text is NaN
+    if fraction.any():
+        return None, f"pixel value {values[fraction.argmax()][:20]!r} is no whole number"
     if numbers.min() < 0 or numbers.max() > 255:
-        return None, f"pixel values from {numbers.min()} to {numbers.max()}, allowed 0 to 255"
+        return None, f"pixel values from {numbers.min():g} to {numbers.max():g}, allowed 0 to 255"
     return numbers.astype(np.uint8).reshape(side, side), ""
 
 
@@ -98,10 +102,10 @@ def _vote(rows: Rows, spec: Votes, path: Path) -> None:
     table = read_csv(path)
     columns = [column(table, [name], "layout.votes", path) for name in (*spec.emotions, *spec.discard)]
     _refuse_unequal(rows, table, path)
-    try:
-        votes = table[columns].astype(int).to_numpy()  # (rows, emotions and what is discarded)
-    except ValueError as error:
-        raise ManifestError(f"{path}: votes must be whole numbers ({error})") from error
+    counts = DataFrame({name: numbers(table, name, path) for name in columns})
+    if (wrong := (counts < 0) | (counts % 1 != 0)).any(axis=None):
+        raise ManifestError(f"{path} line {counts.index[wrong.any(axis=1)][0]}: votes must be whole numbers")
+    votes = counts.to_numpy(int)  # (rows, emotions and what is discarded)
     emotions = [labels.canonical(name) for name in spec.emotions]
     names = np.array([*emotions, *spec.discard], dtype=object)
     for name, count in zip(names, votes.T, strict=True):
@@ -132,12 +136,12 @@ def _refuse_unequal(rows: Rows, table: DataFrame, path: Path) -> None:
             "so both must be the original, complete files"
         )
     usage = named_column(table, ["Usage"])
-    split = rows.frame["split"]
+    split = rows.frame["split"].map(word).to_numpy()
     if not usage:
         return
-    apart = np.flatnonzero((table[usage] != split) & (split != ""))
+    apart = np.flatnonzero((table[usage].map(word) != split) & (split != ""))
     if apart.size:
         raise ManifestError(
-            f"{path} and {rows.where} disagree on Usage in {apart.size:,} rows, first line {apart[0] + 2}: "
+            f"{path} and {rows.where} disagree on Usage in {apart.size:,} rows, first line {table.index[apart[0]]}: "
             "they belong together row by row, so neither may be sorted or shuffled"
         )

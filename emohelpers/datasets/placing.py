@@ -6,7 +6,7 @@ from pathlib import Path
 from emohelpers.config import paths
 from emohelpers.datasets.candidates import candidates
 from emohelpers.datasets.layouts import Table
-from emohelpers.datasets.locate import SPLITS, ManifestError, Tree, fold, parts_of, same_content
+from emohelpers.datasets.locate import SPLITS, ManifestError, Tree, fold, is_picture, parts_of, same_content
 from emohelpers.datasets.rows import Rows
 
 
@@ -23,9 +23,12 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
             f"all: {'; '.join(meant.torn[:3])}. Give a DATASET_ROOT that holds the right one"
         )
     elif not any(files):
+        remedy = "Give the folder that holds the pictures as DATASET_ROOT"
+        if not any(map(is_picture, written)):
+            remedy = "The names have no suffix of a picture: write it, such as .jpg, into the table"
         raise ManifestError(
             f"none of the {len(written):,} pictures of {rows.where} was found below {rows.root}, for example "
-            f"{written[0]!r}.\n{paths.listing(rows.root)}\nGive the folder that holds the pictures as DATASET_ROOT"
+            f"{written[0]!r}.\n{paths.listing(rows.root)}\n{remedy}"
         )
     files = [_of_split(options, split) for options, split in zip(files, frame["split"], strict=True)]
     _report_ambiguous(rows, written, files)

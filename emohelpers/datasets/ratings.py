@@ -5,15 +5,16 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-import pandas as pd
 from pandas import DataFrame
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from emohelpers.config import paths
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.datasets.locate import ManifestError, Tree, find_input, same_content
 from emohelpers.datasets.manifest import Description, Names
-from emohelpers.datasets.tables import read_csv
+from emohelpers.datasets.spelling import whole
+from emohelpers.datasets.tables import named_column
+from emohelpers.datasets.text_files import as_numbers, read_csv
 
 AUDIO = (".mp3", ".wav", ".flac", ".ogg", ".m4a")
 DEEP = 6  # folders below a root that are searched: DEAM's tables lie four deep, in a re-upload one more
@@ -30,6 +31,13 @@ class Ratings(Description):
     valence: str = "valence_mean"  # column
     arousal: str = "arousal_mean"  # column
     scale: Annotated[tuple[float, float], Field(strict=False)] = (1.0, 9.0)  # lowest and highest rating
+
+    @field_validator("scale")
+    @classmethod
+    def _rising(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[1] - value[0] < float("inf"):
+            raise ValueError("is the lowest and the highest rating, two different numbers")
+        return value
 
 
 def tables(spec: Ratings, root: Path, tree: Tree, labels_csv: str) -> tuple[list[Path], list[str]]:
@@ -66,15 +74,18 @@ def ratings(spec: Ratings, path: Path, problems: list[str]) -> DataFrame:
     """`song, valence, arousal` (-1..1) of one table; what is wrong with its values goes to `problems`."""
     table = read_csv(path)  # outer spaces of the header are gone; `valence_ max_mean` keeps its inner one
     columns = {"valence": spec.valence, "arousal": spec.arousal}
-    _refuse_absent(table, [spec.id, *columns.values()], path)
-    rated = DataFrame({"song": [_id(text) for text in table[spec.id]]})
+    written = {name: named_column(table, [name]) for name in (spec.id, *columns.values())}
+    _refuse_absent(table, [name for name, column in written.items() if not column], path)
+    rated = DataFrame({"song": [_id(text) for text in table[written[spec.id]]]}, table.index)
     low, high = spec.scale
     for target, name in columns.items():
-        values = pd.to_numeric(table[name].str.strip(), errors="coerce")
+        values = as_numbers(table[written[name]])
         wrong = ~values.between(low, high)
         if wrong.any():
             rows = values.index[wrong]
-            first = ", ".join(f"song {rated['song'][row]}: {table[name][row]!r}" for row in rows[:5])
+            first = ", ".join(
+                f"song {rated['song'][row]}: {table[written[name]][row]!r} (line {row})" for row in rows[:5]
+            )
             problems.append(
                 f"{len(rows)} values of {name} in {path} are no numbers within {low:g}..{high:g}: "
                 f"{first}. Is it the right column and scale?"
@@ -88,8 +99,7 @@ def ratings(spec: Ratings, path: Path, problems: list[str]) -> DataFrame:
     return rated
 
 
-def _refuse_absent(table: DataFrame, names: list[str], path: Path) -> None:
-    absent = [name for name in names if name not in table]
+def _refuse_absent(table: DataFrame, absent: list[str], path: Path) -> None:
     if not absent:
         return
     near = []
@@ -136,11 +146,9 @@ def recordings(root: Path, tree: Tree, problems: list[str]) -> dict[str, str]:
 
 def _id(text: str) -> str:
     """One spelling of an id: "0002", " 2 " and "2.0" are song 2."""
-    text = text.strip()
-    whole = text.removesuffix(".0")
-    return str(int(whole)) if whole.isdecimal() else text
+    return whole(text) or text.strip()
 
 
 def order(song: str) -> tuple[int, str]:
     """What ids are sorted by: numbers as numbers."""
-    return (int(song), "") if song.isdecimal() else (10**9, song)
+    return (len(song), song) if song.isdecimal() else (10**9, song)

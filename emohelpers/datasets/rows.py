@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from emohelpers.datasets.locate import Tree
+from emohelpers.datasets.spelling import word
 
 
 @dataclass
@@ -23,3 +24,8 @@ class Rows:
         """Notes the folders that could not be searched."""
         if tree.closed:
             self.notes.append(f"folders that may not be read were passed over: {', '.join(tree.closed[:5])}")
+
+
+def is_original(source: Series) -> Series:
+    """Whether the words of a column `source` mean a photograph."""
+    return source.map(word).isin(["", "original", "orig", "real"])

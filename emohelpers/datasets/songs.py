@@ -19,6 +19,7 @@ from emohelpers.datasets import manifest, problems, ratings
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.datasets.locate import ManifestError, Tree
 from emohelpers.datasets.ratings import Ratings
+from emohelpers.datasets.spelling import matched
 
 __all__ = ["TARGETS", "ManifestError", "Songs", "check", "leaks", "load", "names", "quadrants", "read", "split"]
 
@@ -67,8 +68,9 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
     # Ratings of one side, audio files of the other.
     tables, absent = ratings.tables(spec, folder, tree, str(labels_csv))
     rated = pd.concat([ratings.ratings(spec, path, wrong) for path in tables], ignore_index=True)
-    rated = ratings.once(rated, wrong, notes)
     files = ratings.recordings(folder, tree, wrong)
+    rated["song"] = matched(rated["song"], files)
+    rated = ratings.once(rated, wrong, notes)
     table = rated[rated["song"].isin(files)]
     if table.empty:
         raise ManifestError(

@@ -1,7 +1,6 @@
 """Reads the rows of a data set from its CSV tables; what they mean is for `audit`."""
 
 import os
-import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -12,32 +11,10 @@ from emohelpers.datasets.layouts import Join, Table
 from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, find_input, fold, parts_of
 from emohelpers.datasets.placing import place
 from emohelpers.datasets.rows import Rows
+from emohelpers.datasets.spelling import matched
+from emohelpers.datasets.text_files import read_csv
 
 COLUMNS = ("path", "label", "split", "source", "parent")  # what a table can say of a picture
-
-
-def read_csv(path: str | Path) -> DataFrame:
-    """A CSV as text: UTF-8 with or without a byte order mark, any line ends, separated by comma, semicolon or tab."""
-    try:
-        with Path(path).open(encoding="utf-8-sig") as file:
-            header = file.readline()
-        separator = max(",;\t", key=header.count)
-        text = {"dtype": str, "na_filter": False, "encoding": "utf-8-sig", "index_col": False}
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # pandas would cut a row that is too long
-            table = pd.read_csv(path, sep=separator, **text)
-    except pd.errors.EmptyDataError as error:
-        raise ManifestError(f"{path} is empty: download it again") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise ManifestError(f"{path} is not a regular CSV: {error}. A path with a comma needs quotes") from error
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror})") from error
-    table.columns = table.columns.str.strip()
-    if table.empty:
-        raise ManifestError(f"{path} has a header but no rows: download it again")
-    return table
 
 
 def column(table: DataFrame, names: list[str], key: str, path: str | Path) -> str:
@@ -140,8 +117,8 @@ def _read(spec: Table, split: str, path: Path) -> DataFrame:
     absent = {"split": split}
     frame = table.drop(columns={*names.values(), *COLUMNS} & set(table.columns))
     for key, name in names.items():
-        frame[key] = table[name].str.strip() if name else absent.get(key, "")
-    frame["{line}"] = [f"{path.name} line {number + 2}" for number in range(len(frame))]
+        frame[key] = table[name] if name else absent.get(key, "")
+    frame["{line}"] = [f"{path.name} line {number}" for number in table.index]
     return frame
 
 
@@ -150,7 +127,8 @@ def _join(rows: Rows, tree: Tree, spec: Join, remedy: str) -> None:
     path = find_table(tree, rows.root, spec.file, remedy)
     table = read_csv(path)
     key = column(table, spec.path, "layout.join.path", path)
-    table.index = Index(["/".join(parts_of(text)) for text in table[key]])
+    written = ["/".join(parts_of(text)) for text in table[key]]
+    table.index = Index(matched(written, rows.frame["path"]))
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise ManifestError(f"{path} names {twice} twice: one row a picture is needed")

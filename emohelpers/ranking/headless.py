@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch.nn import Module
 
 from emohelpers import config, models, train
@@ -57,7 +56,7 @@ def spoil(photographs: str, out: str) -> Path:
 
 def pair(table: str, out: str, min_gap: float) -> Path:
     """Makes pairs of the scored pictures of each scene: a CSV of path (beside it), scene, score."""
-    return pairing.from_scores(Path(table).parent, pd.read_csv(table), out, min_gap=min_gap)
+    return pairing.from_scores(Path(table).parent, pairing.read_scored(table), out, min_gap=min_gap)
 
 
 def learn(cfg: Any, out: str = "") -> Judged:

@@ -14,6 +14,7 @@ from torch.nn import Module
 
 from emohelpers import config, models
 from emohelpers.config import files
+from emohelpers.datasets.text_files import read_yaml
 from emohelpers.images.augment import Augmentation
 from emohelpers.images.batches import Batches
 from emohelpers.images.preprocess import Preprocess
@@ -105,7 +106,7 @@ def write_settings(folder: Path, cfg: Any, preprocess: Preprocess) -> None:
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The values of a `train.yaml`, for `config.make`."""
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    values = read_yaml(path)
     if not isinstance(values, dict) or "preset" not in values:
         raise config.ConfigError(f"{path} is no train.yaml of this suite: it has no settings with a preset")
     return values
