@@ -5,6 +5,7 @@ import base64
 import io
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import tiny
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
@@ -442,3 +444,21 @@ def test_notebooks_alone_are_tested_in_a_fresh_folder_too(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path), "EMOHELPERS_OUTPUTS": "outputs"}
     ran = subprocess.run(command, cwd=FOLDER.parent, env=environment, capture_output=True, text=True)
     assert re.search(r"to .*emohelpers-tests-", ran.stdout), ran.stdout + ran.stderr
+
+
+def test_pytest_runs_first_what_a_notebook_needs(tmp_path: Path) -> None:
+    keep = "import os\nfrom pathlib import Path\nkept = Path(os.environ['EMOHELPERS_OUTPUTS'])"
+    first = f"{keep}\nwith (kept / 'count.txt').open('a') as file:\n    print('first', file=file)"
+    second = f"{keep}\nprint((kept / 'count.txt').read_text())"
+    tiny.write(tmp_path, "01_first", first)
+    for stem in ("02_second", "03_third"):
+        path = tiny.write(tmp_path, stem, second, needs=("01_first",), receipt=True)
+        book = nbformat.read(path, as_version=4)
+        book.cells[-1].outputs = [new_output("stream", name="stdout", text="first\n\n")]
+        book.cells[-1].execution_count = 2
+        nbformat.write(book, path)
+    shutil.copy(FOLDER.parent / "conftest.py", tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
+    books = [f"notebooks/{stem}.ipynb" for stem in ("03_third", "02_second")]
+    told = subprocess.run([*command, *books], cwd=tmp_path, capture_output=True, text=True)
+    assert told.returncode == 0 and "4 passed" in told.stdout, told.stdout + told.stderr
