@@ -5,6 +5,7 @@ from pathlib import Path
 import bars
 import pandas as pd
 import pytest
+import torch
 
 from emohelpers import models
 from emohelpers.config import paths
@@ -69,6 +70,19 @@ def test_evaluate_leaves_out_what_the_training_knew(home, trained, tmp_path, cap
     assert "1 pictures that the training knows were left out" in capsys.readouterr().out
     found = pd.read_csv(tmp_path / "out" / "predictions.csv")["path"]
     assert len(found) == 41 and found.str.contains("copy1").any() and not found.str.contains("copy0").any()
+
+
+def test_evaluate_refuses_a_model_that_was_trained_on_todays_golden_faces(home, trained, tmp_path, capsys):
+    path = shutil.copy(home / "outputs" / "headless" / "transfer" / "best_model.pth", tmp_path)
+    saved = torch.load(path, weights_only=True)
+    saved["config"]["split_seed"] = 7  # another golden set, as other pictures or labels draw one too
+    torch.save(saved, path)
+    assert cli.main(["evaluate", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "was trained or chosen on" in capsys.readouterr().err
+    del saved["learned"]  # as an earlier version wrote it
+    torch.save(saved, path)
+    assert cli.main(["evaluate", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert "does not say what it was trained on" in capsys.readouterr().out
 
 
 def test_what_cannot_be_done_is_said_in_one_line(home, tmp_path, capsys, monkeypatch):

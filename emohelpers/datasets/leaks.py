@@ -1,6 +1,6 @@
 """The leak guard: what a part shares with pictures that are held out, by id, group, lineage, content or looks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,11 @@ def known(rows: DataFrame, pixels: Pixels, learned: DataFrame, their: Pixels, li
     pairs = twins(pixels.thumbnails(rows["path"]), their.thumbnails(learned["path"]), likeness)
     same[pairs[:, 0]] = True
     return same
+
+
+def numbers(hashes: Iterable[str]) -> ndarray:
+    """(n,) int64, sorted: the first eight bytes of each different SHA-256, which name the pictures of a training."""
+    return np.array(sorted({int(text[:16], 16) for text in hashes if text}), np.uint64).view(np.int64)
 
 
 def apart(used: Mapping[str, Any], cfg) -> str:

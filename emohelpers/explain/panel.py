@@ -19,6 +19,7 @@ from emohelpers.explain import notes as interpretation
 from emohelpers.explain.classifier import ExplanationError
 from emohelpers.explain.explainer import Explainer
 from emohelpers.explain.galleries import Gallery
+from emohelpers.train import study
 from emohelpers.train.study import Faces
 
 
@@ -40,6 +41,8 @@ class Panel:
 
     def __init__(self, trained: Mapping[str, torch.nn.Module], data: Faces, cfg: Any):
         self.started = time.monotonic()
+        for name, model in trained.items():
+            study.refuse_trained_on(model, data, name)
         self.trained = trained
         self.data = data
         self.cfg = cfg

@@ -66,8 +66,17 @@ class Run:
 
         Raises:
             InputNotFound, PredictionError: not there, or of another golden set, with the remedy, before any training.
+            TrainingError: its model was trained on pictures that are golden today.
         """
-        return forms.earlier(self.cfg, self.name, faces.part("golden"))
+        predictions = forms.earlier(self.cfg, self.name, faces.part("golden"))
+        if predictions:
+            try:
+                checkpoint = models.newest(predictions.parent)
+            except FileNotFoundError as error:
+                print(f"Whether the model that is compared with knows golden faces cannot be checked: {error}")
+            else:
+                study.refuse_trained_on(models.load(checkpoint), faces, checkpoint)
+        return predictions
 
     def read(self, name: str) -> DataFrame:
         """A table that was kept in the folder, such as steps.csv."""

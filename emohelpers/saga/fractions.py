@@ -21,6 +21,7 @@ from emohelpers.train.study import Faces
 
 NOT_WEIGHTS = {"golden", "golden_cap", "twin_similarity"}  # decide the golden set, whose hash tells
 JUDGED = {"weights", "teacher", "flip_test", "cache", "cache_views", "cache_fresh"}  # stand aside, and still matter
+CHECKPOINT = "vit_baseline_best_model.pth"  # of notebook 01
 SHOWN = ("accuracy", "macro_f1", "f1")  # in the figure of differences
 
 
@@ -143,6 +144,7 @@ def baseline(cfg, faces: Faces) -> Arm:
 
     Raises:
         ConfigError: its golden set or a setting that decides the weights differs; each is named.
+        TrainingError: its model was trained on pictures that are golden today.
     """
     folder = _of_baseline(cfg, "metrics.json").parent
     facts = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -154,6 +156,8 @@ def baseline(cfg, faces: Faces) -> Arm:
             f"the baseline in {folder} is no fair opponent:\n  {lines}\n"
             "Give both notebooks the same settings, or name another run of 01 as BASELINE_DIR."
         )
+    checkpoint = _of_baseline(cfg, CHECKPOINT)
+    study.refuse_trained_on(models.load(checkpoint, classes=faces.classes), faces, checkpoint)
     predictions = metrics.read_predictions(folder / "predictions.csv")
     return Arm(0.0, cfg.seed, 0, facts["best_epoch"], predictions, None, facts["status"])
 
@@ -161,7 +165,7 @@ def baseline(cfg, faces: Faces) -> Arm:
 def calibration(trainings: Trainings, cfg, faces: Faces) -> DataFrame:
     """Calibration error of both models before and after the temperature of the validation part, a row a model."""
     _, batches = study.build(_recipe(cfg, seed=cfg.seed, epochs=cfg.epochs), faces)
-    checkpoint = _of_baseline(cfg, "vit_baseline_best_model.pth")
+    checkpoint = _of_baseline(cfg, CHECKPOINT)
     nets = {
         "without edits": (models.load(checkpoint, classes=faces.classes), trainings.without),
         "with edits": (trainings.main.fit.model, trainings.main),

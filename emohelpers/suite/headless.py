@@ -92,6 +92,7 @@ def evaluate(checkpoint: str, data: str, manifest: str, labels: str, out: str) -
         pixels, rows, split = _external(model, cfg, dataset, data)
     else:
         faces = study.prepare(cfg)
+        study.refuse_trained_on(model, faces, path)
         dataset = faces.dataset
         pixels = faces.pixels
         rows = faces.part("golden")

@@ -11,6 +11,7 @@ from torch.nn import Module
 
 from emohelpers import config, models
 from emohelpers.config import files, paths
+from emohelpers.datasets import leaks
 from emohelpers.images.batches import Batches
 from emohelpers.train.errors import TrainingError
 from emohelpers.train.step import Step
@@ -19,8 +20,9 @@ from emohelpers.train.step import Step
 class Checkpoints:
     """`checkpoints/<key>/{last,best-<epoch>}.pth` of one training: of the weights only what moves in any stage."""
 
-    def __init__(self, folder: Path, key: str, step: Step, stages: Iterable[Any]) -> None:
+    def __init__(self, folder: Path, key: str, step: Step, stages: Iterable[Any], learned: Tensor) -> None:
         self.folder = folder
+        self.learned = learned
         self.key = key
         self.step = step
         self.home = folder / "checkpoints" / key
@@ -62,6 +64,7 @@ class Checkpoints:
             recipe=type(cfg).__name__,
             config=cfg.model_dump(mode="json"),
             history=history,
+            learned=self.learned,
         )
 
     def restore(self) -> dict[str, Any]:
@@ -101,6 +104,15 @@ class Checkpoints:
     def _put(self, weights: dict[str, Tensor]) -> None:
         model = self.step.plain
         model.load_state_dict({**model.state_dict(), **weights}, strict=True)
+
+
+def learned(*parts: Batches) -> Tensor:
+    """(n,) int64 of `leaks.numbers`: the pictures that a training sees, validation included; none of songs."""
+    hashes: set[str] = set()
+    for part in parts:
+        if pixels := getattr(part, "pixels", None):
+            hashes.update(pixels.sha256[row] for row in part.rows)
+    return torch.from_numpy(leaks.numbers(hashes))
 
 
 def key(model: Module, training: Batches, validation: Batches, objective, cfg) -> str:

@@ -98,7 +98,8 @@ class Trainer:
         self.progress = Progress(steps, mute=quiet or not processes.is_main_process)
         self.say = self.progress.say
         self.step = Step(self.model, objective, cfg, steps, processes, self.say)
-        self.checkpoints = checkpoint.Checkpoints(folder, key, self.step, self.stages.values())
+        learned = checkpoint.learned(training, validation)
+        self.checkpoints = checkpoint.Checkpoints(folder, key, self.step, self.stages.values(), learned)
         self.record = Record(self.checkpoints.home, cfg.statistics)
         self.history = []
         self.best = {}

@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from emohelpers import metrics, models
 from emohelpers.config import paths
-from emohelpers.datasets import edits, pixels, splits
+from emohelpers.datasets import edits, leaks, pixels, splits
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets.golden import Golden
 from emohelpers.datasets.leaks import Leaks
@@ -108,7 +108,9 @@ def objective(cfg, faces: Faces, model: Module | None = None) -> objectives.Clas
     if cfg.teacher:
         if model is None:
             raise models.WeightsError("a teacher needs to know its student: give objective() the model.")
-        return Distillation.of(cfg, faces.classes, labels, model)
+        aim = Distillation.of(cfg, faces.classes, labels, model)
+        refuse_trained_on(aim.teacher, faces, cfg.teacher)
+        return aim
     return objectives.Classification.of(cfg, faces.classes, labels)
 
 
@@ -131,6 +133,28 @@ def whole(done: loop.Fit) -> loop.Fit:
             "those after it (Kaggle: attach this output first)."
         )
     return done
+
+
+def refuse_trained_on(model: Module, faces: Faces, name: str | Path) -> None:
+    """Refuses a loaded model whose training or validation had pictures that are golden today.
+
+    Raises:
+        TrainingError: it had some; `name` of the checkpoint says which model it is.
+    """
+    facts = getattr(model, "facts", {})
+    if "learned" not in facts:
+        print(f"{name} does not say what it was trained on (an earlier version wrote it): it may know golden faces.")
+        return
+    golden = faces.part("golden")["path"]
+    hashes = zip(golden, faces.pixels.hashes(golden), strict=True)
+    learned = set(facts["learned"].tolist())
+    known = [path for path, sha256 in hashes if not learned.isdisjoint(leaks.numbers([sha256]).tolist())]
+    if known:
+        raise TrainingError(
+            f"{name} was trained or chosen on {len(known):,} of the {len(golden):,} pictures that are golden today, "
+            f"e.g. {known[0]}: the data or the golden set have changed since, and its figures would measure memory. "
+            f"Train it again, or give the golden set of its training as TESTSET_CSV (now {faces.golden.file})."
+        )
 
 
 def batches(model: Module, pixels: Pixels, rows: DataFrame, batch_size: int) -> Batches:
