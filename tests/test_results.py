@@ -8,7 +8,8 @@ import pytest
 from test_limits import history
 
 from emohelpers import metrics
-from emohelpers.config import paths
+from emohelpers.config import make, paths
+from emohelpers.config.faces import Enhanced, Transfer
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.report import forms, sentences
 from emohelpers.train import Fit
@@ -102,7 +103,7 @@ class Settings:
     compare_with = "01_baseline_training"
 
 
-def test_earlier_predictions_are_looked_for_before_training(tmp_path, monkeypatch):
+def test_earlier_predictions_are_looked_for_before_training(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("EMOHELPERS_OUTPUTS", str(tmp_path))
     golden = table(0.9)[["path"]]
     with pytest.raises(paths.InputNotFound, match=r'Run 01_baseline_training.*"compare_with": ""'):
@@ -120,6 +121,11 @@ def test_earlier_predictions_are_looked_for_before_training(tmp_path, monkeypatc
     assert forms.checkpoint(Settings, None, "m.pth", Path("own.pth")) == Path("own.pth")
     with pytest.raises(paths.InputNotFound, match="m.pth is missing: 01_baseline_training writes it"):
         forms.checkpoint(Settings, found, "m.pth", Path("own.pth"))
+    cfg = make(Transfer, "demo")
+    assert forms.earlier(cfg, "demo", golden) == found
+    assert forms.earlier(cfg, "demo", golden[:9]) is None
+    assert "Nothing is compared with 01_baseline_training: " in capsys.readouterr().out
+    assert forms.earlier(make(Enhanced, "demo"), "demo", golden) is None  # 04 was not run
     compared = forms.against(found, table(0.9), EMOTIONS, 100)
     assert compared.iloc[0]["difference"] == 0
 

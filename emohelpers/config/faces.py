@@ -120,7 +120,8 @@ class Transfer(Training, Model, Data):
     class_weight_power: Share = 0.6  # seed 001 section 5
     crop_scale: tuple[Share, Share] = (0.75, 1.0)  # seed 001 section 5
     rotation: float = Field(15.0, ge=0, le=180)  # degrees; seed 001 section 5
-    compare_with: Aside[str] = "01_baseline_training"  # notebook whose predictions are compared; "": none
+    predecessor: ClassVar[str] = "01_baseline_training"  # what "auto" compares with
+    compare_with: Aside[str] = "auto"  # notebook whose predictions are compared; auto: where they are at hand; "": none
     audit: Aside[tuple[str, ...]] = ("skin_group", "age_group")  # columns of the fairness table, where they exist
     statistics: str = "head"  # parameters described every epoch: "all", "head" or a pattern; seed 001 section 7
     promised_accuracy: Aside[Share] = 0.0  # of the original, shown beside the measured one; 0: none
@@ -204,7 +205,7 @@ class Enhanced(Transfer):
         "unfreeze": {5: 0.25, 10: 0.5, 15: 0.75, 20: "all"},
         "strength": {0: 0.5, 5: 1.25},
     }
-    compare_with: str = "04_transfer_learning"  # seed 002's baseline is the transfer learning of seed 001
+    predecessor: ClassVar[str] = "04_transfer_learning"  # seed 002's baseline is the transfer learning of seed 001
 
     demo: ClassVar[dict[str, Any]] = Transfer.demo | {
         "backbone": "test_byobnet",

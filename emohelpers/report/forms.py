@@ -55,25 +55,40 @@ def arrays(history: DataFrame) -> dict[str, list[float]]:
     return {name: history[column].tolist() for name, column in ARRAYS.items() if column in history}
 
 
+def compared_notebook(cfg) -> str:
+    """The notebook whose predictions are compared, "" for none."""
+    return cfg.predecessor if cfg.compare_with == "auto" else cfg.compare_with
+
+
 def earlier(cfg, run: str, golden: DataFrame) -> Path | None:
-    """The predictions of `cfg.compare_with`, found and seen to be of this very golden set before anything is trained.
+    """The predictions that are compared, found and seen to be of this very golden set before anything is trained.
+
+    With `compare_with="auto"` a run that finds none goes without them, and says so.
 
     Raises:
         InputNotFound, PredictionError: not there, or of another golden set, with the remedy.
     """
-    if not cfg.compare_with:
+    name = compared_notebook(cfg)
+    if not name:
         return None
-    aside = 'or set OVERRIDES = {"compare_with": ""} to go without.'
     try:
-        path = paths.find_result(cfg.compare_with, "predictions.csv", run=run)
-    except paths.InputNotFound as error:
-        raise paths.InputNotFound(f"{error} Its predictions are compared with; {aside}") from error
+        return _of_this_golden_set(name, run, golden)
+    except (paths.InputNotFound, metrics.PredictionError) as error:
+        if cfg.compare_with != "auto":
+            remedy = 'or set OVERRIDES = {"compare_with": ""} to go without.'
+            raise type(error)(f"{error} Its predictions are compared with; {remedy}") from error
+        print(f"Nothing is compared with {name}: {error}")
+        return None
+
+
+def _of_this_golden_set(name: str, run: str, golden: DataFrame) -> Path:
+    path = paths.find_result(name, "predictions.csv", run=run)
     compared = set(metrics.read_predictions(path)["path"])
     pictures = set(golden["path"])
     if compared != pictures:
         raise metrics.PredictionError(
             f"{path} is of another golden set ({len(compared)} pictures, {len(compared & pictures)} of them in "
-            f"this one of {len(pictures)}). Run {cfg.compare_with} on the same data with the same split, {aside}"
+            f"this one of {len(pictures)}). Run {name} on the same data with the same split."
         )
     return path
 
@@ -85,7 +100,7 @@ def checkpoint(cfg, earlier: Path | None, name: str, own: Path) -> Path:
     path = earlier.parent / name
     if not path.is_file():
         raise paths.InputNotFound(
-            f"{path} is missing: {cfg.compare_with} writes it beside {earlier.name}. Run it again."
+            f"{path} is missing: {compared_notebook(cfg)} writes it beside {earlier.name}. Run it again."
         )
     return path
 
@@ -114,7 +129,7 @@ def seed_files(folder: str | Path, fit: Fit, faces: Faces) -> None:
 
 def results(compared: DataFrame, cfg, fit: Fit, figures: Mapping[str, Any], faces: Faces, calibrated: DataFrame) -> str:
     """results.txt: the comparison in words, the original's promise, its result block and its notes."""
-    texts = [verdict(compared, cfg.compare_with)]
+    texts = [verdict(compared, compared_notebook(cfg))]
     if cfg.promised_accuracy:
         texts.append(promise(figures, cfg.promised_accuracy))
     texts.append(block(fit, figures, faces.table))

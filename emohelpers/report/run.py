@@ -62,7 +62,7 @@ class Run:
         return faces
 
     def earlier(self, faces: study.Faces) -> Path | None:
-        """The predictions of the notebook that `compare_with` names, seen to be of this golden set; None: no such name.
+        """The predictions of the notebook that `compare_with` names, seen to be of this golden set; None: none.
 
         Raises:
             InputNotFound, PredictionError: not there, or of another golden set, with the remedy, before any training.
