@@ -498,7 +498,7 @@ store.decode = decode
 told("store", lambda: store.build(data, 32, cache, workers=1), cache)
 (cache / "filler").unlink(missing_ok=True)
 again, whole = store.build(data, 32, cache), store.build(data, 32, home / "cache")
-same = (again.array == whole.array).all() and again.sha256 == whole.sha256
+same = np.array_equal(again.array, whole.array) and again.sha256 == whole.sha256
 say(case="decoded", same=bool(same))
 """
 

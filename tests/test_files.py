@@ -51,9 +51,9 @@ def test_the_temporary_file_keeps_suffix_and_folder(tmp_path):
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path, gone):
-    dead = tmp_path / f".best.{gone}-0123abcd.part.pth"
-    live = tmp_path / f".best.{os.getpid()}-0123abcd.part.pth"
-    other = tmp_path / f".last.{gone}-0123abcd.part.pth"
+    dead = tmp_path / f".best.{files.HOST}-{gone}-0123abcd.part.pth"
+    live = tmp_path / f".best.{files.HOST}-{os.getpid()}-0123abcd.part.pth"
+    other = tmp_path / f".last.{files.HOST}-{gone}-0123abcd.part.pth"
     for path in (dead, live, other):
         path.touch()
     files.write_bytes(tmp_path / "best.pth", b"weights")
@@ -150,7 +150,10 @@ def test_an_empty_folder_is_filled(tmp_path):
 
 
 def test_what_a_killed_maker_of_a_folder_left_is_removed(tmp_path, gone):
-    dead, other = tmp_path / f".set.{gone}-0123abcd.part", tmp_path / f".sets.{gone}-0123abcd.part"
+    dead, other = (
+        tmp_path / f".set.{files.HOST}-{gone}-0123abcd.part",
+        tmp_path / f".sets.{files.HOST}-{gone}-0123abcd.part",
+    )
     for folder in (dead, other):
         (folder / "faces").mkdir(parents=True)
     fill(tmp_path / "set")

@@ -63,7 +63,7 @@ def test_unreadable_songs_stop_the_run_or_are_left_out_by_name(data: songs.Songs
 def test_a_store_that_was_interrupted_is_made_again(data: songs.Songs, tmp_path: Path) -> None:
     spectrograms.build(data, SHORT, tmp_path / "store", describe=False)
     home = next((tmp_path / "store").glob("*/index.json")).parent
-    (home / "index.json").unlink()
+    (home / "made_of.json").unlink()
     (home / "spectrograms.npy").write_bytes(b"half")
     heard = spectrograms.build(data, SHORT, tmp_path / "store", describe=False)
     assert heard.array.shape[0] == 9 and json.loads((home / "index.json").read_text())["unreadable"]

@@ -1,11 +1,13 @@
 """Files and folders that are whole or not there: written beside their path, then moved onto it."""
 
 import errno
+import hashlib
 import json
 import math
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy import ndarray
 from pandas import DataFrame
+
+from emohelpers.config import locks
 
 REMEDY = {
     errno.ENOSPC: "The disk is full: free some space",
@@ -28,6 +31,7 @@ REMEDY = {
 }
 ELSEWHERE = "OUTPUT_DIR for results, EMOHELPERS_OUTPUTS for golden sets and caches too"
 FULL = 1 << 20  # bytes; with less than this left a failed write is blamed on the disk
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]  # in temporary names: process numbers are a host's
 
 
 @contextmanager
@@ -77,6 +81,7 @@ def new_folder(
     """
     path = Path(path)
     if _whole(path, marker, stamp):
+        _sweep(path)
         yield None
         return
     if not replace and path.is_dir() and any(path.iterdir()) and not (marker and (path / marker).exists()):
@@ -88,7 +93,7 @@ def new_folder(
         if path.is_file():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         temp.mkdir(parents=True)
-        with FileLock(lock), _removed(lock):
+        with locks.lock(lock), _removed(lock):
             if _whole(path, marker, stamp):  # another process was quicker
                 yield None
                 return
@@ -134,7 +139,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 def write_json(path: str | Path, content: Any) -> Path:
     """Writes indented JSON; NumPy values and paths are accepted, NaN and infinity become null, as JSON has neither."""
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     return write_text(path, text + "\n")
 
 
@@ -145,14 +150,14 @@ def write_csv(table: DataFrame, path: str | Path, **options: Any) -> Path:
     return Path(path)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` in the types JSON knows; anything else is a TypeError of `json.dumps`."""
     if isinstance(value, dict):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [plain(entry) for entry in value]
     if isinstance(value, ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -161,13 +166,13 @@ def _plain(value: Any) -> Any:
 
 
 def _temporary(path: Path) -> Path:
-    """A new name beside `path`, with its suffix, by which `_sweep` knows the process that writes there."""
-    return path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
+    """A new name beside `path`, with its suffix, by which `_sweep` knows the host and process that writes there."""
+    return path.with_name(f".{path.stem[:50]}.{HOST}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part{path.suffix}")
 
 
 def _sweep(path: Path) -> None:
-    """Removes what a killed writer of `path` left behind; a live writer's file or folder is not touched."""
-    pattern = re.compile(re.escape(f".{path.stem}.") + r"(\d+)-[0-9a-f]{8}\.part" + re.escape(path.suffix))
+    """Removes what a killed writer of `path` left behind; nothing of a live one, nor of another host's."""
+    pattern = re.compile(re.escape(f".{path.stem[:50]}.{HOST}-") + r"(\d+)-[0-9a-f]{8}\.part" + re.escape(path.suffix))
     for entry in os.scandir(path.parent):
         match = pattern.fullmatch(entry.name)
         if match is None or _alive(int(match[1])):
@@ -175,7 +180,8 @@ def _sweep(path: Path) -> None:
         if entry.is_dir():
             shutil.rmtree(entry.path, ignore_errors=True)
         else:
-            Path(entry.path).unlink(missing_ok=True)
+            with suppress(OSError):  # another sweeper was quicker, or the place is read-only
+                Path(entry.path).unlink()
 
 
 def _whole(folder: Path, marker: str, stamp: Mapping[str, Any] | None) -> bool:
@@ -183,7 +189,10 @@ def _whole(folder: Path, marker: str, stamp: Mapping[str, Any] | None) -> bool:
     file = folder / marker
     if not marker or not file.is_file():
         return False
-    return stamp is None or json.loads(file.read_text(encoding="utf-8")) == stamp
+    try:
+        return stamp is None or json.loads(file.read_text(encoding="utf-8")) == stamp
+    except ValueError:  # a damaged marker: the folder is made anew
+        return False
 
 
 @contextmanager

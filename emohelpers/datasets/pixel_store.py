@@ -1,89 +1,222 @@
-"""A store of decoded pictures on the disk: pixels.npy, thumbs.npy, and index.json with what is known of each file."""
+"""A store of decoded pictures on the disk: pixels, thumbnails, and index.json with what is known of each file.
+
+Pixels that the index has promised are never written again, since a reader may have them mapped: what changes goes into
+a copy under another name, which the next index names.
+"""
 
 import errno
-import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
-from emohelpers.config import files
-from emohelpers.datasets.thumbnails import SIDE
+from emohelpers.config import files, sealed
+from emohelpers.datasets.thumbnails import SIDE, thumbnail
+
+SAMPLE = 1024  # bytes at a file's start, middle and end that are read at every start
+EACH = 512  # files that a thread looks at in a row
 
 
 @dataclass
 class Index:
     """What is known of each row; written after each part, so it never promises pixels that were not flushed."""
 
-    stamps: list[str]
+    stamps: list[str]  # "" : nothing is promised of this row
     sha256: list[str]
+    checksums: list[int]  # CRC-32 of each row's pixels
     thumbs: ndarray
-    reasons: dict[int, str]  # row -> why it cannot be read
-    created: bool
+    reasons: dict[int, str] = field(default_factory=dict)  # row -> why it cannot be read
+    pixels: str = ""  # name of the file that holds the rows
+    damage: str = ""  # why what was saved cannot be used
+    array: ndarray | None = None  # (n, side, side, 3) uint8, mapped
 
     def todo(self, stamps: list[str]) -> list[int]:
         """Rows to decode; what could not be read is tried again, since the disk or a permission may have been why."""
         return [row for row, stamp in enumerate(stamps) if self.stamps[row] != stamp or row in self.reasons]
 
-    def put(self, row: int, stamp: str, sha256: str, thumb: ndarray, reason: str) -> None:
+    def put(self, row: int, stamp: str, sha256: str, square: ndarray, reason: str) -> None:
         """Notes what a file holds."""
         self.stamps[row] = stamp
         self.sha256[row] = sha256
-        self.thumbs[row] = thumb
+        self.checksums[row] = zlib.crc32(square)
+        self.thumbs[row] = thumbnail(square)
         self.reasons.pop(row, None)
         if reason:
             self.reasons[row] = reason
 
     @classmethod
-    def read(cls, home: Path, n: int) -> "Index":
-        """What was saved of `n` pictures; nothing is known of a new store."""
-        if not (home / "index.json").is_file() or not (home / "pixels.npy").is_file():
-            return cls([""] * n, [""] * n, np.zeros((n, SIDE * SIDE), np.float32), {}, created=False)
-        known = json.loads((home / "index.json").read_text(encoding="utf-8"))
-        reasons = {int(row): reason for row, reason in known["reasons"].items()}
-        return cls(known["stamps"], known["sha256"], np.load(home / "thumbs.npy"), reasons, created=True)
+    def new(cls, n: int, damage: str = "") -> "Index":
+        """Nothing is known of `n` pictures."""
+        return cls([""] * n, [""] * n, [0] * n, np.zeros((n, SIDE * SIDE), np.float32), damage=damage)
+
+    @classmethod
+    def read(cls, home: Path, shape: tuple[int, ...]) -> "Index":
+        """What was saved of pictures (n, side, side, 3); nothing is known of a new store, nor of a damaged one."""
+        if not (home / "index.json").is_file():
+            return cls.new(shape[0])
+        try:
+            known = sealed.read(home / "index.json")
+            thumbs = np.load(home / known["thumbs"])
+            reasons = {int(row): reason for row, reason in known["reasons"].items()}
+            index = cls(**{**known, "thumbs": thumbs, "reasons": reasons})
+            if _name(thumbs) != known["thumbs"] or index.open(home).shape != shape:
+                raise sealed.Damaged("its thumbnails or its pixels are not those that were written")
+        except (OSError, EOFError, ValueError) as error:  # ValueError: also a file that is no array, or too short
+            return cls.new(shape[0], damage=str(error))
+        return index
+
+    def open(self, home: Path, mode: str = "r") -> ndarray:
+        """Maps the pixels."""
+        self.array = np.load(home / self.pixels, mmap_mode=mode)
+        return self.array
+
+    def promised(self, row: int) -> bool:
+        """Whether a reader may use this row."""
+        return bool(self.stamps[row]) and row not in self.reasons
+
+    def whole(self, row: int) -> bool:
+        """Whether a row's pixels are those that were written."""
+        return zlib.crc32(self.array[row]) == self.checksums[row]
 
     def write(self, home: Path) -> None:
-        """Saves it whole."""
-        with files.replace(home / "thumbs.npy") as temp:
+        """Saves it whole, and removes what earlier ones named."""
+        thumbs = _name(self.thumbs)
+        with files.replace(home / thumbs) as temp:
             np.save(temp, self.thumbs)
-        known = {"stamps": self.stamps, "sha256": self.sha256, "reasons": self.reasons}
-        files.write_json(home / "index.json", known)
+        known = {name: value for name, value in vars(self).items() if name not in ("damage", "array")}
+        sealed.write(home / "index.json", {**known, "thumbs": thumbs})
+        for file in set(home.glob("[!.]*.npy")) - {home / thumbs, home / self.pixels}:
+            with suppress(OSError):  # Windows removes no file that is mapped
+                file.unlink()
+
+    def renew(self, home: Path, shape: tuple[int, ...], rows: list[int]) -> None:
+        """Takes back what was promised of `rows`, on a copy of the pixels; makes the file where there is none."""
+        fresh = f"pixels-{uuid.uuid4().hex[:8]}.npy"
+        if not self.pixels:
+            reserve(home / fresh, shape)
+        elif any(map(self.promised, rows)):
+            with room(home, math.prod(shape)), files.replace(home / fresh) as temp:
+                shutil.copyfile(home / self.pixels, temp)
+        else:
+            return
+        self.pixels = fresh
+        for row in rows:
+            self.stamps[row] = ""
+        self.write(home)
 
 
-def stamps(root: Path, paths: list[str]) -> list[str]:
-    """Size and time of each file, or "missing"; a listing per folder, as single look-ups are slow on mounts."""
-    listings: dict[Path, dict[str, str]] = {}
-    sizes_and_times = []
+def _name(thumbs: ndarray) -> str:
+    return f"thumbs-{zlib.crc32(thumbs):08x}.npy"
+
+
+class Squares:
+    """The pictures of a store, (n, side, side, 3) uint8 by row; a row meets its checksum when it is first read."""
+
+    def __init__(self, home: Path, index: Index, decode_again: Callable[[list[int]], Index]) -> None:
+        self.home = home
+        self.index = index
+        self.decode_again = decode_again
+        self.shape = index.array.shape
+        self.dtype = index.array.dtype
+        self.proved = np.zeros(len(self), bool)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index) -> ndarray:
+        rows = np.arange(len(self))[index]
+        flat = rows.ravel()
+        squares = self.index.array[flat]
+        checksums = self.index.checksums
+        if any(zlib.crc32(squares[i]) != checksums[flat[i]] for i in np.flatnonzero(~self.proved[flat])):
+            self._mend()
+            return self[index]
+        self.proved[flat] = True
+        return squares.reshape(*rows.shape, *self.shape[1:])
+
+    def __array__(self, dtype=None, copy=None) -> ndarray:
+        return self[:]
+
+    def _mend(self) -> None:
+        """Decodes again what is damaged on the disk, after a look at all rows."""
+        damaged = [row for row in range(len(self)) if not self.index.whole(row)]
+        print(f"{len(damaged):,} decoded pictures in {self.home} were damaged on the disk: they are decoded again.")
+        index = self.decode_again(damaged)
+        if index.sha256 != self.index.sha256:
+            raise sealed.Damaged(
+                f"{len(damaged):,} decoded pictures in {self.home} are damaged, and pictures were changed since this "
+                "run began, so that they cannot be decoded again. Start it once more."
+            )
+        self.index = index
+        self.proved[:] = False
+
+
+def stamps(root: Path, paths: list[str], workers: int | None = None) -> list[str]:
+    """What tells a changed file apart, or "missing": size, times, inode, its folder's, and a sample of its bytes.
+
+    A listing per folder, as single look-ups are slow on mounts. Some file systems have no inodes or times worth the
+    name, and unpacked archives may set any time: hence the sample.
+    """
+    listings: dict[str, dict[str, tuple[str, int, str]]] = {}
+    files_and_stats = []
     for path in paths:
-        file = root / path
-        if file.parent not in listings:
-            listings[file.parent] = _listing(file.parent)
-        sizes_and_times.append(listings[file.parent].get(file.name, "missing"))
-    return sizes_and_times
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            listings[folder] = _listing(root / folder)
+        files_and_stats.append(listings[folder].get(name))
+    parts = [files_and_stats[start : start + EACH] for start in range(0, len(paths), EACH)]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        return [stamp for part in pool.map(lambda part: list(map(_stamp, part)), parts) for stamp in part]
 
 
-def _listing(folder: Path) -> dict[str, str]:
+def _listing(folder: Path) -> dict[str, tuple[str, int, str]]:
+    """Path, size and description of each file by its name."""
     try:
+        around = zlib.crc32(described(os.stat(folder)).encode())
         with os.scandir(folder) as entries:
-            stats = {entry.name: entry.stat() for entry in entries if entry.is_file()}
+            stats = {entry.name: (entry.path, entry.stat()) for entry in entries if entry.is_file()}
     except OSError:
         return {}
-    return {name: f"{stat.st_size}:{stat.st_mtime_ns}" for name, stat in stats.items()}
+    return {name: (path, stat.st_size, f"{described(stat)}:{around:x}") for name, (path, stat) in stats.items()}
 
 
-def reserve(home: Path, shape: tuple[int, ...]) -> None:
-    """Makes pixels.npy with all of its blocks, see `files.reserve`."""
-    file = home / "pixels.npy"
+def described(stat: os.stat_result) -> str:
+    """All that tells a changed file or folder apart without reading it."""
+    return f"{stat.st_size:x}:{stat.st_mtime_ns:x}:{stat.st_ctime_ns:x}:{stat.st_ino:x}"
+
+
+def _stamp(file_and_stat: tuple[str, int, str] | None) -> str:
+    if file_and_stat is None:
+        return "missing"
+    file, size, stat = file_and_stat
+    sample = 0
+    try:
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            for start in (0, size // 2, size - SAMPLE) if size > SAMPLE else (0,):
+                os.lseek(handle, start, os.SEEK_SET)
+                sample = zlib.crc32(os.read(handle, SAMPLE), sample)
+        finally:
+            os.close(handle)
+    except OSError:
+        return f"{stat}:closed"
+    return f"{stat}:{sample:x}"
+
+
+def reserve(file: Path, shape: tuple[int, ...]) -> None:
+    """Makes a file of pixels with all of its blocks, see `files.reserve`."""
     size = math.prod(shape)
-    with room(home, size):
-        free = shutil.disk_usage(home).free
+    with room(file.parent, size):
+        free = shutil.disk_usage(file.parent).free
         if free < size * 1.05:
             raise OSError(errno.ENOSPC, f"{free / 1e9:.2f} GB are free")
         array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)

@@ -1,32 +1,33 @@
 """Pictures decoded once into a uint8 memory-mapped array, with what the leak guard needs to know of each.
 
-One pass reads, hashes and decodes every file; a second run only compares names, sizes and times. The store is built
-in parts that are kept, so a kill in the middle costs at most one part.
+One pass reads, hashes and decodes every file. A second run looks at sizes, times, inodes and a sample of each, hashes
+what looks changed, and decodes what has another hash. The store is built in parts that are kept, so a kill in the
+middle costs at most one part. What is damaged on the disk is said and decoded again.
 """
 
 import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy import ndarray
 from PIL import Image
 from tqdm.auto import tqdm
 
+from emohelpers.config import locks
 from emohelpers.datasets import pixel_store
 from emohelpers.datasets.decoding import BROKEN, UnreadableImage, decode, fit_square
-from emohelpers.datasets.pixel_store import Index
-from emohelpers.datasets.thumbnails import thumbnail
+from emohelpers.datasets.pixel_store import Index, Squares
 
+DAMAGED = "damaged"  # in the place of a row's stamp
 PART = 1024  # pictures between two savings of the progress
-_VERSION = 2  # raise when decoding or resizing changes: an old store is then made again
+_VERSION = 3  # raise when decoding or resizing changes: an old store is then made again
 
 
 class ByPath:
@@ -48,7 +49,7 @@ class Pixels(ByPath):
     """Decoded pictures in the order of the table they were built from."""
 
     paths: list[str]
-    array: ndarray  # (N, side, side, 3) uint8, memory-mapped
+    array: Squares  # (N, side, side, 3) uint8, by row; memory-mapped
     sha256: list[str]  # of the file's bytes; "" if unreadable
     thumbs: ndarray  # (N, 256) float32, see `thumbnails`
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
@@ -74,7 +75,7 @@ class Pixels(ByPath):
 class _Stacked:
     """Arrays of equal pictures, read by row as if they were one."""
 
-    def __init__(self, arrays: list[ndarray]):
+    def __init__(self, arrays: list[Squares]):
         self.arrays = arrays
         self.starts = np.cumsum([0, *map(len, arrays)])
         self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
@@ -138,49 +139,71 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
 
 def _store(name: str, root: Path, paths: list[str], side: int, folder, workers: int | None) -> Pixels:
     """The store of the pictures below one root, made or brought up to date."""
-    stamps = pixel_store.stamps(root, paths)
+    stamps = pixel_store.stamps(root, paths, workers)
     key = hashlib.sha256(json.dumps([_VERSION, side, str(root), paths]).encode()).hexdigest()[:16]
     home = Path(folder) / f"{name}-{side}px-{key}"
-    index = Index.read(home, len(paths))
-    if index.todo(stamps):
-        shape = (len(paths), side, side, 3)
+    shape = (len(paths), side, side, 3)
+
+    def bring_up_to_date(damaged: Sequence[int] = ()) -> Index:
         with pixel_store.room(home, math.prod(shape)):
             home.mkdir(parents=True, exist_ok=True)
             home.with_suffix(".lock").touch()
-        with FileLock(home.with_suffix(".lock")):  # a second process waits, then finds it done
-            index = Index.read(home, len(paths))
-            if not index.created:
-                pixel_store.reserve(home, shape)
+        with locks.lock(home.with_suffix(".lock")):  # a second process waits, then finds it done
+            index = Index.read(home, shape)
+            if index.damage:
+                print(f"The store {home} is damaged ({index.damage}): its pictures are decoded again.")
+            for row in damaged if index.pixels else ():  # unless another process was quicker
+                if not index.whole(row):
+                    index.stamps[row], index.sha256[row] = DAMAGED, ""
             if todo := index.todo(stamps):
-                _fill(home, index, root, paths, stamps, todo, workers)
-    array = np.load(home / "pixels.npy", mmap_mode="r")
+                _fill(home, index, shape, root, paths, stamps, todo, workers)
+            return index
+
+    index = Index.read(home, shape)
+    if index.todo(stamps):
+        index = bring_up_to_date()
     unreadable = {paths[row]: reason for row, reason in index.reasons.items()}
-    return Pixels(paths, array, list(index.sha256), index.thumbs, unreadable)
+    squares = Squares(home, index, bring_up_to_date)
+    return Pixels(paths, squares, list(index.sha256), index.thumbs, unreadable)
 
 
-def _fill(home: Path, index: Index, root: Path, paths, stamps, todo: list[int], workers: int | None) -> None:
-    """Decodes the rows `todo` into the store, a part after the other."""
-    array = np.load(home / "pixels.npy", mmap_mode="r+")
-    side = array.shape[1]
-    black = np.zeros((side, side, 3), np.uint8)
+def _fill(home: Path, index: Index, shape: tuple, root: Path, paths, stamps, todo: list[int], workers) -> None:
+    """Brings the rows `todo` of the store up to date, a part after the other."""
+
+    def digest(row: int) -> str | None:
+        try:
+            return hashlib.sha256((root / paths[row]).read_bytes()).hexdigest()
+        except OSError:
+            return None
 
     def read(row: int) -> tuple[int, str, ndarray, str]:
         try:
             data = (root / paths[row]).read_bytes()
-            return row, hashlib.sha256(data).hexdigest(), fit_square(decode(data), side), ""
+            return row, hashlib.sha256(data).hexdigest(), fit_square(decode(data), shape[1]), ""
         except FileNotFoundError:
-            return row, "", black, "file is missing"
+            return row, "", np.zeros(shape[1:], np.uint8), "file is missing"
         except (OSError, UnreadableImage) as error:
-            return row, "", black, str(error)
+            return row, "", np.zeros(shape[1:], np.uint8), str(error)
 
     # Pillow and OpenCV release the lock while they work: threads are enough, and safe inside a notebook.
-    bar = tqdm(total=len(todo), desc="decode", unit="img", mininterval=2)
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, bar:
-        for start in range(0, len(todo), PART):
-            part = todo[start : start + PART]
-            for row, sha256, square, reason in pool.map(read, part):
-                array[row] = square
-                index.put(row, stamps[row], sha256, thumbnail(square), reason)
-            array.flush()
-            index.write(home)
-            bar.update(len(part))
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        # What looks changed and has the content that it had is not decoded.
+        promised = [row for row in todo if index.promised(row)]
+        for row, sha256 in zip(promised, pool.map(digest, promised), strict=True):
+            if sha256 == index.sha256[row]:
+                index.stamps[row] = stamps[row]
+        todo = index.todo(stamps)
+        index.renew(home, shape, todo)
+        array = index.open(home, "r+")
+        with tqdm(total=len(todo), desc="decode", unit="img", mininterval=2, disable=not todo) as bar:
+            for start in range(0, len(todo), PART):
+                part = todo[start : start + PART]
+                for row, sha256, square, reason in pool.map(read, part):
+                    array[row] = square
+                    index.put(row, stamps[row], sha256, square, reason)
+                array.flush()
+                index.write(home)
+                bar.update(len(part))
+    if not todo:
+        index.write(home)
+    index.open(home)

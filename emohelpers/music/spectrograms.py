@@ -2,8 +2,8 @@
 
 import functools
 import hashlib
-import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -20,14 +20,16 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from emohelpers import config
-from emohelpers.config import files
+from emohelpers.config import files, sealed
+from emohelpers.datasets import pixel_store
 from emohelpers.datasets.pixels import ByPath
 from emohelpers.music import descriptors, sound
 from emohelpers.music.sound import Spectrum, UnreadableSong
 
 MUCH = 3600.0  # seconds of sound from which processes save more than their start costs
+MARKER = "made_of.json"
 BAR = {"desc": "listen", "unit": "song", "mininterval": 2}  # of progress
-_VERSION = 1  # raise when decoding or the transform changes: an old store is then made again
+_VERSION = 2  # raise when decoding or the transform changes: an old store is then made again
 
 
 class BrokenWorker(RuntimeError):
@@ -75,7 +77,8 @@ def build(
     Songs that cannot be read are listed in `unreadable` with their reason: `songs.check` decides.
 
     Args:
-        folder: the store is made in a folder of it named by the spectrum, the songs, their sizes and times.
+        folder: the store is made in a folder of it named by spectrum and songs; their contents decide whether it is
+            used, and what is damaged is made again.
         describe: also computes the descriptors, while the song is at hand.
         workers: songs made at a time, all cores if none is named; from `MUCH` sound on each by a process of its own.
 
@@ -84,17 +87,56 @@ def build(
         BrokenWorker: a process died; there is no store then, and the next call begins anew.
     """
     paths = list(songs.table["path"])
-    stamps = [_stamp(songs.root / path) for path in paths]
-    key = config.digest(_VERSION, descriptors.VERSION, asdict(spectrum), describe, str(songs.root), paths, stamps)
+    key = config.digest(_VERSION, descriptors.VERSION, asdict(spectrum), describe, str(songs.root), paths)
     home = Path(folder) / f"{songs.name}-{key}"
-    with files.new_folder(home, "index.json", replace=True) as new:
+    contents = _contents(home.with_name(f"{home.name}.json"), songs.root, paths)
+    with files.new_folder(home, MARKER, {"sha256": contents}, replace=True) as new:
         if new:
-            _fill(new, songs.root, paths, spectrum, describe, workers or os.cpu_count() or 1)
-    index = json.loads((home / "index.json").read_text(encoding="utf-8"))
+            _fill(new, songs.root, paths, contents, spectrum, describe, workers or os.cpu_count() or 1)
+    try:
+        index = sealed.read(home / "index.json")
+        for name, checksum in index["checksums"].items():
+            if _checksum(home / name) != checksum:
+                raise sealed.Damaged(f"{name} does not hold what was written to it")
+    except (OSError, ValueError) as error:
+        if new:
+            raise  # the disk does not keep what was written a moment ago
+        print(f"The store {home} is damaged ({error}): its spectrograms are made again.")
+        (home / MARKER).unlink(missing_ok=True)
+        return build(songs, spectrum, folder, describe=describe, workers=workers)
     heard = DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
     numbers = pd.read_csv(home / "descriptors.csv") if describe else DataFrame(index=range(len(paths)))
     array = np.load(home / "spectrograms.npy", mmap_mode="r")
     return Spectrograms(paths, array, index["sha256"], heard, numbers, spectrum, index["unreadable"])
+
+
+def _contents(table: Path, root: Path, paths: list[str]) -> list[str]:
+    """SHA-256 of each song, "" if unreadable; of those that look unchanged from the table of the last time."""
+    stamps = pixel_store.stamps(root, paths)
+    try:
+        earlier = sealed.read(table)["sha256"]
+    except FileNotFoundError:
+        earlier = {}
+    except sealed.Damaged as error:
+        print(f"{error}: all songs are hashed again.")
+        earlier = {}
+    keys = [f"{path} {stamp}" for path, stamp in zip(paths, stamps, strict=True)]
+    sha256 = {key: earlier.get(key) or _hashed(root / path) for path, key in zip(paths, keys, strict=True)}
+    if sha256 != earlier:
+        sealed.write(table, {"sha256": sha256})
+    return [sha256[key] for key in keys]
+
+
+def _hashed(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _checksum(file: Path) -> int:
+    return zlib.crc32(np.memmap(file, np.uint8, "r"))
 
 
 @dataclass(frozen=True)
@@ -103,11 +145,12 @@ class _Song:
 
     heard: dict = field(default_factory=dict)
     descriptors: dict = field(default_factory=dict)
-    sha256: str = ""
     reason: str = ""  # why it cannot be read
 
 
-def _fill(home: Path, root: Path, paths: list[str], spectrum: Spectrum, describe: bool, workers: int) -> None:
+def _fill(
+    home: Path, root: Path, paths: list[str], contents: list[str], spectrum: Spectrum, describe: bool, workers: int
+) -> None:
     """Fills a store: spectrograms.npy, descriptors.csv and index.json."""
     store = home / "spectrograms.npy"
     array = np.lib.format.open_memmap(store, "w+", np.float32, (len(paths), *spectrum.shape))
@@ -122,10 +165,11 @@ def _fill(home: Path, root: Path, paths: list[str], spectrum: Spectrum, describe
     reasons = {path: song.reason for path, song in zip(paths, songs, strict=True) if song.reason}
     index = {
         "heard": [song.heard for song in songs],
-        "sha256": [song.sha256 for song in songs],
+        "sha256": ["" if path in reasons else sha256 for path, sha256 in zip(paths, contents, strict=True)],
         "unreadable": dict(sorted(reasons.items())),
+        "checksums": {file.name: _checksum(file) for file in sorted(home.iterdir())},
     }
-    files.write_json(home / "index.json", index)
+    sealed.write(home / "index.json", index)
 
 
 def _by_threads(hear: Callable, jobs: list[tuple[int, Path]], workers: int) -> Iterator[_Song]:
@@ -157,19 +201,10 @@ def _hear(store: Path, spectrum: Spectrum, describe: bool, job: tuple[int, Path]
     row, path = job
     try:
         samples, heard = sound.decode(path, spectrum)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except (UnreadableSong, OSError) as error:
         return _Song(reason=str(error))
     powers = sound.power(samples, spectrum)
     spectrogram = sound.mel(powers, spectrum)
     np.lib.format.open_memmap(store, "r+")[row] = spectrogram
     numbers = descriptors.describe(samples, powers, spectrogram, spectrum) if describe else {}
-    return _Song(heard, numbers, sha256)
-
-
-def _stamp(path: Path) -> str:
-    try:
-        stat = path.stat()
-    except OSError:
-        return "missing"
-    return f"{stat.st_size}:{stat.st_mtime_ns}"
+    return _Song(heard, numbers)
