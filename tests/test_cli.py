@@ -1,5 +1,6 @@
 """The runner against real kernels: order, parameters, failures, kills and time limits, on notebooks of a few lines."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import psutil
 import pytest
 from tiny import status, write
 
-from emohelpers.suite import notebooks
+from emohelpers.suite import notebooks, records, runs
 from emohelpers.suite.cli import main
 from emohelpers.suite.notebooks import NotebookError
 
@@ -223,3 +224,56 @@ def test_receipts_are_renewed_and_nbval_compares_them(place: Path, capsys: pytes
     capsys.readouterr()
     assert main(["receipts", "--check"]) == 1
     assert "notebooks/01_a.ipynb: holds outputs" in capsys.readouterr().out
+
+
+DAMAGED = ["", "[]", '{"cells": [', '{"nbformat": 4}', '{"nbformat": 3, "worksheets": []}', "[" * 100_000, "\xff"]
+
+
+def test_one_damaged_notebook_ends_no_other(place: Path, capsys: pytest.CaptureFixture) -> None:
+    write(place, "01_a", "open('seen', 'a').write('1')")
+    write(place, "02_b", parameters="SEED = = 1")
+    names = ["02_b"]
+    for number, content in enumerate(DAMAGED):
+        names.append(f"03_{number}")
+        (place / "notebooks" / f"03_{number}.ipynb").write_text(content, encoding="latin-1")
+    assert main(["run"]) == 1
+    out = capsys.readouterr().out
+    assert (place / "seen").read_text() == "1" and f"1 of {len(names) + 1} done" in out and "no Python" in out
+    assert out.count("is not a readable notebook") == len(DAMAGED) and "fault" not in out
+    assert main(["run", "1", "--param", "SEED=2"]) == 0
+    assert main(["receipts", "--check"]) == 1
+    assert capsys.readouterr().out.count("is not a readable notebook") == len(DAMAGED)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"status": "running", "host": ', '{"status": 3}', '{"status": "done", "made_of": 7}']
+)
+def test_a_run_with_a_damaged_status_is_done_again(place: Path, capsys: pytest.CaptureFixture, content: str) -> None:
+    write(place, "01_a", "open('seen', 'a').write('1')")
+    write(place, "02_b", "open('seen', 'a').write('2')", needs=("01_a",))
+    folder = place / "outputs" / "demo" / "01_a"
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(content)
+    assert main(["run", "2", "--dry-run"]) == 0
+    assert "status.json cannot be read" in capsys.readouterr().out
+    assert main(["run", "--only-failed"]) == 0 and (place / "seen").read_text() == "1"
+    assert main(["run", "2"]) == 0 and (place / "seen").read_text() == "12"
+
+
+def test_a_dead_run_elsewhere_is_not_waited_for_by_its_clock(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "BEAT", 0.1)
+    monkeypatch.setattr(records, "SILENT", 1.0)
+    write(place, "01_a", "open('seen', 'a').write('1')")
+    folder = place / "outputs" / "demo" / "01_a"
+    folder.mkdir(parents=True)
+    ahead = {"status": "running", "host": "elsewhere", "heartbeat": time.time() + 5 * 3600}
+    (folder / "status.json").write_text(json.dumps(ahead))
+    assert main(["run"]) == 0 and (place / "seen").read_text() == "1"
+
+
+def test_ray_that_is_not_there_is_named_with_a_remedy(place: Path, capsys, monkeypatch) -> None:
+    write(place, "01_a", "1")
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "emohelpers.suite.cluster", raising=False)
+    assert main(["run", "--engine", "ray"]) == 2
+    assert "needs Ray" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from emohelpers.config import paths
-from emohelpers.suite import plan, runs
+from emohelpers.suite import console, plan, records, runs
 from emohelpers.suite.runs import DONE, Outcome, Run
 
 
@@ -33,8 +33,8 @@ class Local:
         cards = paths.cards()
         self.places = places or max(len(cards), 1)
         self.slots: queue.Queue[str] = queue.Queue()
-        for place in range(self.places):
-            self.slots.put(cards[place % len(cards)] if cards else "")
+        for slot in range(self.places):
+            self.slots.put(cards[slot % len(cards)] if cards else "")
         threads = threads or (max((os.cpu_count() or 1) // self.places, 1) if self.places > 1 else 0)
         self.environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         self.stop = threading.Event()
@@ -45,9 +45,9 @@ class Local:
 
     def _work(self, run: Run, options: dict[str, Any]) -> Outcome:
         card = self.slots.get()
-        own = {"CUDA_VISIBLE_DEVICES": card} if card else {}
+        visible = {"CUDA_VISIBLE_DEVICES": card} if card else {}
         try:
-            return runs.execute(run, stop=self.stop, **options, **self.environment, **own)
+            return runs.execute(run, stop=self.stop, **options, **self.environment, **visible)
         finally:
             self.slots.put(card)
 
@@ -68,12 +68,12 @@ def carry_out(
     try:
         while waiting or going:
             for folder, run in list(waiting.items()):
-                wanted = [need for need in run.needs if need.folder in waiting or need in going.values()]
+                unfinished = [need for need in run.needs if need.folder in waiting or need in going.values()]
                 failed = [need for need in run.needs if need.folder in ended and ended[need.folder].status not in DONE]
                 if failed:
                     skipped = f"skipped: needs {', '.join(need.book.stem for need in failed)}"
                     ended[folder] = Outcome(skipped, 0.0, folder)
-                elif wanted:
+                elif unfinished:
                     continue
                 else:
                     going[engine.submit(run, timeout=timeout, again=again(run))] = run
@@ -96,8 +96,8 @@ def carry_out(
 def _result(future: "Future[Outcome]", run: Run) -> Outcome:
     try:
         return future.result()
-    except Exception as error:  # a full disk, a lost machine: told, and the others go on
-        return Outcome("failed", 0.0, run.folder, f"{type(error).__name__}: {error}")
+    except Exception as error:  # whatever ends one run, a full disk or a lost machine: the others go on
+        return Outcome("failed", 0.0, run.folder, console.sentence(error))
 
 
 class _Table:
@@ -115,25 +115,25 @@ class _Table:
         self.clear()
         self.done += 1
         if outcome.status != "done before":
-            told = f"{run.title}: {outcome.status} after {outcome.seconds} s"
-            print("\n  | ".join([told, *outcome.error.splitlines()]), flush=True)
+            text = f"{run.title}: {outcome.status} after {outcome.seconds} s"
+            print("\n  | ".join([text, *outcome.error.splitlines()]), flush=True)
 
     def draw(self, going: Sequence[Run], left: Sequence[Run], before: dict) -> None:
         rows = []
         for run in going:
-            found = runs.status(run.folder)
-            if found.get("status") != "running":
+            status = records.status(run.folder)
+            if status.status != "running":
                 continue
             if run.folder not in self.begun and not self.live:
                 print(f"{run.title}: running, log in {runs.shown(run.folder / 'run.log')}", flush=True)
             self.begun.add(run.folder)
-            known = plan.expected(run, before)
-            so_far = time.time() - found.get("began", time.time())
-            of = f" of about {known:.0f}" if known else ""
-            rows.append(f"  {run.title:<44} cell {found.get('cell', 0):>2}/{found['cells']}  {so_far:5.0f} s{of}")
+            seconds = time.time() - status.began
+            expected = plan.expected(run, before)
+            of = f" of about {expected:.0f}" if expected else ""
+            rows.append(f"  {run.title:<44} cell {status.cell:>2}/{status.cells}  {seconds:5.0f} s{of}")
         if self.live:
-            guess = [plan.expected(run, before) for run in left]
-            end = "" if None in guess else f", at most {duration(sum(guess) / self.places)} left"
+            times = [plan.expected(run, before) for run in left]
+            end = "" if None in times else f", at most {duration(sum(times) / self.places)} left"
             self.clear()
             rows = [*rows, f"  {self.done} of {self.total} done{end}"]
             width = shutil.get_terminal_size().columns - 1
@@ -148,13 +148,9 @@ class _Table:
 
 def duration(seconds: float) -> str:
     """`50 s`, `12 min` or `3.5 h`."""
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def close(results: Sequence[tuple[Run, Outcome]], when: str) -> int:
@@ -172,15 +168,15 @@ def close(results: Sequence[tuple[Run, Outcome]], when: str) -> int:
 def preview(chains: Sequence[Sequence[Run]], places: int, asked_again: Callable[[Run], bool]) -> None:
     """Prints what would be done and why, and about how long it takes by earlier runs."""
     before = plan.earlier(paths.outputs_root())
-    seen = set()
+    listed = set()
     dirty = set()
     total = 0.0
     unknown = []
     for number, chain in enumerate(chains):
         for run in chain:
-            if run.folder in seen:
+            if run.folder in listed:
                 continue
-            seen.add(run.folder)
+            listed.add(run.folder)
             reason = "asked for again" if asked_again(run) else runs.changed(run, runs.made_of(run))
             reason = reason or ", ".join(f"after {need.book.stem}" for need in run.needs if need.folder in dirty)
             seconds = plan.expected(run, before)
@@ -191,5 +187,5 @@ def preview(chains: Sequence[Sequence[Run]], places: int, asked_again: Callable[
                 total += seconds or 0.0
                 unknown += [run.title] if seconds is None else []
     more = f", and {len(unknown)} never timed" if unknown else ""
-    print(f"{len(dirty)} of {len(seen)} to run; about {duration(total / places)} with {places} side by side{more}")
+    print(f"{len(dirty)} of {len(listed)} to run; about {duration(total / places)} with {places} side by side{more}")
     print(f"{len(chains)} points: a SLURM array goes over --index 0 ... {len(chains) - 1}")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from emohelpers import config
 from emohelpers.config import files, paths
-from emohelpers.suite import batch, plan
+from emohelpers.suite import batch, plan, records
 from emohelpers.suite import notebooks as sources
 from emohelpers.suite.notebooks import NotebookError
-from emohelpers.suite.runs import Run, shown, status
+from emohelpers.suite.runs import Run, shown
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     # A run that several points of the grid share is done once.
     runs = list({run.folder: run for chain in chains for run in chain}.values())
     if only_failed:
-        runs = [run for run in runs if status(run.folder).get("status", "done") != "done"]
+        runs = [run for run in runs if records.status(run.folder).failed]
         if not runs:
             print("nothing began and did not end well")
             return 0
@@ -62,7 +62,7 @@ def receipts(names: list[str], notebooks: Path, timeout: float, check: bool) -> 
     """Executes notebooks into a fresh outputs folder and writes their receipts back; all else is stripped."""
     books, stems = _chosen(notebooks, names)
     if check:
-        return _check_stripped([books[stem].path for stem in stems])
+        return _check_stripped([books[stem] for stem in stems])
     root = tempfile.mkdtemp(prefix="emohelpers-receipts-")
     os.environ |= {"EMOHELPERS_OUTPUTS": root, "EMOHELPERS_CACHE": f"{root}/cache"}
     _end_by_signals()
@@ -136,9 +136,12 @@ def _engine(engine: str, address: str, workers: int, threads: int) -> batch.Engi
     return cluster.Cluster(address, workers, threads)
 
 
-def _check_stripped(notebooks: list[Path]) -> int:
+def _check_stripped(books: list[sources.Notebook]) -> int:
     """Says which notebooks hold more than sources and receipts; 1 if any does."""
-    problems = [path for path in notebooks if not sources.is_canonical(path)]
-    for path in problems:
-        print(f"{shown(path)}: holds outputs or metadata beside its receipts; `make receipts` renews it")
-    return 1 if problems else 0
+    code = 0
+    for book in books:
+        if book.damaged or not sources.is_canonical(book.path):
+            reason = book.damaged or "holds outputs or metadata beside its receipts; `make receipts` renews it"
+            print(f"{shown(book.path)}: {reason}")
+            code = 1
+    return code

@@ -1,12 +1,34 @@
-"""A console that never ends a command: not by a character that it lacks, a reader that went, or a full disk."""
+"""What a command says, also when it goes wrong; the console never ends it, whatever it lacks."""
 
 import os
 import sys
+import traceback
 from typing import Any, TextIO
 
+from emohelpers.config import files, paths
+from emohelpers.config.errors import SuiteError
 
-class Console:
-    """Stands in for a stream of `sys` inside a `with`; what cannot be written any more is dropped."""
+EXPECTED = (SuiteError, OSError)  # an OSError names a place of the user's, which cannot be read or written
+
+
+def sentence(error: Exception) -> str:
+    """What a user is told of an error; the traceback of one that nobody foresaw goes to `fault.log` in the outputs."""
+    if isinstance(error, EXPECTED):
+        return str(error)
+    name = "".join(traceback.format_exception_only(error)).strip()
+    path = paths.outputs_root() / "fault.log"
+    try:
+        files.write_text(path, "".join(traceback.format_exception(error)))
+    except OSError:
+        return f"{name}\nThis is a fault of the suite. Please report it with what --debug prints."
+    return f"{name}\nThis is a fault of the suite. Please report it with {path}, which says where it arose."
+
+
+class Lasting:
+    """Stands in for a stream of `sys` inside a `with`: a reader that went or a full disk raises nothing.
+
+    What cannot be written any more is dropped; a character that the code page lacks is written as its number.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -33,6 +33,7 @@ class Notebook:
     parameters: Mapping[str, Any]  # name -> default of the cell tagged `parameters`; Ellipsis where it is no literal
     sha256: str
     cells: int = 0  # of all kinds, as papermill counts them
+    damaged: str = ""  # why the file cannot be read; all else is then empty
 
     @property
     def stem(self) -> str:
@@ -46,9 +47,16 @@ def load(path: Path) -> NotebookNode:
         NotebookError: the file is no notebook, for example cut off.
     """
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, nbformat.ValidationError) as error:  # NotJSONError is a ValueError
-        raise NotebookError(f"{path} is not a readable notebook: {str(error)[:200]}") from error
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.get("nbformat") != 4:
+            raise ValueError("it is not in nbformat 4")
+        # Checked before it is read: nbformat itself only warns, and then goes on with what it has.
+        nbformat.validate(content)
+    except (OSError, ValueError, RecursionError, nbformat.ValidationError) as error:
+        reason = getattr(error, "message", str(error))
+        raise NotebookError(f"{path} is not a readable notebook: {reason[:200]}") from error
+    return nbformat.v4.reads(text)
 
 
 def tags(cell: NotebookNode) -> list[str]:
@@ -57,45 +65,67 @@ def tags(cell: NotebookNode) -> list[str]:
 
 def assigned(source: str) -> dict[str, Any]:
     """Names that a parameters cell binds, in order, with their literal defaults (Ellipsis where not literal)."""
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         for name in [target.id for target in targets if isinstance(target, ast.Name)]:
             try:
-                found[name] = ast.literal_eval(node.value)
+                defaults[name] = ast.literal_eval(node.value)
             except (ValueError, TypeError):
-                found[name] = ...
-    return found
+                defaults[name] = ...
+    return defaults
 
 
 def read(path: Path) -> Notebook:
-    """What a notebook declares: parameters by its cell tagged `parameters`, needs by `metadata.emohelpers.needs`."""
+    """What a notebook declares: parameters by its cell tagged `parameters`, needs by `metadata.emohelpers.needs`.
+
+    Raises:
+        NotebookError: the file is no notebook, or its parameters are no Python.
+    """
     book = load(path)
     cells = [cell.source for cell in book.cells if "parameters" in tags(cell)]
-    needs = tuple(book.metadata.get("emohelpers", {}).get("needs", ()))
+    needs = needed(book)
     content = json.dumps([needs, [[cell.cell_type, tags(cell), cell.source] for cell in book.cells]])
-    defaults = assigned(cells[0]) if cells else {}
+    try:
+        defaults = assigned(cells[0]) if cells else {}
+    except SyntaxError as error:
+        raise NotebookError(f"{path}: its cell tagged `parameters` is no Python: {error}") from error
     return Notebook(path.resolve(), needs, defaults, hashlib.sha256(content.encode()).hexdigest(), len(book.cells))
 
 
+def needed(book: NotebookNode) -> tuple[str, ...]:
+    """Stems of the notebooks that must have run before."""
+    entry = book.metadata.get("emohelpers")
+    needs = entry.get("needs") if isinstance(entry, dict) else None
+    return tuple(map(str, needs)) if isinstance(needs, list) else ()
+
+
 def find(folder: Path) -> dict[str, Notebook]:
-    """Every notebook of a folder by its stem, in reading order."""
-    found = {path.stem: read(path) for path in sorted(folder.glob("*.ipynb"))}
-    if not found:
-        raise NotebookError(
-            f"no notebooks in {folder.resolve()}: start from the repository, or give --notebooks FOLDER"
-        )
-    for book in found.values():
+    """Every notebook of a folder by its stem, in reading order; one that cannot be read is `damaged`.
+
+    Raises:
+        NotebookError: there is none, or one needs another that is not there.
+    """
+    books = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        try:
+            books[path.stem] = read(path)
+        except NotebookError as error:
+            books[path.stem] = Notebook(path.resolve(), (), {}, "", damaged=str(error))
+    if not books:
+        remedy = "start from the repository, or give --notebooks FOLDER"
+        raise NotebookError(f"no notebooks in {folder.resolve()}: {remedy}")
+    for book in books.values():
         for need in book.needs:
-            if need not in found:
-                raise NotebookError(f"{book.stem} needs {need}, which is not in {folder}: {', '.join(found)}")
-    return found
+            if need not in books:
+                raise NotebookError(f"{book.stem} needs {need}, which is not in {folder}: {', '.join(books)}")
+    return books
 
 
-def choose(books: Mapping[str, Notebook], asked: Iterable[str]) -> list[str]:
-    """Stems for what a user types: `03`, `3` or a whole stem; all when nothing is asked."""
+def choose(books: Mapping[str, Notebook], names: Iterable[str]) -> list[str]:
+    """Stems for what a user types: `03`, `3` or a whole stem; all where nothing is named."""
     stems = []
-    for name in asked:
+    for name in names:
         fits = [stem for stem in books if name == stem or name.zfill(2) == stem.split("_")[0]]
         if len(fits) != 1:
             raise NotebookError(f"{name!r} names {len(fits)} notebooks; there are: {', '.join(books)}")
@@ -127,14 +157,13 @@ def canonical(book: NotebookNode, executed: NotebookNode | None = None) -> str:
     """
     if executed and [cell.source for cell in executed.cells] != [cell.source for cell in book.cells]:
         raise NotebookError("the executed notebook has other cells than its source")
-    kept = nbformat.v4.new_notebook(metadata={**METADATA})
-    kept.metadata["emohelpers"] = {"needs": list(book.metadata.get("emohelpers", {}).get("needs", []))}
+    stripped = nbformat.v4.new_notebook(metadata={**METADATA})
+    stripped.metadata["emohelpers"] = {"needs": list(needed(book))}
     for position, cell in enumerate(book.cells):
         # nbformat would draw a random id for a cell without one; ids that exist stay, so that diffs stay small.
         name = cell.get("id") or hashlib.sha256(f"{position} {cell.source}".encode()).hexdigest()[:8]
-        clean = NotebookNode(
-            id=name, cell_type=cell.cell_type, metadata=NotebookNode(), source=cell.source.rstrip("\n")
-        )
+        source = cell.source.rstrip("\n")
+        clean = NotebookNode(id=name, cell_type=cell.cell_type, metadata=NotebookNode(), source=source)
         if tags(cell):
             clean.metadata["tags"] = list(tags(cell))
         if cell.get("attachments"):
@@ -143,8 +172,8 @@ def canonical(book: NotebookNode, executed: NotebookNode | None = None) -> str:
             receipt = (executed or book).cells[position] if RECEIPT in tags(cell) else None
             clean["execution_count"] = receipt.execution_count if receipt else None
             clean["outputs"] = receipt.outputs if receipt else []
-        kept.cells.append(clean)
-    return nbformat.writes(kept, version=4).rstrip("\n") + "\n"
+        stripped.cells.append(clean)
+    return nbformat.writes(stripped, version=4).rstrip("\n") + "\n"
 
 
 def is_canonical(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from emohelpers import config
 from emohelpers.config import paths
-from emohelpers.suite import notebooks, runs
+from emohelpers.suite import notebooks, records
 from emohelpers.suite.notebooks import Notebook, NotebookError
 from emohelpers.suite.runs import Run
 
@@ -20,7 +20,7 @@ Point = dict[str, Any]  # parameter -> value; OVERRIDES.<name> for one setting i
 
 def axes(texts: Sequence[str]) -> list[Point]:
     """`["SEED=1,2", "BACKBONE=resnet50,vit_small"]` as the points of the grid; one empty point without any."""
-    found: dict[str, list[Any]] = {}
+    axes: dict[str, list[Any]] = {}
     for text in texts:
         name, equals, rest = text.partition("=")
         if not (name and equals and rest):
@@ -29,25 +29,25 @@ def axes(texts: Sequence[str]) -> list[Point]:
             values = json.loads(f"[{rest}]")
         except ValueError:
             values = [config.value(part, f"--grid {name} =") for part in rest.split(",")]
-        if name in found:
+        if name in axes:
             raise NotebookError(f"--grid {name} is given twice: write --grid {name}=A,B")
         if len({json.dumps(entry, sort_keys=True) for entry in values}) < len(values):
             raise NotebookError(f"--grid {text!r} names a value twice")
-        found[name] = values
-    return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
+        axes[name] = values
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
 
 
-def chains(books: Books, asked: Sequence[str], values: Point, points: Sequence[Point], name: str) -> list[list[Run]]:
+def chains(books: Books, stems: Sequence[str], values: Point, points: Sequence[Point], name: str) -> list[list[Run]]:
     """For each point of the grid its runs, prerequisites first; a run that several points share is one and the same.
 
-    Parameters must exist in every notebook asked for, and go to the prerequisites that have them. A prerequisite that
+    Parameters must exist in every notebook of `stems`, and go to the prerequisites that have them. A prerequisite that
     lacks an axis of the grid is done once for all its values.
 
     Raises:
         NotebookError: an unknown parameter, a value of another type, or two runs that would write to one folder.
     """
     plain = ("", "auto", {}, ...)  # parameters cells are there to be edited: what was set in one counts as if given
-    edited = {name: entry for stem in asked for name, entry in books[stem].parameters.items() if entry not in plain}
+    edited = {name: entry for stem in stems for name, entry in books[stem].parameters.items() if entry not in plain}
     every = merged({**edited, **values})
     overrides = every.get("OVERRIDES", {})
     if not isinstance(overrides, dict):
@@ -56,21 +56,26 @@ def chains(books: Books, asked: Sequence[str], values: Point, points: Sequence[P
     name = name or paths.run_name(config.chosen(every.get("PRESET", "auto"), settings))
     if "@" in name or Path(name).name != name:
         raise NotebookError(f"--run {name!r}: a plain name, without '@' and '/'")
-    made: dict[Path, Run] = {}
+    runs: dict[Path, Run] = {}
     plan = []
     for point in points:
         here: dict[str, Run] = {}
         depends: dict[str, set[str]] = {}  # stem -> axes that it or anything it needs depends on
-        for stem in notebooks.order(books, asked):
-            fit(books[stem], chosen := merged(_known(books[stem], {**values, **point}, strict=stem in asked)))
-            own = _known(books[stem], point, strict=stem in asked)
-            depends[stem] = set(own).union(*[depends[need] for need in books[stem].needs])
-            whole = name + label({axis: entry for axis, entry in point.items() if axis in depends[stem]})
-            folder = paths.results(stem, whole)
-            needs = tuple(here[need] for need in books[stem].needs)
-            here[stem] = made.setdefault(folder, Run(books[stem], chosen, whole, folder, needs))
+        for stem in notebooks.order(books, stems):
+            book = books[stem]
+            strict = stem in stems
+            chosen = merged(_known(book, {**values, **point}, strict=strict))
+            if not book.damaged:
+                fit(book, chosen)
+            axes_here = _known(book, point, strict=strict)
+            depends[stem] = set(axes_here).union(*[depends[need] for need in book.needs])
+            # The folder is named after the axes that its results depend on, so that points can share it.
+            run_name = name + label({axis: entry for axis, entry in point.items() if axis in depends[stem]})
+            folder = paths.results(stem, run_name)
+            needs = tuple(here[need] for need in book.needs)
+            here[stem] = runs.setdefault(folder, Run(book, chosen, run_name, folder, needs))
         plan.append(list(here.values()))
-    named = [run.title for run in made.values() if run.values.get("OUTPUT_DIR")]
+    named = [run.title for run in runs.values() if run.values.get("OUTPUT_DIR")]
     if len(named) > 1:
         raise NotebookError(f"OUTPUT_DIR is one folder and {len(named)} runs would write to it: {', '.join(named)}")
     return plan
@@ -105,21 +110,21 @@ def fit(book: Notebook, values: Mapping[str, Any]) -> None:
         default = book.parameters[name]
         same = default is None or default is ... or type(entry) is type(default)
         if not same and not (type(default) is float and type(entry) is int):
+            remedy = f"; write --param '{name}=\"...\"' for a text" if isinstance(default, str) else ""
             raise NotebookError(
-                f"{book.stem}: {name} = {entry!r} is not of the type of its default {default!r}"
-                + (f"; write --param '{name}=\"...\"' for a text" if isinstance(default, str) else "")
+                f"{book.stem}: {name} = {entry!r} is not of the type of its default {default!r}{remedy}"
             )
 
 
 def earlier(root: Path) -> dict[tuple[str, str], float]:
     """(stem, pass of the suite) -> median seconds of its finished runs below `root`; "" stands for any pass."""
-    found: dict[tuple[str, str], list[float]] = {}
+    seconds: dict[tuple[str, str], list[float]] = {}
     for path in [*root.glob("*/status.json"), *root.glob("*/*/status.json")]:
-        seen = runs.status(path.parent)
-        if seen.get("status") == "done" and not path.parent.is_symlink():
-            for name in (seen["run"].partition("@")[0], ""):
-                found.setdefault((seen["stem"], name), []).append(seen["seconds"])
-    return {which: statistics.median(seconds) for which, seconds in found.items()}
+        status = records.status(path.parent)
+        if status.status == "done" and status.seconds is not None and not path.parent.is_symlink():
+            for name in (status.run.partition("@")[0], ""):
+                seconds.setdefault((status.stem, name), []).append(status.seconds)
+    return {run: statistics.median(times) for run, times in seconds.items()}
 
 
 def expected(run: Run, before: Mapping[tuple[str, str], float]) -> float | None:

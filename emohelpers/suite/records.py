@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
 SILENT = 120.0  # seconds without a sign of life after which a run on another machine counts as dead
 
@@ -34,13 +34,18 @@ class Status(Record):
     heartbeat: float = 0
     seconds: float | None = None
     host: str = ""
-    pid: int = 0  # of papermill
+    pid: NonNegativeInt = 0  # of papermill
     born: float = 0  # when that process began: numbers of processes are used again
     cell: int = 0
     cells: int = 0
     key: str = ""  # hash of made_of
     made_of: Content = Content()
     error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run began and did not end well."""
+        return bool(self.damaged) or self.status not in ("", "done")
 
 
 class Figure(BaseModel):

@@ -1,7 +1,6 @@
 """One notebook's run: done once, in a folder of its own, with a time limit and a status file that tells the truth."""
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -18,11 +17,10 @@ from filelock import FileLock, Timeout
 
 from emohelpers import config
 from emohelpers.config import files, paths, versions
-from emohelpers.suite import execution, stamps
+from emohelpers.suite import execution, records, stamps
 from emohelpers.suite.notebooks import Notebook, NotebookError
 
 BEAT = 5.0  # seconds between two signs of life in status.json
-SILENT = 120.0  # seconds without one after which a run on another machine counts as dead
 DONE = ("done", "done before")
 
 
@@ -57,24 +55,16 @@ def shown(place: Path) -> str:
     return str(place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place)
 
 
-def status(folder: Path) -> dict[str, Any]:
-    """What the status file in `folder` says; empty where there is none."""
-    try:
-        found = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def made_of(run: Run) -> dict[str, Any]:
     """All that the results follow from; a run with the same is not done again."""
-    before = {need.book.stem: status(need.folder) for need in run.needs}
+    before = {need.book.stem: records.status(need.folder) for need in run.needs}
     defaults = {name: value for name, value in run.book.parameters.items() if value is not ...}
+    values = {**defaults, **run.values}
     return {
         "notebook": run.book.sha256,
-        "parameters": {**defaults, **run.values},
-        "inputs": stamps.stamps({**defaults, **run.values}) | stamps.mounted(),
-        "needs": {stem: [found.get("key"), found.get("started")] for stem, found in before.items()},
+        "parameters": values,
+        "inputs": stamps.stamps(values) | stamps.mounted(),
+        "needs": {stem: [status.key or None, status.started or None] for stem, status in before.items()},
         "code": stamps.code(),
         "versions": versions.versions(),
     }
@@ -82,17 +72,18 @@ def made_of(run: Run) -> dict[str, Any]:
 
 def changed(run: Run, content: Mapping[str, Any]) -> str:
     """Why a run has to be done, in words; empty if it is there, finished, and `made_of` the same."""
-    found = status(run.folder)
-    if found.get("status") != "done":
-        return f"was {found['status']}" if "status" in found else "new"
+    status = records.status(run.folder)
+    if run.book.damaged or status.damaged:
+        return run.book.damaged or status.damaged
+    if status.status != "done":
+        return f"was {status.status}" if status.status else "new"
     if not (run.folder / f"{run.book.stem}.ipynb").is_file():
         return "its notebook is gone"
-    if found.get("key") == config.digest(content):
+    if status.key == config.digest(content):
         return ""
-    before = found.get("made_of", {})
-    return "changed: " + ", ".join(
-        part for part in content if config.digest(content[part]) != config.digest(before.get(part))
-    )
+    before = status.made_of.model_dump()
+    parts = [part for part in content if config.digest(content[part]) != config.digest(before.get(part))]
+    return "changed: " + ", ".join(parts)
 
 
 def execute(
@@ -110,6 +101,8 @@ def execute(
         stop: ends the run from another thread.
         environment: variables for the notebook's processes.
     """
+    if run.book.damaged:
+        return Outcome("failed", 0.0, run.book.path, run.book.damaged)
     paths.run_folder(run.book.stem, output_dir=str(run.folder))
     lock = FileLock(run.folder.parent / f".{run.book.stem}.lock")
     stop = stop or threading.Event()
@@ -138,14 +131,21 @@ def _held(lock: FileLock, stop: threading.Event) -> bool:
 
 def _clear(run: Run, stop: threading.Event) -> None:
     """Ends what a dead runner left at work here; waits for a live one on another machine, whose locks may not reach."""
-    while (found := status(run.folder)).get("status") == "running":
-        if found.get("host") == socket.gethostname():
+    heartbeat = None
+    start = time.monotonic()
+    while (status := records.status(run.folder)).status == "running":
+        if status.host == socket.gethostname():
             with contextlib.suppress(psutil.NoSuchProcess):
-                left = psutil.Process(found["pid"])
-                if abs(left.create_time() - found["born"]) < 1:  # else the number belongs to somebody else now
-                    execution.end_tree(left)
+                process = psutil.Process(status.pid)
+                if abs(process.create_time() - status.born) < 1:  # else the number belongs to somebody else now
+                    execution.end_tree(process)
             return
-        if time.time() - found.get("heartbeat", 0) > SILENT or stop.wait(BEAT):
+        # The other machine's clock may be hours off. What counts is whether the heartbeat goes on while we look.
+        if status.heartbeat != heartbeat:
+            heartbeat = status.heartbeat
+            start = time.monotonic()
+        patience = 3 * BEAT if time.time() - heartbeat > records.SILENT else records.SILENT
+        if time.monotonic() - start > patience or stop.wait(BEAT):
             return
 
 
@@ -153,18 +153,18 @@ def _link(run: Run, need: Run) -> None:
     """Shows a prerequisite of another point of the grid in this run's own folder, where the notebook looks for it."""
     for deeper in need.needs:
         _link(run, deeper)
-    place = paths.results(need.book.stem, run.name)
-    target = os.path.relpath(need.folder, place.parent)
-    if place == need.folder or (place.is_symlink() and os.readlink(place) == target):
+    link = paths.results(need.book.stem, run.name)
+    target = os.path.relpath(need.folder, link.parent)
+    if link == need.folder or (link.is_symlink() and os.readlink(link) == target):
         return
-    if place.exists() and not place.is_symlink():
-        raise NotebookError(
-            f"{place} is in the way of a link to {need.folder}: remove it, or give this pass another name by --run"
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_name(f".{place.name}.{os.getpid()}-{threading.get_ident()}")
+    if link.exists() and not link.is_symlink():
+        remedy = "remove it, or give this pass another name by --run"
+        raise NotebookError(f"{link} is in the way of a link to {need.folder}: {remedy}")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    # Put there at once, since a run beside this one may need the same.
+    fresh = link.with_name(f".{link.name}.{os.getpid()}-{threading.get_ident()}")
     fresh.symlink_to(target, target_is_directory=True)
-    fresh.replace(place)  # at once, since a run beside this one may need the same
+    fresh.replace(link)
 
 
 def _start(
