@@ -164,6 +164,6 @@ def _kept(rows: Rows, name: str) -> Series:
     text = f"{name} of {wrong.sum():,} rows is no number, first {first[name]!r} of {first['path']} ({first['{line}']})"
     if name.startswith("votes_"):
         rows.problems.append(f"{text}: votes are numbers, or empty")
-    elif wrong.mean() < 0.5:
+    elif wrong.sum() < numbers.count():
         rows.notes.append(f"{text}: the column stays text")
     return values
