@@ -875,3 +875,10 @@ def test_every_manifest_says_what_a_reader_must_know(name):
     assert spec.name == name
     for key in ("title", "licence", "citation", "source", "classes", "traps"):
         assert getattr(spec, key), key
+
+
+def test_a_data_set_of_one_class_is_a_problem(places):
+    table(places / "d", faces(4, ("happy",)))
+    assert "all pictures are of one class (happy)" in message(
+        manifests.check, manifests.load(own(places), places / "d")
+    )

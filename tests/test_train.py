@@ -443,3 +443,17 @@ def test_full_size_backbones_take_real_steps_and_come_back_with_their_figure(tmp
     scores = objective.scores(*train.evaluate(back, validation))
     assert scores["macro_f1"] == back.facts["value"]
     assert scores["loss"] == pytest.approx(done.best["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(1, 1), (8, 8), (5, 4)])
+def test_a_batchnorm_that_would_see_one_picture_names_the_settings(tmp_path, batch_size, accumulation):
+    settings = {"head": "batchnorm", "batch_size": batch_size, "accumulation": accumulation, "epochs": 1}
+    with pytest.raises(train.TrainingError, match=f"batch_size={batch_size}.*accumulation={accumulation}.*needs two"):
+        fit(tmp_path, **settings)
+    fit(tmp_path, **settings | {"batch_size": 10, "accumulation": 4})  # 3, 3, 2, 2
+    fit(tmp_path, **settings | {"head": "layernorm", "batch_size": 2, "accumulation": 4})  # two of one
+
+
+def test_an_image_size_that_the_backbone_does_not_take_is_refused_before_training(tmp_path):
+    with pytest.raises(models.WeightsError, match=r"test_vit does not take img_size=90: .*patch size"):
+        fit(tmp_path, backbone="test_vit", img_size=90)

@@ -220,6 +220,8 @@ def class_problems(table: DataFrame, classes: tuple[str, ...], stems: bool = Fal
     empty = [name for name in classes if name not in count.index]
     few = [f"{name} has {count[name]}" for name in classes if name in count.index and count[name] < 3]
     problems = []
+    if len(count) < 2:
+        problems.append(f"all pictures are of one class ({', '.join(count.index)}), and telling apart needs two")
     if empty:
         problems.append(
             f"no picture of {', '.join(empty)}, although the manifest lists the class: add pictures, "

@@ -24,7 +24,8 @@ def build(cfg, classes: Sequence[str]) -> Module:
     `cfg.seed`. `model.spec` is what `load` needs to build it again.
 
     Raises:
-        WeightsError: unknown backbone, weights not found or of another architecture, a random trunk that is frozen.
+        WeightsError: unknown backbone, weights not found or of another architecture, a random trunk that is frozen, an
+            img_size that the backbone does not take.
     """
     if cfg.weights == "random" and cfg.trainable != "all":
         raise WeightsError(
@@ -34,8 +35,19 @@ def build(cfg, classes: Sequence[str]) -> Module:
     # The head is drawn after the trunk, from the same seed.
     torch.manual_seed(cfg.seed)
     trunk = weights.trunk(cfg, len(classes))
+    _refuse_size(trunk, cfg)
     spec = {name: getattr(cfg, name) for name in SPEC}
     return _with_head(trunk, {**spec, "classes": list(classes)})
+
+
+def _refuse_size(trunk: Module, cfg) -> None:
+    """Shows the trunk one black picture: some architectures take only multiples of a patch or a window."""
+    try:
+        with torch.no_grad():
+            trunk.eval()(torch.zeros(1, 3, cfg.img_size, cfg.img_size))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise WeightsError(f"{cfg.backbone} does not take img_size={cfg.img_size}: {str(error)[:200]}") from error
+    trunk.train()
 
 
 def rebuild(spec: dict[str, Any]) -> Module:

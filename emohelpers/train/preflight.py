@@ -16,6 +16,7 @@ from emohelpers import metrics, models
 from emohelpers.config.errors import SuiteError
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
+from emohelpers.train.errors import of_single_pictures
 
 # of the overfit check: 40 steps, since BatchNorm's statistics need some
 PICTURES = 32
@@ -156,7 +157,8 @@ def _gradients(model: Module, batches: Batches, objective, cfg) -> dict[str, Any
         for (inputs, targets, _), _ in zip(batches.epoch(), range(STEPS), strict=False):
             model.zero_grad()
             mixed, soft = objective.mix(inputs, targets)
-            objective.loss(model(mixed).float(), soft).backward()
+            with of_single_pictures(cfg):
+                objective.loss(model(mixed).float(), soft).backward()
             gradients = [p.grad for p in model.parameters() if p.grad is not None]
             norms.append(float(nn.utils.get_total_norm(gradients)))
     limit = cfg.clip or float("inf")

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from emohelpers import models
 from emohelpers.train import optim
-from emohelpers.train.errors import OutOfMemory
+from emohelpers.train.errors import OutOfMemory, of_single_pictures
 
 
 class Step:
@@ -27,6 +27,7 @@ class Step:
         self.objective = objective
         self.processes = processes
         self.say = say
+        self.cfg = cfg
         self.clip = cfg.clip
         self.parts = cfg.accumulation
         optimizer = optim.optimizer(model, cfg)
@@ -66,13 +67,14 @@ class Step:
 
     def forward_backward(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Gradients of the batch's mean loss, summed over its parts."""
-        parts = inputs.chunk(self.parts)
+        # Parts as equal as can be: of 10 pictures in 4 parts none is alone, as `chunk` would leave one.
+        parts = inputs.tensor_split(min(self.parts, len(inputs)))
         means: dict[str, Any] = {}
-        for i, (part, target) in enumerate(zip(parts, targets.chunk(self.parts), strict=True)):
+        for i, (part, target) in enumerate(zip(parts, targets.tensor_split(len(parts)), strict=True)):
             share = len(part) / len(inputs)
             last = i == len(parts) - 1  # only then the processes exchange their gradients
             with nullcontext() if last else self.processes.no_sync(self.model):
-                with self.processes.autocast():
+                with self.processes.autocast(), of_single_pictures(self.cfg):
                     output = self.model(part)
                 loss = self.objective.loss(output.float(), target)
                 self.processes.backward(loss * share)
