@@ -279,6 +279,30 @@ def test_a_folder_from_the_command_line(tmp_path, capsys) -> None:
     assert cli.main(["explain", str(place), str(tmp_path / "empty")]) == 2
 
 
+def test_odd_names_and_a_broken_picture_cost_no_panel_of_the_others(tmp_path, capsys):
+    place = models.save(tmp_path / "net.pth", net("test_resnet", 64), epoch=1)
+    names = [
+        "\u622a" * 80 + ".png",
+        "a$_b$.png",
+        "S1/joy/1.png",
+        "S2/joy/1.png",
+        b"\xc0\xee.png".decode(errors="surrogateescape"),
+    ]
+    for name, square in zip(names, faces(5, 64), strict=True):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(square).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "in" / "._a.png").write_bytes(b"x")
+    given = ["explain", str(place), str(tmp_path / "in"), "--methods", "grad_cam", "--layer", "layer2"]
+    assert cli.main([*given, "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().err
+    assert "torn.jpg (" in told and "1 hidden" in told
+    assert pd.read_csv(tmp_path / "out" / "left_out.csv")["path"].tolist() == ["torn.jpg"]
+    assert len(list((tmp_path / "out").glob("0?_*.png"))) == len(pd.read_csv(tmp_path / "out" / "predictions.csv")) == 5
+    (tmp_path / "taken").write_text("a file")
+    assert cli.main([*given, "--out", str(tmp_path / "taken")]) == 2
+
+
 def test_a_model_of_another_split_is_refused(tmp_path: Path) -> None:
     cfg = config.make(Explain, "demo")
     model = net("test_resnet", 64)

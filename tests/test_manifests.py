@@ -1,5 +1,6 @@
 """Manifests: every layout, every mount, every mistake a table can hold. All data is made here."""
 
+import os
 import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from emohelpers.datasets import decoding, labels, locate, manifest, ratings
 from emohelpers.datasets import faces as manifests
-from emohelpers.datasets import labels, locate, manifest, ratings
 from emohelpers.datasets.drawn import faces as drawn
 from emohelpers.datasets.faces import ManifestError
 from emohelpers.datasets.labels import EMOTIONS
@@ -638,32 +639,45 @@ def test_a_users_own_data_set_as_the_readme_shows_it(places):
 
 def test_a_folder_of_pictures_is_read_in_one_way(places):
     folder = places / "d"
-    names = ["a/1.PNG", "a/2.jfif", "b/c/3.tif", "b/c/4.webp", "b/5.gif", "6.jpg"]
-    others = [".7.png", ".hidden/8.png", "__MACOSX/9.jpg", "notes.txt", "film.mpg", "data.h5"]
-    for name in [*names, *others]:
+    names = ["a/1.PNG", "a/2.jfif", "b/c/3.tif", "b/c/4.webp", "b/5.gif", "6.jpg", "link/7.png"]
+    hidden = [".7.png", "._6.jpg", ".hidden/8.png", "__MACOSX/9.jpg", "a/.ipynb_checkpoints/1.png", "@eaDir/6.jpg"]
+    others = ["Thumbs.db", "notes.txt", "film.mpg", "drawing.eps", "IMG_1.HEIC"]
+    for name in [*names[:-1], *hidden, *others, "../elsewhere/7.png"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     (folder / "10.png").mkdir()
-    assert [path.relative_to(folder).as_posix() for path in locate.pictures(folder)] == sorted(names)
+    (folder / "link").symlink_to(places / "elsewhere")
+    (places / "elsewhere" / "back").symlink_to(folder)
+    (folder / "a" / "again").symlink_to(folder / "b")
+    (folder / "gone.png").symlink_to(places / "nowhere")
+    (folder / "round.png").symlink_to(folder / "round.png")
+    os.mkfifo(folder / "pipe.png")
+    listing = locate.pictures(folder)
+    assert listing.names == sorted(names) and listing.files == [folder / name for name in listing.names]
+    broken = ["gone.png", "round.png", "pipe.png", "link/back", "a/again"]
+    assert sorted(listing.left_out) == sorted([*others, *broken]) and listing.hidden == len(hidden)
+    assert listing.note().endswith("5 more, 6 hidden")
+    assert listing.left_out["IMG_1.HEIC"] == "no kind of picture that is read"
+    assert locate.pictures(folder / "6.jpg").names == ["6.jpg"]
     with pytest.raises(FileNotFoundError, match=r"no picture .* below .*10\.png") as caught:
         locate.pictures(folder / "10.png")
     assert "Give the folder that holds the pictures" in str(caught.value)
+    tree = locate.Tree()
+    assert "round.png" in tree.files(str(folder)) and "@eaDir" not in tree.folders(str(folder))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_every_kind_that_pillow_reads_by_itself_is_a_picture(places):
-    grey = Image.fromarray(np.full((8, 8), 7, np.uint8))
+def test_every_kind_that_is_read_is_a_picture_and_no_other(places):
+    grey = Image.new("RGB", (8, 8), (7, 7, 7))
     Image.init()
     written = 0
     for suffix, kind in Image.registered_extensions().items():
-        try:
+        if kind in (*decoding.FORMATS, "MPO"):
             grey.save(places / f"x{suffix}")
-            Image.open(places / f"x{suffix}").load()
-        except (OSError, ValueError, KeyError):  # Pillow does not write it, or cannot read it back
-            continue
-        assert locate.is_picture(f"X{suffix.upper()}") or kind == "EPS", suffix
-        written += 1
-    assert written > 20
+            assert (decoding.picture(places / f"x{suffix}") < 12).all() and locate.is_picture(f"X{suffix.upper()}")
+            written += 1
+        else:
+            assert not locate.is_picture(f"x{suffix}")
+    assert written > 20 and not locate.is_picture("x.eps")
 
 
 # ---------------------------------------------------------------- bad input

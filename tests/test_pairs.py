@@ -201,11 +201,31 @@ def test_photographs_are_spoiled_and_paired(tmp_path):
     (tmp_path / "in").mkdir()
     for i in range(4):
         Image.fromarray(picture(i, 200, 150)).save(tmp_path / "in" / f"{i}.jpg")
-    table = pairing.spoiled(tmp_path / "in", tmp_path / "out")
+    table, listing = pairing.spoiled(tmp_path / "in", tmp_path / "out")
+    assert listing.note() == ""
     assert len(table) == 4 * 5 and (table["wrong"] == "").sum() == 4
     data = pairs.read(pairing.from_scores(tmp_path / "out", table, tmp_path / "pairs", min_gap=0.3))
     assert len(data.pairs) == 4 * 8 and data.table.loc[data.table["score"] == 1, "wrong"].eq("").all()
     assert data.table.loc[data.table["score"] < 1, "wrong"].ne("").all()
+
+
+def test_spoiled_photographs_keep_their_scenes_apart_and_a_broken_one_costs_itself_alone(tmp_path):
+    names = ["a.jpg", "a.png", "deep/a.jpg", "\u622a" * 80 + ".png", b"\xc0\xee.png".decode(errors="surrogateescape")]
+    for i, name in enumerate(names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture_file = Image.fromarray(picture(i, 200, 150))
+        picture_file.save(tmp_path / "in" / name)
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "in" / "._a.jpg").write_bytes(b"x")
+    table, listing = pairing.spoiled(tmp_path / "in", tmp_path / "out")
+    assert table["scene"].nunique() == 5 and table["path"].nunique() == len(table) == 25
+    assert list(listing.left_out) == ["broken.jpg"] and "broken.jpg" in listing.note() and "1 hidden" in listing.note()
+    data = pairs.read(pairing.from_scores(tmp_path / "out", table, tmp_path / "pairs", min_gap=0.3))
+    assert data.pairs["scene"].nunique() == 5 and not data.problems
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(PairError, match="none of the photographs can be read; left out .*broken.jpg"):
+        pairing.spoiled(tmp_path / "all", tmp_path / "none")
 
 
 def test_drawn_photographs_are_the_same_again_and_their_scores_follow_the_defects(tmp_path):

@@ -122,6 +122,81 @@ def test_only_broken_files_make_a_table_too(home, tmp_path):
     assert (found.save(tmp_path / "out") / "predictions.csv").is_file()
 
 
+GBK = b"\xc0\xee.png".decode(errors="surrogateescape")  # of an old zip
+
+
+def test_names_from_elsewhere_lose_no_results_and_no_row(home, tmp_path):
+    names = [GBK, "a$^$b.png", "US$1_US$2.png", "line\nend.png", "\u622a" * 80 + ".png", 'comma,"quote".png']
+    (tmp_path / "in").mkdir()
+    for name in names:
+        (tmp_path / "in" / name).write_bytes((home / "faces" / "0.png").read_bytes())
+    home_of = predict.pictures(home / "model.onnx", tmp_path / "in", find=False).save(tmp_path / "out")
+    table = pd.read_csv(home_of / "predictions.csv")
+    assert {Path(path).name for path in table["path"]} == {*names[1:], "\\udcc0\\udcee.png"}
+    assert table["predicted"].notna().all() and (home_of / "contact_sheet.png").is_file()
+
+
+def test_a_folder_as_it_is_gives_a_row_a_picture_and_says_what_it_left_out(home, tmp_path):
+    folder = tmp_path / "in"
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("0.png", "._0.png", ".ipynb_checkpoints/0.png"):
+        (folder / name).write_bytes((home / "faces" / "0.png").read_bytes())
+    (folder / "more").symlink_to(home / "faces" / "more")
+    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    Image.new("RGB", (900, 1)).save(folder / "line.png")
+    Image.new("RGB", (1, 1)).save(folder / "dot.gif")
+    Image.fromarray(np.full((60, 60), 4000, np.uint16)).save(folder / "deep.png")
+    os.mkfifo(folder / "pipe.png")
+    found = predict.pictures(home / "model.onnx", folder)
+    assert len(found.table) == 4 + 3 and found.table["predicted"].notna().all()
+    told = str(found)
+    assert "IMG_1.HEIC (no kind" in told and "pipe.png (a link to nothing, a pipe" in told and "2 hidden" in told
+    named = predict.pictures(home / "model.onnx", [folder / "IMG_1.HEIC", folder / "pipe.png"]).table["face"]
+    assert "HEIC is exported as JPEG" in named[0] and named[1].startswith("not a picture: no file, but")
+
+
+def test_pictures_may_be_handed_over_in_any_usual_form(home):
+    square = np.asarray(Image.open(home / "faces" / "0.png"))
+    grey = Image.fromarray(square).convert("L")
+    content = (home / "faces" / "0.png").read_bytes()
+    objects = np.empty(2, object)
+    objects[:] = [square, square[:30]]
+    given = [Image.fromarray(square), square, content, Image.fromarray(square).convert("RGBA"), [square[None]]]
+    with open(home / "faces" / "0.png", "rb") as file:
+        found = predict.pictures(home / "model.onnx", [*given, file, (face for face in [square])], find=False)
+    assert len(found.table) == 7 and found.table["path"].is_unique
+    assert all(np.array_equal(seen, found.squares[0]) for seen in found.squares)
+    assert np.array_equal(*predict.pictures(home / "model.onnx", [grey, np.asarray(grey)], find=False).squares)
+    clear = np.dstack([square, np.zeros(square.shape[:2], np.uint8)])
+    assert (predict.pictures(home / "model.onnx", clear, find=False).squares == 255).all()
+    assert len(predict.pictures(home / "model.onnx", objects).table) == 2
+    assert "truncated" in predict.pictures(home / "model.onnx", content[:80]).table["face"][0]
+    for wrong in (
+        square / 255,
+        square.astype(np.uint16),
+        torch.from_numpy(square),
+        None,
+        7,
+        {"a": square},
+        [],
+        square[:0],
+    ):
+        with pytest.raises(predict.PredictionInput, match="give a file, a folder"):
+            predict.pictures(home / "model.onnx", wrong)
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_work(home, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    for place in ("taken", "taken/x.csv", "x.json"):
+        words = ["predict", str(tmp_path / "no model"), str(home / "faces"), "--out", str(tmp_path / place)]
+        assert cli.main(words) == 2
+        told = capsys.readouterr().err
+        assert str(tmp_path / place.partition("/")[0]) in told and "no model" not in told
+    words = ["predict", str(home / "model.onnx"), str(home / "portrait.png"), "--out", str(tmp_path / "own" / "t.csv")]
+    assert cli.main(words) == 0
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == ["t.csv", "t.png"]
+
+
 def test_the_command_line(home, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["predict", str(home / "model.onnx"), str(home / "portrait.png"), "--out", str(out)]) == 0

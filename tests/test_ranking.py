@@ -361,10 +361,16 @@ def test_the_command_line_audits_evaluates_and_scores_a_folder(made, tmp_path, c
     (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     for file, out in ((done.checkpoint, "a.csv"), (home / "run" / release.FP32, "b.csv")):
         assert cli.main(["appeal", "score", str(folder), str(file), "--out", str(tmp_path / out)]) == 0
-        assert "not read: torn.jpg" in capsys.readouterr().err
+        assert "torn.jpg (" in capsys.readouterr().err
     one, two = (pd.read_csv(tmp_path / name).sort_values("path", ignore_index=True) for name in ("a.csv", "b.csv"))
     assert len(one) == 6 and np.allclose(one["score"], two["score"], atol=1e-4)
-    assert (tmp_path / "a.png").is_file()
+    assert (tmp_path / "a.png").is_file() and "left out: torn.jpg: " in (tmp_path / "a.txt").read_text()
+    for out, written in {"d": ["scores.csv", "scores.png"], "e/sheet.png": ["sheet.csv", "sheet.png"]}.items():
+        assert cli.main(["appeal", "score", str(folder), str(done.checkpoint), "--out", str(tmp_path / out)]) == 0
+        place = tmp_path / out.partition("/")[0]
+        assert [len(pd.read_csv(place / written[0])), (place / written[1]).read_bytes()[:4]] == [6, b"\x89PNG"]
+    assert cli.main(["appeal", "score", str(folder), "no.pt", "--out", str(tmp_path / "a.png" / "x.csv")]) == 2
+    assert "cannot write results" in capsys.readouterr().err, "said before the model is looked for"
     assert cli.main(["appeal", "score", str(tmp_path / "run"), str(done.checkpoint)]) == 2
 
 

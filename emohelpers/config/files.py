@@ -133,8 +133,8 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes UTF-8 with Unix line ends on every system; returns the path."""
-    return write_bytes(path, text.encode())
+    """Writes UTF-8 with Unix line ends on every system, bytes of names that are none as \\udcxx; returns the path."""
+    return write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, content: Any) -> Path:
@@ -146,8 +146,14 @@ def write_json(path: str | Path, content: Any) -> Path:
 def write_csv(table: DataFrame, path: str | Path, **options: Any) -> Path:
     """Writes `table` without its index (give `index=True` for it); `options` go to `DataFrame.to_csv`."""
     with replace(path) as temp:
-        table.to_csv(temp, **{"index": False, "lineterminator": "\n", "encoding": "utf-8", **options})
+        usual = {"index": False, "lineterminator": "\n", "encoding": "utf-8", "errors": "backslashreplace"}
+        table.to_csv(temp, **usual | options)
     return Path(path)
+
+
+def safe_name(text: str) -> str:
+    """`text` as a part of a file's name that every disk and table takes: letters, digits, `_`, `.`, `-`, 40 at most."""
+    return re.sub(r"[^\w.-]+", "_", text)[:40]
 
 
 def plain(value: Any) -> Any:

@@ -1,63 +1,93 @@
 """From a picture's file to a square of 8-bit sRGB pixels: upright, without silent repair, the same for every use."""
 
 import io
+import os
+import re
+import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy import ndarray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from emohelpers.config.errors import SuiteError
 
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # how Pillow says that it cannot read a file
+HEAVIEST = 1 << 29  # bytes of a picture file
 
 
 class UnreadableImage(SuiteError, ValueError):
     """A file that is not a whole picture."""
 
 
-def decode(data: bytes) -> ndarray:
-    """Bytes of a picture file -> (H, W, 3) uint8 sRGB; EXIF rotation applied, alpha on white, no silent repair."""
-    if not data:
-        raise UnreadableImage("empty file")
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()  # a truncated file raises here
-            profile = picture.info.get("icc_profile")
-            upright = _opaque(_eight_bits(_upright(picture)))
-            return np.asarray(_srgb(upright, profile) if foreign(profile) else upright.convert("RGB"))
-    except BROKEN as error:
-        raise UnreadableImage(why(error)) from error
+# ---- These lines stand in datasets/decoding.py and in export/space/classify.py, which runs without this package.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "ICO")  # no other is opened
+LARGEST = 120_000_000  # pixels; a phone's 108 megapixels, and not what fills a memory
+BROKEN = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, Image.DecompressionBombError)  # of a damaged file
 
 
-def why(error: Exception) -> str:
-    """Why Pillow cannot read a file, without the object that its message names."""
-    return str(error).split(" <")[0] or type(error).__name__
+def opened(source: Any) -> Image.Image:
+    """A picture's path or open file as Pillow's picture: its header is read and checked, nothing is decoded."""
+    Image.init()
+    picture = Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])  # older ones lack AVIF
+    width, height = picture.size
+    if width * height > LARGEST:
+        picture.close()
+        raise ValueError(f"{width} x {height} pixels, at most {LARGEST:,} are read: scale it down")
+    return picture
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def to_srgb(picture: Image.Image) -> ndarray:
+    """A picture -> (H, W, 3) uint8 sRGB: upright by its EXIF, on white, of 8 bits, by its colour profile."""
+    coarse = re.search(";16[BLN]", str(getattr(picture, "tile", "")))  # of 16 bits Pillow keeps the upper 8 of colours
+    picture.load()  # a truncated file raises here
+    if coarse and picture.mode[0] != "I" and max(picture.convert("RGB").getextrema())[1] < 64:
+        raise ValueError("the upper quarters of its 16 bits are unused: save it with 8")
+    profile = picture.info.get("icc_profile")
+    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> Pillow's Transpose
     orientation = picture.getexif().get(0x0112, 1)
-    turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation -> PIL Transpose
-    return picture.transpose(Image.Transpose(turns[orientation])) if orientation in turns else picture
+    if orientation in turns:
+        picture = picture.transpose(Image.Transpose(turns[orientation]))
+    picture = on_white(eight_bits(picture))
+    if not foreign(profile):
+        return np.asarray(picture.convert("RGB"))
+    try:
+        plain = picture if picture.mode in ("L", "CMYK", "LAB") else picture.convert("RGB")
+        srgb = ImageCms.createProfile("sRGB")
+        return np.asarray(ImageCms.profileToProfile(plain, io.BytesIO(profile), srgb, outputMode="RGB"))
+    except ImageCms.PyCMSError:  # of another colour space than the picture's, for example
+        return np.asarray(picture.convert("RGB"))
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits, where Pillow would clip it to white."""
-    if not picture.mode.startswith("I"):
+def eight_bits(picture: Image.Image) -> Image.Image:
+    """Deep grey (modes I and F) by what it holds: floats of 0..1, else the fewest bits from 8 on for its largest value.
+
+    Floats may lie a quarter above 1 or 255, as resampling leaves them. What is negative, not finite or in between is
+    refused: nobody knows what would be white.
+    """
+    if picture.mode[0] not in "IF":
         return picture
-    deep = np.asarray(picture)
-    if picture.mode == "I" and deep.max() < 256:  # 8 bits in a wide type
-        return picture.convert("L")
-    return Image.fromarray((deep.clip(0, 65535) / 257 + 0.5).astype(np.uint8))
+    values = np.array(picture, np.float32)
+    low, high = float(values.min()), float(values.max())
+    slack = 1.25 if picture.mode == "F" else 1
+    unit = picture.mode == "F" and high <= slack
+    if not (low >= -0.1 * high and high < 2**31) or (picture.mode == "F" and slack < high < 16):
+        raise ValueError(f"grey values from {low:g} to {high:g}, neither 0..1 nor 0..255 or more: save it with 8 bits")
+    white = 1 if unit else 255 if high <= 255 * slack else 2 ** int(high).bit_length() - 1
+    values *= 255 / white  # in place: it may be large
+    values += 0.5
+    return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
 
 
-def _opaque(picture: Image.Image) -> Image.Image:
+def on_white(picture: Image.Image) -> Image.Image:
     """What is transparent becomes white."""
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         return picture
     layer = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, layer).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), layer).convert("RGB")
 
 
 def foreign(profile: bytes | None) -> bool:
@@ -70,12 +100,72 @@ def foreign(profile: bytes | None) -> bool:
         return False
 
 
-def _srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    srgb = ImageCms.createProfile("sRGB")
+# ---- So far the lines that stand twice.
+
+
+def read(path: str | Path) -> bytes:
+    """The bytes of a picture file; a pipe or a device, which never end, is not opened.
+
+    Raises:
+        UnreadableImage: it is no file, or larger than any picture.
+        OSError: it cannot be read.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableImage("no file, but a folder, a pipe, a socket or a device")
+    if status.st_size > HEAVIEST:
+        raise UnreadableImage(f"{status.st_size:,} bytes, at most {HEAVIEST:,} are read")
+    return Path(path).read_bytes()
+
+
+def size(path: str | Path) -> tuple[int, int]:
+    """(width, height) by the file's header, before EXIF turns it; raises `BROKEN`, which `UnreadableImage` is of."""
+    if not os.path.isfile(path):
+        raise UnreadableImage("no file")
+    with opened(path) as picture:
+        return picture.size
+
+
+def decode(data: bytes) -> ndarray:
+    """Bytes of a picture file -> (H, W, 3) uint8 sRGB, by `to_srgb`; raises `UnreadableImage`."""
+    if not data:
+        raise UnreadableImage("empty file")
     try:
-        return ImageCms.profileToProfile(picture, io.BytesIO(profile), srgb, outputMode="RGB")
-    except ImageCms.PyCMSError:  # of another colour space than the picture's, for example
-        return picture.convert("RGB")
+        with opened(io.BytesIO(data)) as picture:
+            return to_srgb(picture)
+    except BROKEN as error:
+        raise UnreadableImage(why(error)) from error
+
+
+def why(error: Exception) -> str:
+    """Why Pillow cannot read a file, without the object that its message names."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"cannot identify it as {', '.join(FORMATS)}; a phone's HEIC is exported as JPEG"
+    return getattr(error, "strerror", None) or str(error).split(" <")[0] or type(error).__name__
+
+
+def picture(path: str | Path) -> ndarray:
+    """A file -> (H, W, 3) uint8 sRGB; raises `UnreadableImage` whatever is wrong with it."""
+    try:
+        return decode(read(path))
+    except OSError as error:
+        raise UnreadableImage(why(error)) from error
+
+
+def squares(files: Sequence[Path], side: int) -> tuple[ndarray, dict[Path, str]]:
+    """Files -> squares (n, side, side, 3) uint8 of those that can be read, and why the others cannot."""
+
+    def square(file: Path) -> ndarray | str:
+        try:
+            return fit_square(picture(file), side)
+        except UnreadableImage as error:
+            return str(error)
+
+    with ThreadPoolExecutor() as pool:
+        decoded = dict(zip(files, pool.map(square, files), strict=True))
+    unreadable = {file: reason for file, reason in decoded.items() if isinstance(reason, str)}
+    whole = [decoded[file] for file in files if file not in unreadable]
+    return np.stack(whole) if whole else np.empty((0, side, side, 3), np.uint8), unreadable
 
 
 def fit_square(picture: ndarray, side: int) -> ndarray:

@@ -5,19 +5,22 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
+from numpy import ndarray
 from PIL import Image
 
 from emohelpers.config import paths
 from emohelpers.config.errors import SuiteError
+from emohelpers.datasets import decoding
 
-HIDDEN = (".", "__MACOSX")  # what begins so is no data: thumbnails, checkpoints, resource forks
+HIDDEN = (".", "__macosx", "@eadir", "$recycle.bin")  # what begins so is no data: copies that a system made
+NAMED = 5  # files that a note names
 DEPTH = 4  # folders below a root that are searched at most: Kaggle's nested re-uploads need three
-OUTSIDE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats that Pillow leaves to another program
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "publictest"), "val"),
@@ -31,10 +34,10 @@ class ManifestError(SuiteError, ValueError):
 
 @functools.cache
 def picture_suffixes() -> frozenset[str]:
-    """Endings of the files that Pillow reads, in lower case: .jpg, .png, .webp, .tif and some fifty more."""
+    """Endings of the files that are read, in lower case: .jpg, .png, .webp, .tif and some twenty more."""
     Image.init()
-    readable = {*Image.OPEN, "MPO"} - OUTSIDE  # MPO, two pictures of a stereo camera, opens as JPEG
-    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in readable)
+    kinds = {*decoding.FORMATS, "MPO"} & {*Image.OPEN, "MPO"}  # MPO, two pictures of a stereo camera, opens as JPEG
+    return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in kinds)
 
 
 def is_picture(name: str) -> bool:
@@ -42,23 +45,100 @@ def is_picture(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in picture_suffixes()
 
 
-def pictures(folder: Path) -> list[Path]:
-    """The picture files at any depth below `folder`, sorted by path; hidden files and folders are passed over.
+def is_hidden(name: str) -> bool:
+    """Whether a system or a program put a file or folder there for itself: ._x.jpg, .ipynb_checkpoints, __MACOSX."""
+    return name.casefold().startswith(HIDDEN)
+
+
+@dataclass
+class Listing:
+    """The pictures of a folder, and what else lies there."""
+
+    root: Path
+    files: list[Path] = field(default_factory=list)  # below `root`, sorted
+    left_out: dict[str, str] = field(default_factory=dict)  # path below `root` -> why
+    hidden: int = 0  # files and folders that no person put there
+
+    @property
+    def names(self) -> list[str]:
+        """Paths of the pictures below `root`, with `/`."""
+        return [file.relative_to(self.root).as_posix() for file in self.files]
+
+    def decoded(self, side: int) -> tuple["Listing", ndarray]:
+        """Those that can be read, the others left out, and their squares (n, side, side, 3) uint8.
+
+        Raises:
+            UnreadableImage: none of them can be read.
+        """
+        squares, unreadable = decoding.squares(self.files, side)
+        reasons = {file.relative_to(self.root).as_posix(): reason for file, reason in unreadable.items()}
+        if len(reasons) == len(self.files):
+            first, reason = next(iter(reasons.items()))
+            raise decoding.UnreadableImage(
+                f"none of the {len(self.files)} pictures in {self.root} can be read, first {first}: {reason}"
+            )
+        whole = [file for file in self.files if file not in unreadable]
+        return replace(self, files=whole, left_out=reasons | self.left_out), squares
+
+    def note(self) -> str:
+        """What was left out, in a line; "" where nothing was."""
+        parts = [f"{name} ({reason})" for name, reason in self.left_out.items()]
+        if len(parts) > NAMED:
+            parts[NAMED:] = [f"{len(parts) - NAMED:,} more"]
+        if self.hidden:
+            parts.append(f"{self.hidden:,} hidden")
+        return f"left out below {self.root}: {', '.join(parts)}" if parts else ""
+
+
+def pictures(source: Path) -> Listing:
+    """A picture file, or all at any depth below a folder; linked folders too, each folder once, its real place first.
 
     Raises:
         InputNotFound: there is none, with what lies there instead.
     """
-    files = []
-    for path in sorted(folder.rglob("*")):
-        hidden = any(name.startswith(HIDDEN) for name in path.relative_to(folder).parts)
-        if is_picture(path.name) and not hidden and path.is_file():
-            files.append(path)
-    if not files:
+    if not source.is_dir():
+        return Listing(source.parent, [source])
+    listing = Listing(source)
+    searched = set()
+    todo = deque([source])
+    while todo:
+        folder = todo.popleft()
+        name = folder.relative_to(source).as_posix()
+        try:
+            status = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            listing.left_out[name] = f"cannot be listed: {error.strerror}"
+            continue
+        if (status.st_dev, status.st_ino) in searched:
+            listing.left_out[name] = "a link to a folder that is searched already"
+            continue
+        searched.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            path = folder / entry.name
+            if is_hidden(entry.name):
+                listing.hidden += 1
+            elif _is_folder(entry):
+                # Links wait until all real folders are searched: a link to the folder above, or beside, adds nothing.
+                (todo.append if entry.is_symlink() else todo.appendleft)(path)
+            elif not is_picture(entry.name):
+                listing.left_out[path.relative_to(source).as_posix()] = "no kind of picture that is read"
+            elif not os.path.isfile(path):
+                listing.left_out[path.relative_to(source).as_posix()] = "a link to nothing, a pipe or a device"
+            else:
+                listing.files.append(path)
+    listing.files.sort()
+    if not listing.files:
         raise paths.InputNotFound(
-            f"no picture that Pillow reads (.jpg, .png, .webp, .tif ...) below {folder}. {paths.listing(folder)}\n"
-            "Give the folder that holds the pictures; they may lie in folders of it"
+            f"no picture that is read (.jpg, .png, .webp, .tif ...) below {source}. {paths.listing(source)}\n"
+            f"{listing.note()}\nGive the folder that holds the pictures; they may lie in folders of it"
         )
-    return files
+    return listing
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """As `entry.is_dir`, which raises where links lead in a circle."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
 
 
 def fold(name: str) -> str:
@@ -104,8 +184,8 @@ class Tree:
         try:
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
-                    if not entry.name.startswith(HIDDEN):
-                        names = folders if entry.is_dir() else files
+                    if not is_hidden(entry.name):
+                        names = folders if _is_folder(entry) else files
                         names[fold(entry.name)].append(entry.name)
         except PermissionError:
             self.closed.append(folder)  # often lost+found; pictures in it are reported as missing

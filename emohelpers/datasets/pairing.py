@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,10 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from emohelpers.config import files, paths
-from emohelpers.datasets import audit, decoding, pairs
+from emohelpers.datasets import audit, decoding, locate, pairs
 from emohelpers.datasets.drawn import defects, photos
 from emohelpers.datasets.groups import shuffled
-from emohelpers.datasets.locate import HIDDEN, Tree, fold, is_picture, parts_of
+from emohelpers.datasets.locate import Listing, Tree, fold, is_hidden, parts_of
 from emohelpers.datasets.pairs import PARTS, SCORES, SIDES, PairError, Pairs
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.datasets.spelling import unified
@@ -112,7 +113,7 @@ def from_scores(
     numbers_of = defaultdict(itertools.count)  # of each name of folders: a/b and a:b are written alike
     for scene, rows in scored.sort_values("path").groupby("scene"):
         name = UNSAFE.sub("-", str(scene))[:60]
-        name = f"scene{name}" if name.startswith(HIDDEN) else name
+        name = f"scene{name}" if is_hidden(name) else name
         for both in itertools.combinations(rows.itertuples(), 2):
             number = next(numbers_of[fold(name)])
             bad, good = sorted(both, key=lambda row: row.score)
@@ -146,31 +147,49 @@ def _by_scene(scores: DataFrame, shares: Mapping[str, float], seed: int) -> dict
 
 def spoiled(
     photographs: str | Path, out: str | Path, *, strengths: Sequence[float] = (0.5, 1.0), kinds: int = 2, seed: int = 42
-) -> DataFrame:
+) -> tuple[DataFrame, Listing]:
     """Writes each photograph of a folder, and what `kinds` defects make of it at rising `strengths`, for `from_scores`.
 
-    Returns path, scene (the photograph), score (1 - strength), wrong; also in `out`/photos.csv. The photograph itself
-    is encoded anew like the others, so that no trace in the file tells them apart.
+    Returns path, scene (the photograph), score (1 - strength), wrong; also in `out`/photos.csv; and what was left out.
+    The photograph itself is encoded anew like the others, so that no trace in the file tells them apart.
+
+    Raises:
+        FileNotFoundError: no photograph there.
+        PairError: none of them can be read.
     """
-    sources = sorted(path for path in Path(photographs).iterdir() if is_picture(path.name))
-    if not sources:
-        raise PairError(f"no photographs in {photographs}. {paths.listing(Path(photographs))}")
+    listing = locate.pictures(paths.find_input(str(photographs), remedy="Give a folder of photographs."))
+    scenes = _scenes(listing.files)
+    unreadable = {}
     rows = []
     with files.new_folder(out) as home:
-        for index, path in enumerate(sources):
-            picture = decoding.decode(path.read_bytes())
+        for index, (path, scene) in enumerate(zip(listing.files, scenes, strict=True)):
+            try:
+                picture = decoding.picture(path)
+            except decoding.UnreadableImage as error:
+                unreadable[path.relative_to(listing.root).as_posix()] = str(error)
+                continue
             chosen = np.random.default_rng([seed, index]).permutation(list(defects.KINDS))[:kinds]
             plan = [("", 0.0), *itertools.product(map(str, chosen), strengths)]
             for number, (kind, strength) in enumerate(plan):
                 rng = np.random.default_rng([seed, index, number])
                 spoilt = defects.spoil(picture, kind, strength, rng) if kind else picture
-                name = f"{path.stem}_{number}.jpg"
-                if not cv2.imwrite(str(home / name), spoilt[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY]):
-                    raise OSError(f"{home / name} could not be written: look at the disk's free space")
-                rows.append((name, path.stem, 1 - strength, f"{kind} {strength:.2f}" if kind else ""))
+                name = f"{scene}_{number}.jpg"
+                _, jpeg = cv2.imencode(".jpg", spoilt[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+                files.write_bytes(home / name, jpeg.tobytes())
+                rows.append((name, scene, 1 - strength, f"{kind} {strength:.2f}" if kind else ""))
+        listing = replace(listing, left_out=unreadable | listing.left_out)
+        if not rows:
+            raise PairError(f"none of the photographs can be read; {listing.note()}")
         table = DataFrame(rows, columns=["path", "scene", "score", "wrong"])
         files.write_csv(table, home / "photos.csv")
-    return table
+    return table, listing
+
+
+def _scenes(photographs: Sequence[Path]) -> list[str]:
+    """A name for each that every disk takes as a file's and a folder's; all are numbered where some are equal."""
+    stems = [files.safe_name(path.stem) for path in photographs]
+    equal = len({stem.casefold() for stem in stems}) < len(stems)
+    return [f"{i:05d}_{stem}" for i, stem in enumerate(stems)] if equal else stems
 
 
 def draw_splits(data: Pairs, pixels: Pixels, likeness: float, *, seed: int = 42) -> dict[str, list[str]]:

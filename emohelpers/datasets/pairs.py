@@ -14,7 +14,7 @@ from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.config.errors import SuiteError
-from emohelpers.datasets.locate import HIDDEN, SPLITS, is_picture, parts_of
+from emohelpers.datasets.locate import SPLITS, is_hidden, is_picture, parts_of
 from emohelpers.datasets.spelling import is_nobody, key, matched, unified
 from emohelpers.datasets.tables import column
 from emohelpers.datasets.text_files import numbers, read_csv, read_json
@@ -90,7 +90,7 @@ def _folders(home: Path) -> dict[str, tuple[list[str], list[str]]]:
     pictures = {
         folder.name: (_pictures(folder, "good"), _pictures(folder, "bad"))
         for folder in folders
-        if not folder.name.startswith(HIDDEN)
+        if not is_hidden(folder.name)
     }
     if not any(good and bad for good, bad in pictures.values()):
         raise PairError(
@@ -106,7 +106,7 @@ def _pictures(folder: Path, side: str) -> list[str]:
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and entry.name.lower() == side:
             inside = sorted(entry.iterdir())
-            files += [file for file in inside if is_picture(file.name) and not file.name.startswith(HIDDEN)]
+            files += [file for file in inside if is_picture(file.name) and not is_hidden(file.name)]
         elif entry.stem.lower() == side and is_picture(entry.name):
             files.append(entry)
     return [file.relative_to(folder.parent).as_posix() for file in files]

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pandas import DataFrame
-from PIL import Image
 
 from emohelpers.datasets import decoding, thumbnails
 from emohelpers.datasets.pairs import PARTS, PairError, Pairs
@@ -65,8 +64,8 @@ def summary(findings: DataFrame) -> str:
 def _header(path: Path, min_side: int) -> Iterator[tuple[str, str]]:
     """What one file's header says: kind, and what is wrong or remarkable."""
     try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as picture:  # the header alone: pixels were decoded already
+        data = decoding.read(path)
+        with decoding.opened(io.BytesIO(data)) as picture:  # the header alone: pixels were decoded already
             width, height = picture.size
             mode = picture.mode
             profile = picture.info.get("icc_profile")

@@ -17,17 +17,16 @@ from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
-from PIL import Image
 from tqdm.auto import tqdm
 
 from emohelpers.config import locks
-from emohelpers.datasets import pixel_store
+from emohelpers.datasets import decoding, pixel_store
 from emohelpers.datasets.decoding import BROKEN, UnreadableImage, decode, fit_square
 from emohelpers.datasets.pixel_store import Index, Squares
 
 DAMAGED = "damaged"  # in the place of a row's stamp
 PART = 1024  # pictures between two savings of the progress
-_VERSION = 3  # raise when decoding or resizing changes: an old store is then made again
+_VERSION = 4  # raise when decoding or resizing changes: an old store is then made again
 
 
 class ByPath:
@@ -104,8 +103,7 @@ def side_for(dataset, cfg, sample: int = 64) -> int:
     shorter = []
     for path in photographs[:: max(len(photographs) // sample, 1)]:
         try:
-            with Image.open(dataset.root / path) as picture:  # reads the header only
-                shorter.append(min(picture.size))
+            shorter.append(min(decoding.size(dataset.root / path)))
         except BROKEN:
             continue  # listed by `build`, with all the others
     needed = round(cfg.img_size * cfg.eval_zoom)
@@ -172,13 +170,13 @@ def _fill(home: Path, index: Index, shape: tuple, root: Path, paths, stamps, tod
 
     def digest(row: int) -> str | None:
         try:
-            return hashlib.sha256((root / paths[row]).read_bytes()).hexdigest()
-        except OSError:
+            return hashlib.sha256(decoding.read(root / paths[row])).hexdigest()
+        except (OSError, UnreadableImage):
             return None
 
     def read(row: int) -> tuple[int, str, ndarray, str]:
         try:
-            data = (root / paths[row]).read_bytes()
+            data = decoding.read(root / paths[row])
             return row, hashlib.sha256(data).hexdigest(), fit_square(decode(data), shape[1]), ""
         except FileNotFoundError:
             return row, "", np.zeros(shape[1:], np.uint8), "file is missing"

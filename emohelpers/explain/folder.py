@@ -1,5 +1,6 @@
 """`explain` from the command line: figures of maps for a folder of pictures, by a checkpoint, without a notebook."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from emohelpers.config import files, paths
 from emohelpers.config.explain import Explain
 from emohelpers.datasets import labels
 from emohelpers.datasets import pixels as store
+from emohelpers.datasets.faces import write_unreadable
 from emohelpers.datasets.locate import pictures
 from emohelpers.explain import galleries
-from emohelpers.explain.classifier import ExplanationError
 from emohelpers.explain.explainer import Explainer
 from emohelpers.report import style
 
@@ -33,17 +34,20 @@ def explain_folder(
     background: str = "",  # a folder of training faces for SHAP; empty: the pictures themselves
     count: int = 50,  # pictures at most
 ) -> Path:
-    """Writes a figure a picture, `predictions.csv`, `layers.csv` and the maps as `maps.npz`; returns their folder.
+    """Writes a figure a picture, the tables predictions, layers and left_out, and maps.npz; returns their folder.
 
     Raises:
         FileNotFoundError: no checkpoint, or no picture.
-        ExplanationError: a picture cannot be read or the model cannot be explained.
+        UnreadableImage: no picture can be read.
+        ExplanationError: the model cannot be explained.
         WeightsError, ConfigError: the checkpoint is of another kind; no such method.
     """
     # The model, the pictures as it was trained on them, and every method that suits it.
     cfg = config.make(Explain, "full", **({"methods": tuple(methods.split(","))} if methods else {}))
     model = models.load(paths.find_input(checkpoint, remedy="Give the path of a .pth of this suite."))
     side = model.spec["preprocess"]["side"]
+    target = paths.table_file(out or paths.outputs_root() / "explain" / Path(checkpoint).stem, "predictions.csv")
+    home = target.parent
     pixels = read(folder, side)
     explainer = Explainer(model, _background(background, pixels, cfg), cfg, layer=layer)
     classes = explainer.classifier.classes
@@ -51,8 +55,8 @@ def explain_folder(
     table = DataFrame({"path": pixels.paths[:count], "label": classes[0]})
     predictions = explainer.predict(table, pixels)
     predictions["label"] = [emotion(path, classes) for path in table["path"]]
-    home = Path(out or paths.outputs_root() / "explain" / Path(checkpoint).stem)
-    files.write_csv(predictions, home / "predictions.csv")
+    write_unreadable(home / "left_out.csv", pixels.unreadable)
+    files.write_csv(predictions, target)
     # Layers by the evidence of some pictures, then the maps of all.
     squares = pixels.take(pixels.rows(table["path"]))
     few = slice(0, cfg.choice_each * len(classes))
@@ -76,22 +80,17 @@ def _background(folder: str, pixels: store.Pixels, cfg) -> ndarray:
 
 
 def read(folder: str, side: int) -> store.Pixels:
-    """The pictures of a folder as `store.Pixels` of `side` pixels, in the order of their paths.
+    """The pictures of a folder as `store.Pixels` of `side` pixels, in the order of their paths; says what was left out.
 
     Raises:
         FileNotFoundError: there is none.
-        ExplanationError: one cannot be read; it is named.
+        UnreadableImage: none can be read.
     """
-    root = paths.find_input(folder, remedy="Give a folder of pictures.")
-    names = []
-    squares = []
-    for path in pictures(root):
-        try:
-            squares.append(store.fit_square(store.decode(path.read_bytes()), side))
-        except store.UnreadableImage as error:
-            raise ExplanationError(f"{path} cannot be read ({error}): take it out of the folder") from error
-        names.append(path.relative_to(root).as_posix())
-    return store.Pixels(names, np.stack(squares), [""] * len(names), np.zeros((len(names), 0), np.float32))
+    listing, squares = pictures(paths.find_input(folder, remedy="Give a folder of pictures.")).decoded(side)
+    if note := listing.note():
+        print(note, file=sys.stderr)
+    names = listing.names
+    return store.Pixels(names, squares, [""] * len(names), np.zeros((len(names), 0), np.float32), listing.left_out)
 
 
 def emotion(path: str, classes: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from pandas import DataFrame, Series
 
+from emohelpers.config import files
 from emohelpers.config.registry import METHODS
 from emohelpers.datasets.pixels import Pixels
 from emohelpers.explain import heatmaps
@@ -80,7 +81,7 @@ def faces(galleries: Mapping[str, Gallery]) -> Iterator[tuple[str, Figure]]:
         pictures = [no_map | {title: column[i] for title, column in columns[model].items()} for model in galleries]
         captions = [f"{model}\n{gallery.captions()[i]}" for model, gallery in galleries.items()]
         figure = heatmaps.grid([list(row.values()) for row in pictures], captions, titles, Path(path).name, side=1.5)
-        yield f"{i + 1:02d}_{label or Path(path).stem}", figure
+        yield f"{i + 1:02d}_{files.safe_name(label or Path(path).stem)}", figure
 
 
 def class_means(

@@ -65,7 +65,7 @@ def grid(
         for row, pictures, caption in zip(axes, rows, captions, strict=True):
             for axis, picture in zip(row, pictures, strict=True):
                 _show(axis, picture)
-            row[0].set_ylabel(caption, rotation=0, ha="right", va="center", size=9, labelpad=6)
+            row[0].set_ylabel(style.plain(caption), rotation=0, ha="right", va="center", size=9, labelpad=6)
         for axis, column in zip(axes[0], columns, strict=True):
             axis.set_title(column, size=9.5, loc="center", weight="normal")
         if scale:

@@ -24,6 +24,8 @@ def _cascade() -> Cascade:
 def boxes(picture: ndarray) -> list[tuple[int, int, int]]:
     """Squares (left, top, side) around upright frontal faces of a (H, W, 3) uint8 picture, largest first."""
     scale = min(LONG / max(picture.shape[:2]), 1.0)
+    if min(picture.shape[:2]) * scale <= WINDOW:
+        return []  # a line, too thin for any face
     small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
     shorter = min(small.shape[:2])
     least = max(WINDOW, round(SMALLEST * shorter))

@@ -4,31 +4,36 @@ The face is found by `detector` and cropped; the column `face` says what was tak
 file, a published folder or repository, or one that is loaded already.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy import ndarray
 from pandas import DataFrame, Series
+from PIL import Image
 from scipy.special import softmax
 from torch.nn import Module
 
 from emohelpers import models
 from emohelpers.config import files, paths
 from emohelpers.config.errors import SuiteError
-from emohelpers.datasets import locate, pixels
+from emohelpers.datasets import decoding, locate
 from emohelpers.export import detector, hub
 from emohelpers.export.runner import BATCH, Runner, inputs
 from emohelpers.report import galleries, style
 
+TABLE = "predictions.csv"
 ON_SHEET = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
+SOURCES = "a file, a folder, a Pillow picture, bytes, or an array (n, H, W, 3) uint8 RGB; a tensor by .numpy()"
 
 Model = Module | Runner
-Source = str | Path | ndarray | Sequence[str | Path | ndarray]
+Source = str | Path | bytes | ndarray | Image.Image | Iterable["Source"]
 
 
 class PredictionInput(SuiteError, ValueError):
@@ -41,9 +46,11 @@ class Answers:
 
     table: DataFrame  # path, face, left, top, side (pixels), predicted, confidence, p_<class> ...
     squares: ndarray  # (faces, side, side, 3) uint8, of the rows that have a prediction
+    notes: tuple[str, ...] = ()  # what was left out of a folder
 
     def __str__(self) -> str:
-        return self.table[["path", "face", "predicted", "confidence"]].round(3).to_string(index=False)
+        rows = self.table[["path", "face", "predicted", "confidence"]].round(3).to_string(index=False)
+        return "\n".join([rows, *self.notes])
 
     def sheet(self) -> Figure:
         """The first faces with what was said of each, framed in its colour."""
@@ -55,13 +62,17 @@ class Answers:
         frames = style.colours(list(rows["predicted"]))
         return galleries.gallery(self.squares[:ON_SHEET], captions, title=title, frames=frames)
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes predictions.csv, and contact_sheet.png if there is a face; returns the folder."""
-        folder = Path(folder)
-        files.write_csv(self.table, folder / "predictions.csv")
+    def save(self, out: str | Path) -> Path:
+        """Writes predictions.csv into a folder, or a CSV that is named, and a contact sheet if there is a face.
+
+        Returns the folder.
+        """
+        target = paths.table_file(out, TABLE)
+        files.write_csv(self.table, target)
         if len(self.squares):
-            style.save(self.sheet(), folder / "contact_sheet.png")
-        return folder
+            sheet = target.with_suffix(".png") if target.name != TABLE else target.with_name("contact_sheet.png")
+            style.save(self.sheet(), sheet)
+        return target.parent
 
 
 def opened(model: str | Path | Model) -> Model:
@@ -84,10 +95,11 @@ def pictures(
     every: bool = False,
     temperature: float | None = None,
 ) -> Answers:
-    """What a model says of a picture file, a folder of them (searched below), an array or a list of these.
+    """What a model says of a picture file, a folder of them (searched below), a picture or a list of these.
 
     Args:
-        source: arrays are (H, W, 3) or (n, H, W, 3) uint8 RGB.
+        source: pictures of Pillow, bytes of files, and arrays of uint8: (H, W) grey, (H, W, 3) RGB, (H, W, 4) RGBA on
+            white, or several as (n, H, W, 3 or 4).
         find: look for the face; False takes each picture whole (its centre square), as training does.
         every: a row for every face that is found, not the largest alone.
         temperature: for a checkpoint, by default what it carries (a published one does) or 1; an ONNX file has its own.
@@ -97,20 +109,23 @@ def pictures(
 
     Raises:
         InputNotFound: no picture there.
-        PredictionInput: a model without class names.
+        PredictionInput: a model without class names, or nothing that is a picture.
     """
     model = opened(model)
     classes, side = _facts(model)
     rows = []
     squares = []
-    for name, picture in _named(source):
+    notes: list[str] = []
+    for name, picture in _named(source, notes, count()):
         if isinstance(picture, str):
             rows.append({"path": name, "face": picture})
             continue
         for reason, (left, top, width) in cuts(picture, find=find, every=every):
             row = {"path": name, "face": reason, "left": left, "top": top, "side": width, "square": len(squares)}
             rows.append(row)
-            squares.append(pixels.fit_square(picture[top : top + width, left : left + width], side))
+            squares.append(decoding.fit_square(picture[top : top + width, left : left + width], side))
+    if not rows:
+        raise PredictionInput(f"nothing to predict: give {SOURCES}")
     table = DataFrame(rows, columns=["path", "face", "left", "top", "side", "square"])
     table = table.astype(dict.fromkeys(("left", "top", "side"), "Int64"))
 
@@ -120,7 +135,7 @@ def pictures(
     best = shares.idxmax(axis=1) if len(shares) else Series(dtype=object)
     answers = DataFrame({"predicted": best, "confidence": shares.max(axis=1)})
     answers = answers.join(shares.add_prefix("p_"))
-    return Answers(table.join(answers, on="square").drop(columns="square"), faces)
+    return Answers(table.join(answers, on="square").drop(columns="square"), faces, tuple(notes))
 
 
 def cuts(picture: ndarray, *, find: bool, every: bool) -> list[tuple[str, tuple[int, int, int]]]:
@@ -170,28 +185,52 @@ def _facts(model: Model) -> tuple[list[str], int]:
     return list(facts["classes"]), facts["preprocess"]["side"]
 
 
-def _named(source: Source) -> Iterator[tuple[str, ndarray | str]]:
-    """(name, picture), or (name, what is wrong) of each picture."""
-    if isinstance(source, ndarray):
-        if source.ndim not in (3, 4) or source.shape[-1] != 3 or source.dtype != np.uint8:
-            raise PredictionInput(f"an array of {source.dtype} {source.shape}: (n, H, W, 3) uint8 RGB is expected")
-        for number, picture in enumerate(source if source.ndim == 4 else source[None]):
-            yield f"array[{number}]", picture
-    elif isinstance(source, str | Path):
-        path = paths.find_input(str(source))
-        for file in locate.pictures(path) if path.is_dir() else [path]:
-            try:
-                yield str(file), pixels.decode(file.read_bytes())
-            except (pixels.UnreadableImage, OSError) as error:
-                yield str(file), f"not a picture: {error}"
-    else:
+def _named(source: Source, notes: list[str], numbers: Iterator[int]) -> Iterator[tuple[str, ndarray | str]]:
+    """(name, picture), or (name, what is wrong) of each picture; `notes` gets what was left out of folders."""
+    if hasattr(source, "read"):  # an open file
+        source = source.read()
+    if isinstance(source, str | Path):
+        listing = locate.pictures(paths.find_input(str(source)))
+        notes += filter(None, [listing.note()])
+        for file in listing.files:
+            yield str(file), _read(decoding.picture, file)
+    elif isinstance(source, bytes | bytearray):
+        yield f"bytes[{next(numbers)}]", _read(decoding.decode, source)
+    elif isinstance(source, Image.Image):
+        yield f"picture[{next(numbers)}]", _read(decoding.to_srgb, source)
+    elif isinstance(source, ndarray) and source.dtype != object:
+        for picture in _of_array(source):
+            yield f"array[{next(numbers)}]", decoding.to_srgb(Image.fromarray(picture))
+    elif isinstance(source, Iterable) and not isinstance(source, torch.Tensor | Mapping):
         for part in source:
-            yield from _named(part)
+            yield from _named(part, notes, numbers)
+    else:
+        raise PredictionInput(f"{type(source).__name__} cannot be read: give {SOURCES}")
+
+
+def _of_array(array: ndarray) -> list[ndarray]:
+    """One or more pictures of an array, each (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA."""
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    several = array.ndim == 4 and array.shape[3] in (3, 4)
+    if array.dtype != np.uint8 or not (single or several) or 0 in array.shape[-3:]:
+        raise PredictionInput(f"an array of {array.dtype} {array.shape} cannot be read: give {SOURCES}")
+    return [array] if single else list(array)
+
+
+def _read(decode: Callable[[Any], ndarray], source: Any) -> ndarray | str:
+    """The picture, or what is wrong with it: it costs its own row alone."""
+    try:
+        return decode(source)
+    except decoding.BROKEN as error:
+        return f"not a picture: {decoding.why(error)}"
 
 
 def command(model: str, sources: list[str], out: str, whole: bool, every: bool) -> None:
     """`python -m emohelpers predict`: prints what a model says of pictures; `out` also gets a table and a sheet."""
-    answers = pictures(model, sources, find=not whole, every=every)
-    print(answers)
     if out:
-        print(f"written: {answers.save(out)}")
+        paths.table_file(out, TABLE)  # it can be written there, or no work is done
+    answers = pictures(model, sources, find=not whole, every=every)
+    home = answers.save(out) if out else ""  # first: what is written cannot be lost by printing
+    print(answers)
+    if home:
+        print(f"written: {home}")

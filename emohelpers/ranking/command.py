@@ -47,9 +47,9 @@ def quantise(checkpoint: str, root: str, tries: int) -> None:
 
 
 def score(folder: str, model: str, out: str) -> None:
-    _, unreadable = headless.rate(folder, model, out)
-    for name, reason in unreadable.items():
-        print(f"not read: {name}: {reason}", file=sys.stderr)
+    _, listing = headless.rate(folder, model, out)
+    if note := listing.note():
+        print(note, file=sys.stderr)
 
 
 def _config(root: str, splits: str, preset: str, settings: list[str], **earlier: Any) -> Ranking:

@@ -1,5 +1,6 @@
 """The ranking without its notebook: pairs made and audited, a model trained, evaluated, exported, and used."""
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from emohelpers import config, models, train
 from emohelpers.config import files, paths
 from emohelpers.config.ranking import Ranking
 from emohelpers.datasets import pairing, pairs_audit
+from emohelpers.datasets.locate import Listing
 from emohelpers.export.onnx import Exported
 from emohelpers.ranking import figures, release
 from emohelpers.ranking.judge import Judged, judge
@@ -22,10 +24,11 @@ STEM = "08_emo_aen_ranking"
 
 
 def audit(cfg: Any, out: str = "") -> Photographs:
-    """Prints everything that is wrong with a folder of pairs; `out` is a CSV of all findings."""
+    """Prints everything that is wrong with a folder of pairs; `out` is a CSV of all findings, or its folder."""
+    target = paths.table_file(out, "audit.csv") if out else None
     photographs = prepare(cfg)
-    if out:
-        files.write_csv(photographs.audit, out)
+    if target:
+        files.write_csv(photographs.audit, target)
     print(photographs)
     print(pairs_audit.summary(photographs.audit))
     return photographs
@@ -50,7 +53,9 @@ def split(cfg: Any) -> Path:
 def spoil(photographs: str, out: str) -> Path:
     """Makes pairs of good photographs and what six defects make of them; `out` is a new folder."""
     pictures = Path(out).with_name(Path(out).name + "_pictures")
-    scores = pairing.spoiled(photographs, pictures)
+    scores, listing = pairing.spoiled(photographs, pictures)
+    if note := listing.note():
+        print(note, file=sys.stderr)
     return pairing.from_scores(pictures, scores, out, min_gap=0.3)
 
 
@@ -92,19 +97,18 @@ def quantise(checkpoint: str, root: str = "", tries: int = 0) -> dict[str, Any]:
     return release.int8(folder, photographs, config.with_settings(cfg, int8_tries=tries or cfg.int8_tries))
 
 
-def rate(folder: str, model: str, out: str = "") -> tuple[Path, dict[str, str]]:
-    """Scores every picture of a folder: a CSV, and a contact sheet beside it; and what could not be read."""
-    name = Path(folder).resolve().name
-    target = Path(out or paths.outputs_root() / "appeal" / f"{name}.csv")
-    # Written first: a place that cannot be written fails now, not after the work.
-    files.write_text(target.with_suffix(".txt"), f"photographs of {folder} by {model}\n")
-    table, squares, unreadable = score(folder, model)
+def rate(folder: str, model: str, out: str = "") -> tuple[Path, Listing]:
+    """Scores every picture of a folder: a CSV, a contact sheet and what was left out beside it."""
+    name = f"{Path(folder).resolve().name}.csv"
+    target = paths.table_file(out or paths.outputs_root() / "appeal", "scores.csv" if out else name)
+    table, squares, listing = score(folder, model)
     files.write_csv(table.sort_values("score", ascending=False), target)
-    sheet = figures.contact_sheet(squares, table)
+    left_out = "".join(f"left out: {name}: {reason}\n" for name, reason in listing.left_out.items())
+    files.write_text(target.with_suffix(".txt"), f"photographs of {folder} by {model}\n{left_out}")
     picture = target.with_suffix(".png")
-    style.save(sheet, picture)
+    style.save(figures.contact_sheet(squares, table), picture)
     print(f"{len(table)} pictures scored: {target} and {picture}")
-    return target, unreadable
+    return target, listing
 
 
 def _home(checkpoint: str) -> Path:

@@ -39,7 +39,7 @@ def gallery(
             axis.set_axis_on()
             axis.imshow(image, interpolation="lanczos")
             axis.set(xticks=[], yticks=[])
-            axis.set_xlabel(caption, size=8.5, labelpad=3)
+            axis.set_xlabel(style.plain(caption), size=8.5, labelpad=3)
             axis.spines[:].set(
                 visible=frames is not None, color=frames[i] if frames is not None else "white", linewidth=2.5
             )

@@ -62,10 +62,15 @@ def colours(names: Sequence[str]) -> list[Any]:
     return [COLOURS.get(name) or next(spare) for name in names]
 
 
+def plain(text: str) -> str:
+    """A file's or a person's name as a figure can show it: no formula between `$`, no half characters."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def finish(figure: Figure, title: str) -> Figure:
     """Gives `figure` its title and closes it for pyplot; whoever shows it says where it shows demo data."""
     if title:
-        figure.suptitle(title, x=0.01, ha="left", color=INK)
+        figure.suptitle(plain(title), x=0.01, ha="left", color=INK)
     plt.close(figure)
     return figure
 

@@ -102,7 +102,7 @@ def _models(commands: Commands) -> None:
     )
     explain.add_argument("checkpoint", help="a .pth of notebooks 01, 03, 04 or 05")
     explain.add_argument("folder", help="pictures, at any depth; a folder named after an emotion is their label")
-    explain.add_argument("--out", default="", help="where figures go (outputs/explain/<checkpoint>)")
+    explain.add_argument("--out", default="", help="folder, or the CSV in it (outputs/explain/<checkpoint>)")
     explain.add_argument("--methods", default="", help="such as grad_cam,shap; all that the model allows if not named")
     explain.add_argument("--layer", default="", help="target layer of the CAMs; chosen by evidence if not named")
     explain.add_argument("--background", default="", help="training faces for SHAP; the pictures if not named")
@@ -110,7 +110,7 @@ def _models(commands: Commands) -> None:
     predict = commands.add("predict", "name the emotion of faces: a picture, a folder", "export.predict.command")
     predict.add_argument("model", help="a .pth, an .onnx, a published folder, or a repository owner/name")
     predict.add_argument("sources", nargs="+", metavar="pictures", help="picture files and folders")
-    predict.add_argument("--out", default="", help="folder for predictions.csv and contact_sheet.png")
+    predict.add_argument("--out", default="", help="folder for predictions.csv and contact_sheet.png, or the CSV in it")
     predict.add_argument("--whole", action="store_true", help="do not look for the face")
     predict.add_argument("--every", action="store_true", help="every face, not the largest alone")
 
@@ -124,7 +124,7 @@ def _appeal(commands: Commands) -> None:
         command.add_argument("--splits", default="", help="splits.json (the one beside the folders if empty)")
         command.add_argument("--preset", default="auto", choices=PRESETS)
         command.add_argument("--set", **SETTING)
-    audit.add_argument("--out", default="", help="CSV of all findings")
+    audit.add_argument("--out", default="", help="folder for audit.csv, or the CSV in it")
     train.add_argument("--config", default="", dest="earlier", help="train.yaml of an earlier training")
     train.add_argument("--out", default="", help="folder for the results")
     spoil = commands.add("spoil", "make pairs of good photographs and what six defects make of them")
@@ -145,6 +145,4 @@ def _appeal(commands: Commands) -> None:
     score = commands.add("score", "score every picture of a folder: CSV and contact sheet")
     score.add_argument("folder")
     score.add_argument("model", help="best.pt, or an ONNX file of this suite")
-    score.add_argument(
-        "--out", default="", help="CSV (outputs/appeal/<folder>.csv if empty); the sheet gets its name, .png"
-    )
+    score.add_argument("--out", default="", help="folder, or the CSV in it (outputs/appeal/<folder>.csv if empty)")
