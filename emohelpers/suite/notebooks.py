@@ -2,7 +2,9 @@
 
 import ast
 import hashlib
+import importlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ class Notebook:
     sha256: str
     cells: int = 0  # of all kinds, as papermill counts them
     damaged: str = ""  # why the file cannot be read; all else is then empty
+    settings: frozenset[str] = frozenset()  # every setting of its config, in capitals: papermill may pass these too
 
     @property
     def stem(self) -> str:
@@ -90,7 +93,19 @@ def read(path: Path) -> Notebook:
         defaults = assigned(cells[0]) if cells else {}
     except SyntaxError as error:
         raise NotebookError(f"{path}: its cell tagged `parameters` is no Python: {error}") from error
-    return Notebook(path.resolve(), needs, defaults, hashlib.sha256(content.encode()).hexdigest(), len(book.cells))
+    sha256 = hashlib.sha256(content.encode()).hexdigest()
+    return Notebook(path.resolve(), needs, defaults, sha256, len(book.cells), settings=settings(book))
+
+
+def settings(book: NotebookNode) -> frozenset[str]:
+    """The settings, in capitals, of the config classes that a notebook imports from `emohelpers.config`."""
+    names: set[str] = set()
+    for cell in book.cells:
+        pattern = r"^from (emohelpers\.config\.\w+) import ([\w, ]+)$"
+        for module, classes in re.findall(pattern, cell.source if cell.cell_type == "code" else "", re.M):
+            for kind in classes.split(", "):
+                names.update(getattr(importlib.import_module(module), kind).model_fields)
+    return frozenset(name.upper() for name in names)
 
 
 def needed(book: NotebookNode) -> tuple[str, ...]:

@@ -82,7 +82,11 @@ def chains(books: Books, stems: Sequence[str], values: Point, points: Sequence[P
 
 
 def _known(book: Notebook, point: Point, *, strict: bool) -> Point:
-    return {axis: entry for axis, entry in point.items() if strict or axis.split(".")[0] in book.parameters}
+    return {
+        axis: entry
+        for axis, entry in point.items()
+        if strict or axis.split(".")[0] in {*book.parameters, *book.settings}
+    }
 
 
 def merged(point: Point) -> Point:
@@ -105,6 +109,8 @@ def label(point: Point) -> str:
 def fit(book: Notebook, values: Mapping[str, Any]) -> None:
     """Refuses names and types that the notebook's parameters cell does not have; papermill would only warn."""
     for name, entry in values.items():
+        if name in book.settings and name not in book.parameters:
+            continue  # its config looks at the value
         if name not in book.parameters:
             raise NotebookError(f"{book.stem} has no parameter {name}; it has {', '.join(book.parameters) or 'none'}")
         default = book.parameters[name]
