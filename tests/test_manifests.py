@@ -461,6 +461,9 @@ def test_a_text_among_numbers_is_said(places):
     data = manifests.load(own(places, keep=["age"]), places / "d")
     assert data.table["age"].tolist()[:2] == [3.5, 4]
     assert f"first 'many' of {path} ({line})" in message(manifests.check, data)
+    csv.write_text(csv.read_text().replace("many", "-1").replace(",4,", ",004,"))
+    data = manifests.load(own(places, keep=["age"]), places / "d")
+    assert "004" in set(data.table["age"]) and "votes are 0 or more" in message(manifests.check, data)
 
 
 def test_a_pattern_that_never_ends_is_stopped(places, monkeypatch):
@@ -848,6 +851,9 @@ def test_skipping_must_not_empty_a_class(places):
         ({"splits": {"fold1": "training"}}, ["splits", "'training'"]),
         ({"keep": ["path"]}, ["keep", "'path'"]),
         ({"group": {"strip": "("}}, ["group.strip = '(': not a regular expression"]),
+        ({"labels": ["happy"]}, ["labels", "a declared order"]),
+        ({"layout": {"kind": "table", "file": {}}}, ["layout.file"]),
+        ({"layout": {"kind": "table", "file": []}}, ["layout.file"]),
         ({"group": {"strip": "a{99999999999}"}}, ["not a regular expression"]),
         ({"labels": {"Happy": "happy", " happy": "sad"}}, ["labels", "in two spellings and with two meanings"]),
         ({"labels": {1: "happy", "01": "sad"}}, ["labels", "in two spellings and with two meanings"]),

@@ -1,5 +1,6 @@
 """Figures against scikit-learn, intervals against simulation, tests against hand calculation."""
 
+import io
 import time
 
 import numpy as np
@@ -272,6 +273,24 @@ def test_predictions_survive_a_csv(tmp_path):
     assert one.pop("absent") == two.pop("absent")
     for name, figure in one.items():
         assert two[name] == pytest.approx(figure), name  # a reader may lose the last digit of a float
+
+
+def test_a_table_that_is_no_predictions_is_refused_and_one_in_utf_16_is_read(tmp_path):
+    path = files.write_csv(table(50), tmp_path / "predictions.csv")
+    plain = path.read_bytes()
+    path.write_bytes(plain.decode().encode("utf-16"))
+    pd.testing.assert_frame_equal(metrics.read_predictions(path), pd.read_csv(io.BytesIO(plain), keep_default_na=False))
+    for content in (
+        b"",
+        b"PK\x03\x04zip",
+        plain.replace(b",", b";"),
+        plain + b'"a,b',
+        plain + b"\xff",
+        plain + b"1,2\n" * 9 + b"," * 99,
+    ):
+        path.write_bytes(content)
+        with pytest.raises(metrics.PredictionError, match="predictions.csv|no column path"):
+            metrics.read_predictions(path)
 
 
 def test_mending_fits_on_the_validation_part_and_is_judged_elsewhere():

@@ -69,6 +69,7 @@ def test_the_separator_is_the_regular_one_not_the_frequent_one(tmp_path):
         ("path,label\na,trübe\n".encode("cp1252"), ["is not UTF-8", "line 2", "0xfc", "'ü'", "CSV UTF-8"]),
         ("path,label\na,happy\n".encode("utf-16-le"), ["is not UTF-8", "line 1", "UTF-16"]),
         (PLAIN.encode() + b"\0" * 64, ["line 5", "0x00", "damaged"]),
+        (PLAIN.encode("utf-16")[:-1], ["cut off"]),
         (b"PK\x03\x04" + bytes(99), ["Excel"]),
         ("\n<!DOCTYPE html><html>", ["web page"]),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:4d\n", ["git lfs pull"]),

@@ -135,7 +135,7 @@ def _rows(spec: Manifest, root: Path, labels_csv: str) -> Rows:
         return from_pixels(layout, root, labels_csv, spec.remedy)
     if isinstance(layout, Folders) and labels_csv:
         # The table is right, and the folders are only where the pictures lie.
-        layout = Table(kind="table", file=[])
+        layout = Table(kind="table", file="")
     if isinstance(layout, Table):
         return from_table(layout, root, labels_csv, spec.remedy)
     return from_folders(spec, layout, root)
@@ -154,16 +154,16 @@ def _further(spec: Manifest, rows: Rows) -> list[str]:
 
 
 def _kept(rows: Rows, name: str) -> Series:
-    """A further column as numbers where everything that is filled in is one; a text among numbers is said."""
+    """A further column as numbers, but for ids such as 0001 and words; a text among numbers is said."""
     values = rows.frame[name]
     numbers = as_numbers(values)
-    wrong = numbers.isna() & (values != "")
+    wrong = numbers.isna() & (values != "") | (name.startswith("votes_") & (numbers < 0))
     if not wrong.any():
-        return numbers
+        return values if values.astype(str).str.match("0[0-9]").any() else numbers
     first = rows.frame[wrong].iloc[0]
     text = f"{name} of {wrong.sum():,} rows is no number, first {first[name]!r} of {first['path']} ({first['{line}']})"
     if name.startswith("votes_"):
-        rows.problems.append(f"{text}: votes are numbers, or empty")
+        rows.problems.append(f"{text}: votes are 0 or more, or empty")
     elif wrong.sum() < numbers.count():
         rows.notes.append(f"{text}: the column stays text")
     return values

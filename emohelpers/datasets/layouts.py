@@ -27,6 +27,9 @@ def _regular(pattern: str) -> str:
     return pattern
 
 
+Files = Annotated[dict[str, str], Field(min_length=1)]
+
+
 class Join(Strict):
     """A second table, matched by the paths of the first."""
 
@@ -39,7 +42,7 @@ class Table(Strict):
 
     kind: Literal["table"]
     # A name; {split: name, ...} where each split has its own; or a list of such alternatives: the first that exists.
-    file: Annotated[list[dict[str, str]], BeforeValidator(_alternatives)] = [{"": "labels.csv"}]
+    file: Annotated[list[Files], Field(min_length=1), BeforeValidator(_alternatives)] = [{"": "labels.csv"}]
     path: Names = ["pth", "filepath", "path", "image"]  # the first of these columns that exists
     label: Names = ["label", "emotion"]
     split: str = ""  # column
@@ -118,7 +121,7 @@ class Manifest(Description):
     @classmethod
     def _meanings(cls, value: Any) -> Any:
         if not isinstance(value, dict):
-            if value != "names" and value not in labels.ORDERS:
+            if not isinstance(value, str) or value not in ("names", *labels.ORDERS):
                 orders = ", ".join(labels.ORDERS)
                 raise ValueError(f"is names, a declared order ({orders}) or a mapping {{label: emotion}}")
             return value

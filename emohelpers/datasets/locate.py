@@ -230,7 +230,7 @@ class Tree:
 
     def search(self, root: str, name: str, depth: int = DEPTH - 1) -> list[str]:
         """Files called `name` (which may start with folders) on the first level that has any."""
-        *above, last = parts_of(name)
+        *above, last = parts_of(name) or ("",)
         for level in self.levels(root, depth):
             files = []
             for base in level:

@@ -84,8 +84,11 @@ def _picture(text: str, side: int) -> tuple[ndarray | None, str]:
     values = text.translate(BETWEEN).split()
     if len(values) != side * side:
         return None, f"{len(values)} pixel values instead of {side * side}"
-    numbers = pd.to_numeric(Series(values), errors="coerce").to_numpy(np.float64)
-    fraction = numbers % 1 != 0  # a text is NaN
+    try:
+        numbers = np.array(values, dtype=np.int64)  # in a fifth of the time
+    except (ValueError, OverflowError):
+        numbers = pd.to_numeric(Series(values), errors="coerce").to_numpy(np.float64)
+    fraction = numbers != np.round(numbers)  # a text is NaN
     if fraction.any():
         return None, f"pixel value {values[fraction.argmax()][:20]!r} is no whole number"
     if numbers.min() < 0 or numbers.max() > 255:

@@ -6,7 +6,7 @@ from pathlib import Path
 from pandas import DataFrame, Series
 
 from emohelpers.datasets.locate import Tree
-from emohelpers.datasets.spelling import word
+from emohelpers.datasets.spelling import is_nobody, word
 
 
 @dataclass
@@ -28,4 +28,4 @@ class Rows:
 
 def is_original(source: Series) -> Series:
     """Whether the words of a column `source` mean a photograph."""
-    return source.map(word).isin(["", "original", "orig", "real"])
+    return source.map(is_nobody) | source.map(word).isin(["original", "orig", "real"])

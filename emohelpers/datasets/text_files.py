@@ -55,17 +55,21 @@ def encoding(path: str | Path) -> str:
 
 def lines(path: str | Path) -> Iterator[str]:
     """The lines of a file of text, whatever ends them; raises `ManifestError` at bytes that are no text."""
-    with Path(path).open(encoding=encoding(path), errors="surrogateescape") as file:
-        for number, line in enumerate(file, 1):
-            if (not line.isascii() or "\0" in line) and (wrong := NO_TEXT.search(line)):
-                byte = ord(wrong[0]) & 0xFF
-                windows = bytes([byte]).decode("cp1252", "replace")
-                raise ManifestError(
-                    f"{path} is not UTF-8 (line {number}: byte 0x{byte:02x}, "
-                    + (f"{windows!r} of older Windows programs" if byte else "as damaged files and UTF-16 have it")
-                    + "): save it as UTF-8, in Excel as 'CSV UTF-8'"
-                )
-            yield line
+    name = encoding(path)
+    try:
+        with Path(path).open(encoding=name, errors="surrogateescape") as file:
+            for number, line in enumerate(file, 1):
+                if (not line.isascii() or "\0" in line) and (wrong := NO_TEXT.search(line)):
+                    byte = ord(wrong[0]) & 0xFF
+                    windows = bytes([byte]).decode("cp1252", "replace")
+                    origin = f"{windows!r} of older Windows programs" if byte else "of a damaged file, or of UTF-16"
+                    raise ManifestError(
+                        f"{path} is not UTF-8 (line {number}: byte 0x{byte:02x}, {origin}): "
+                        "save it as UTF-8, in Excel as 'CSV UTF-8'"
+                    )
+                yield line.lstrip("\ufeff") if number == 1 else line  # a second mark, of two programs
+    except UnicodeError as error:
+        raise ManifestError(f"{path} is cut off or damaged: {error}") from error
 
 
 def read_json(path: str | Path) -> Any:

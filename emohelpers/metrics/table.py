@@ -13,6 +13,8 @@ from numpy import ndarray
 from pandas import DataFrame, Index
 
 from emohelpers.config.errors import SuiteError
+from emohelpers.datasets.locate import ManifestError
+from emohelpers.datasets.text_files import encoding
 
 
 class PredictionError(SuiteError, ValueError):
@@ -76,9 +78,18 @@ def predictions(
 
 
 def read_predictions(path: str | Path) -> DataFrame:
-    """A predictions.csv as it was written: names and groups stay text, an empty group is empty."""
+    """A predictions.csv as it was written: names and groups stay text, an empty group is empty.
+
+    Raises:
+        PredictionError: it is no such table.
+    """
     text = dict.fromkeys(("path", "song", "label", "predicted", "group"), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding=encoding(path))
+    except (ManifestError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
+        raise PredictionError(f"{path} is no table of predictions: {error}") from error
+    require(table, ("path",))
+    return table
 
 
 def columns(classes: Sequence[str]) -> list[str]:
