@@ -310,7 +310,7 @@ def test_scenes_of_any_name_are_written_where_they_can_be_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda text: text.replace("Scene", "group"), ["no column 'scene'", "group"]),
+        (lambda text: text.replace("Scene", "group"), ["no column 'scene'", "group", "Rename"]),
         (lambda text: text.replace("2,5", "n/a", 1), ["line 3", "score", "'n/a'"]),
         (lambda text: text.replace("2,5", "", 1), ["line 3", "score"]),
         (lambda text: text.replace("1.PNG", "gone.png"), ["1 of 3 rows", "no picture below", "line 3", "'gone.png'"]),

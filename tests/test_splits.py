@@ -9,7 +9,7 @@ from PIL import Image
 
 from emohelpers import config
 from emohelpers.config.faces import Baseline
-from emohelpers.datasets import groups, splits
+from emohelpers.datasets import golden, groups, splits
 from emohelpers.datasets.golden import golden_set
 from emohelpers.datasets.leaks import guard
 from emohelpers.datasets.pixels import build
@@ -72,6 +72,13 @@ def test_golden_is_written_once_and_read_ever_after(data, tmp_path):
     assert other.file != first.file and set(other.table["path"]) != set(first.table["path"])
     named = golden_set(table, pixels, settings(testset_csv=str(first.file)), tmp_path / "elsewhere", "bars")
     assert named.sha256 == first.sha256
+
+
+def test_a_golden_set_is_known_again_where_names_are_spelt_otherwise(data, tmp_path):
+    table, pixels, _ = data
+    first = golden_set(table, pixels, settings(), tmp_path, "bars")
+    spelt = table.assign(path=table["path"].str.upper(), sha256=pixels.hashes(table["path"]))
+    assert list(golden._verified(first.file, spelt).table["path"]) == [path.upper() for path in first.table["path"]]
 
 
 def test_other_data_never_meets_this_golden_set(data, tmp_path):

@@ -25,7 +25,6 @@ def refused(read, path, content) -> str:
         codecs.BOM_UTF8 + PLAIN.encode(),
         PLAIN.encode("utf-16"),
         codecs.BOM_UTF16_BE + PLAIN.encode("utf-16-be"),
-        PLAIN.encode("utf-32"),
         PLAIN.replace(",", "\t").encode("utf-16"),
         PLAIN.replace(",", ";").encode(),
         ("sep=;\n" + PLAIN.replace(",", ";")).encode(),

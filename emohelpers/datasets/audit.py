@@ -132,7 +132,7 @@ def groups(manifest: Manifest, rows: Rows) -> list[str]:
         if unknown := [text for text, group in zip(table[name], keys[-1], strict=True) if not group]:
             listed = ", ".join(map(repr, dict.fromkeys(unknown)))[:99]
             rows.notes.append(
-                f"{len(unknown):,} of {len(table):,} rows have no {name} ({listed}): it joins them to none"
+                f"{len(unknown):,} of {len(table):,} rows have no {name} ({listed}): none of them is joined by it"
             )
     keys.append(table["parent"].where(table["parent"] != "", table["path"]))
     if spec.stem:

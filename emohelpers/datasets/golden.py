@@ -12,6 +12,7 @@ from emohelpers import config
 from emohelpers.config import files, paths
 from emohelpers.datasets.groups import SplitError, check_classes, contradictory, draw, official, originals
 from emohelpers.datasets.pixels import Pixels
+from emohelpers.datasets.spelling import matched
 
 NAME = "testset_saved.csv"  # seed 000
 
@@ -137,6 +138,7 @@ def _verified(file: Path, table: DataFrame) -> Golden:
     if digest != written:
         raise SplitError(f"{file} was changed after it was written (hash {digest[:12]}, was {written[:12]}). {remedy}")
     part = pd.read_csv(file, dtype=str, keep_default_na=False)
+    part["path"] = matched(part["path"], table["path"])  # on another system names may be encoded otherwise
     # each picture of the set, beside what the data set has under its path today
     columns = table.drop_duplicates("path").set_index("path")[["label", "sha256"]]
     today = columns.reindex(part["path"]).fillna("")

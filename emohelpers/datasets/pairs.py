@@ -14,7 +14,7 @@ from pandas import DataFrame
 
 from emohelpers.config import paths
 from emohelpers.config.errors import SuiteError
-from emohelpers.datasets.locate import SPLITS, is_hidden, is_picture, parts_of
+from emohelpers.datasets.locate import SPLITS, is_hidden, is_picture
 from emohelpers.datasets.spelling import is_nobody, key, matched, unified
 from emohelpers.datasets.tables import column
 from emohelpers.datasets.text_files import numbers, read_csv, read_json
@@ -145,7 +145,7 @@ def _scores(file: Path, folders: list[str], problems: Problems) -> dict[str, tup
     if not file.is_file():
         return {}
     table = read_csv(file)
-    folder, scene, *sides = (column(table, [name], "scores.csv", file) for name in SCORES)
+    folder, scene, *sides = (column(table, [name], "the pairs", file) for name in SCORES)
     rows = DataFrame({"folder": matched(table[folder], folders), "scene": unified(table[scene])}, table.index)
     rows["scene"] = rows["scene"].where(rows["scene"] != "", rows["folder"])
     for name, side in zip(SCORES[2:], sides, strict=True):
@@ -173,6 +173,6 @@ def _table(pairs: DataFrame, known: Path) -> DataFrame:
     defects: dict[str, str] = {}
     if known.is_file():
         pictures = read_csv(known)
-        path, wrong = (column(pictures, [name], "pictures.csv", known) for name in ("path", "wrong"))
-        defects = dict(zip(pictures[path].map(lambda text: parts_of(text)[-1]), pictures[wrong], strict=True))
+        path, wrong = (column(pictures, [name], "the pairs", known) for name in ("path", "wrong"))
+        defects = dict(zip(pictures[path].str.split("/").str[-1], pictures[wrong], strict=True))
     return table.assign(wrong=[defects.get(Path(path).name, "") for path in table["path"]])

@@ -17,12 +17,7 @@ from pandas import DataFrame, Series
 
 from emohelpers.datasets.locate import ManifestError, fold
 
-MARKS = {  # the first bytes say the encoding; UTF-32's begin as UTF-16's
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 OTHERS = {  # first bytes of what is often taken for a table
     b"PK\x03\x04": "an Excel workbook (or a zip): open it and save it as 'CSV UTF-8'",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: open it and save it as 'CSV UTF-8'",
