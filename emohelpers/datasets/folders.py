@@ -1,11 +1,13 @@
 """Reads the rows of a data set whose folders are named by labels."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from pandas import DataFrame
 
 from emohelpers.config import paths
+from emohelpers.datasets.foreign import advice
 from emohelpers.datasets.layouts import Folders, Manifest
 from emohelpers.datasets.locate import DEPTH, SPLITS, ManifestError, Tree, fold, is_picture
 from emohelpers.datasets.rows import Rows
@@ -37,6 +39,17 @@ def from_folders(manifest: Manifest, spec: Folders, root: Path) -> Rows:
     frame = DataFrame(records, columns=COLUMNS).assign(source="", parent="")
     rows = Rows(Path(base), frame, base)
     rows.closed(tree)
+    reached = {os.path.dirname(record[0]) for record in records}
+    beside = [
+        f"{folder}/{file}".removeprefix(f"{base}/")
+        for level in tree.levels(base)
+        for folder in level
+        if folder.removeprefix(f"{base}/") not in reached
+        for file in tree.files(folder)
+        if is_picture(file)
+    ]
+    if beside:
+        rows.notes.append(f"{len(beside):,} pictures are in no folder of {spec.pattern!r}, e.g. {beside[0]}: left out")
     if passed_over:
         rows.notes.append(f"{passed_over:,} files are no pictures and were left out")
     return rows
@@ -50,14 +63,14 @@ def _base(manifest: Manifest, spec: Folders, tree: Tree, root: Path) -> str:
     if bases:
         raise ManifestError(
             f"several folders below {root} fit {spec.pattern!r}: {', '.join(bases[:5])}. "
-            "Give the one you mean as DATASET_ROOT"
+            f"Give the one you mean as DATASET_ROOT, or all of them as pattern: '{{any}}/{spec.pattern}' in the YAML"
         )
     above = [folder for folder in readable_parents(root) if _fits(manifest, spec, tree, folder.as_posix())]
-    advice = f"{above[0]} fits: give that folder as DATASET_ROOT." if above else manifest.remedy
+    remedy = f"{above[0]} fits: give that folder as DATASET_ROOT." if above else manifest.remedy
     raise ManifestError(
         f"no folder below {root} fit {spec.pattern!r} (searched {DEPTH - 1} folders deep, two labels at least).\n"
         f"{paths.listing(root)}\nLabels and splits must be known names or declared in the YAML (labels, splits); "
-        f"known splits: {', '.join(SPLITS)}.\n{advice}"
+        f"known splits: {', '.join(SPLITS)}.\n{advice(tree, root)}{remedy}"
     )
 
 

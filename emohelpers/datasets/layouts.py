@@ -43,9 +43,11 @@ class Table(Strict):
     kind: Literal["table"]
     # A name; {split: name, ...} where each split has its own; or a list of such alternatives: the first that exists.
     file: Annotated[list[Files], Field(min_length=1), BeforeValidator(_alternatives)] = [{"": "labels.csv"}]
-    path: Names = ["pth", "filepath", "path", "image"]  # the first of these columns that exists
+    path: Names = ["pth", "filepath", "path", "image", "file_name", "filename"]  # the first of these that exists
     label: Names = ["label", "emotion"]
     split: str = ""  # column
+    split_names: bool = False  # a file's name begins with its split, e.g. train_00001.jpg
+    ending: str = ""  # of a picture's stem, tried before the name as it is written: 1.jpg is 1_aligned.jpg
     split_folders: bool = False  # the split is a folder on the picture's path, e.g. Train/anger/1.jpg
     source: str = "source"  # column: "original" or how a picture was made; all original where there is no such column
     parent: str = "parent"  # column: path of the picture a synthetic one was made from
@@ -80,7 +82,7 @@ class Pixels(Strict):
     """A CSV with a grey picture as numbers in each row, as FER2013."""
 
     kind: Literal["pixels"]
-    file: str
+    file: Names  # the first that exists
     pixels: str = "pixels"
     label: str = "emotion"
     split: str = "Usage"

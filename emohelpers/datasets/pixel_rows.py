@@ -29,7 +29,8 @@ def from_pixels(spec: Pixels, root: Path, labels_csv: str, remedy: str) -> Rows:
     tree = Tree()
     table = given_table(labels_csv, root) if labels_csv else None
     # LABELS_CSV is the table of votes where there is one, else that of the pixels.
-    source = table if table and not spec.votes else find_table(tree, root, spec.file, remedy)
+    name = next((name for name in spec.file if tree.search(root.as_posix(), name)), spec.file[0])
+    source = table if table and not spec.votes else find_table(tree, root, name, remedy)
     folder = _materialise(spec, source)
     frame = read_csv(folder / "rows.csv").assign(source="", parent="")
     frame["{line}"] = f"{source.name} line " + frame.pop("line")

@@ -15,7 +15,10 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
     frame = rows.frame
     written = list(frame["path"])
     bases = list(dict.fromkeys(((home or rows.root).as_posix(), rows.root.as_posix())))
-    meant = candidates(tree, bases, written)
+    ended = [spec.ending.join(os.path.splitext(path)) for path in written]
+    meant = candidates(tree, bases, ended) if spec.ending else None
+    if not meant or not any(meant.files):
+        meant = candidates(tree, bases, written)
     files = meant.files
     if meant.torn:
         rows.problems.append(
@@ -48,7 +51,10 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
         examples = "; ".join(f"{written[row]} -> {_below(bases[-1], first[row])}" for row in list(moves.values())[:3])
         rows.notes.append(f"{len(meant.moved):,} pictures lie in another folder than {rows.where} writes: {examples}")
 
-    # What the place of a picture says of it.
+    # What the name and the place of a picture say of it.
+    if spec.split_names and not any(frame["split"]):
+        words = [os.path.basename(path).partition("_")[0] for path in frame["path"]]
+        frame["split"] = [word if fold(word) in SPLITS else "" for word in words]
     if spec.split_folders and not spec.split:
         frame["split"] = [_split_folder(path) for path in frame["path"]]
     if (frame["parent"] != "").any():

@@ -7,8 +7,9 @@ import pandas as pd
 from pandas import DataFrame, Index
 
 from emohelpers.config import paths
+from emohelpers.datasets.foreign import advice
 from emohelpers.datasets.layouts import Join, Table
-from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, find_input, fold, parts_of
+from emohelpers.datasets.locate import DEPTH, ManifestError, Tree, find_input, fold, is_picture, parts_of
 from emohelpers.datasets.placing import place
 from emohelpers.datasets.rows import Rows
 from emohelpers.datasets.spelling import matched
@@ -50,9 +51,10 @@ def find_table(tree: Tree, root: Path, name: str, remedy: str) -> Path:
             "Give the one folder you mean as DATASET_ROOT, or the file as LABELS_CSV"
         )
     above = [folder for folder in readable_parents(root) if tree.match(folder.as_posix(), name)]
-    advice = f"It lies in {above[0]}: give that folder as DATASET_ROOT." if above else remedy
+    remedy = f"It lies in {above[0]}: give that folder as DATASET_ROOT." if above else remedy
     raise ManifestError(
-        f"{name} was not found below {root} (searched {DEPTH - 1} folders deep).\n{paths.listing(root)}\n{advice}"
+        f"{name} was not found below {root} (searched {DEPTH - 1} folders deep).\n{paths.listing(root)}\n"
+        f"{advice(tree, root)}{remedy}"
     )
 
 
@@ -107,7 +109,7 @@ def _tables(spec: Table, tree: Tree, root: Path, labels_csv: str, remedy: str) -
 
 def _read(spec: Table, split: str, path: Path) -> DataFrame:
     """A table with our names for its columns, its own other columns, and each row's line for messages."""
-    table = read_csv(path)
+    table = _headed(read_csv(path), spec)
     names = {
         "path": column(table, spec.path, "layout.path", path),
         "label": column(table, spec.label, "layout.label", path),
@@ -121,6 +123,15 @@ def _read(spec: Table, split: str, path: Path) -> DataFrame:
         frame[key] = table[name] if name else absent.get(key, "")
     frame["{line}"] = [f"{path.name} line {number}" for number in table.index]
     return frame
+
+
+def _headed(table: DataFrame, spec: Table) -> DataFrame:
+    """The table; a list without a header, `name label` in each line as RAF-DB's, gets the header that it lacks."""
+    first = [word for cell in table.columns for word in cell.split()]
+    if len(first) != 2 or not is_picture(first[0]):
+        return table
+    lines = [first, *(" ".join(row).rsplit(maxsplit=1) for row in table.to_numpy())]
+    return DataFrame(lines, columns=[spec.path[0], spec.label[0]], index=[1, *table.index])
 
 
 def _join(rows: Rows, tree: Tree, spec: Join, remedy: str) -> None:

@@ -23,6 +23,7 @@ OTHERS = {  # first bytes of what is often taken for a table
     b"\xd0\xcf\x11\xe0": "an old Excel workbook: open it and save it as 'CSV UTF-8'",
     b"\x1f\x8b": "packed by gzip: unpack it",
     b"version https://git-lfs": "a pointer of Git LFS in place of the file: run git lfs pull",
+    b"PAR1": "a parquet file: make picture files of it and a CSV of path,label",
     b"<": "a web page: download the file itself",
 }
 NO_TEXT = re.compile("[\0\udc80-\udcff]")  # zero bytes, and what is not of the file's encoding
