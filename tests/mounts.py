@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from emohelpers.suite import execution, notebooks
-from emohelpers.suite.bundle import build, supplies
+from emohelpers.suite.bundle import contents, kaggle, supplies
 
 HOME = Path(__file__).parents[1]
 BOOKS = notebooks.find(HOME / "notebooks")
@@ -87,14 +87,14 @@ def attach(stem: str, home: Path, left: dict[str, Path], wheels: Path) -> None:
     The outputs, stem -> folder, are mounted in the old way and in the new one in turn. `wheels` is filled once.
     """
     for number, need in enumerate(BOOKS[stem].needs):
-        layout = f"notebooks/me/{build.slug(need)}" if number % 2 else build.slug(need)
+        layout = f"notebooks/me/{kaggle.slug(need)}" if number % 2 else kaggle.slug(need)
         shutil.copytree(left[need], home / "input" / layout)
-    if not set(build.used(notebooks.load(BOOKS[stem].path)).extras) & set(build.EXTRAS):
+    if not set(contents.used(notebooks.load(BOOKS[stem].path)).extras) & set(contents.EXTRAS):
         return
     if not wheels.exists():
-        wanted = [one for each in build.EXTRAS.values() for one in each]
+        wanted = [one for each in contents.EXTRAS.values() for one in each]
         supplies.wheels(wheels, wanted, [f"{sys.version_info.major}.{sys.version_info.minor}"])
-    shutil.copytree(wheels, home / "input" / "datasets" / "me" / build.WHEELS)
+    shutil.copytree(wheels, home / "input" / "datasets" / "me" / kaggle.WHEELS)
 
 
 def run(python: Path, home: Path, path: Path, **parameters) -> str:

@@ -275,3 +275,7 @@ def test_six_runs_with_a_killed_kernel_a_killed_runner_and_a_full_disk(place: Pa
     assert seen(place) == [f"{seed} {step}" for seed in range(1, 7) for step in range(4)]
     text = (place / "outputs" / "index.html").read_text()
     assert all(f"SEED={seed}" in text for seed in range(1, 7))
+
+
+def test_a_text_that_is_no_path_is_none_for_the_stamps() -> None:
+    assert stamps.stamps({"OVERRIDES": {"prompt": "x" * 300, "name": "a\0b"}, "NET": "vit"}) == {}

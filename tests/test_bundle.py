@@ -1,11 +1,15 @@
 """Bundles: they carry what the tree holds, run where the package is not installed, and look at the machine first."""
 
 import ast
+import base64
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import mounts
@@ -19,7 +23,7 @@ from emohelpers.datasets.drawn import faces as drawn_faces
 from emohelpers.datasets.drawn import photos, songs
 from emohelpers.models.weights import TRUNKS
 from emohelpers.suite import notebooks, session, stamps
-from emohelpers.suite.bundle import build, supplies
+from emohelpers.suite.bundle import build, contents, kaggle, supplies
 from emohelpers.suite.notebooks import NotebookError, tags
 
 HOME = Path(__file__).parents[1]
@@ -40,9 +44,17 @@ def loaded(bundles: Path, stem: str) -> nbformat.NotebookNode:
     return nbformat.read(bundles / stem / f"{stem}.ipynb", 4)
 
 
+def unpacked(book: nbformat.NotebookNode) -> dict[str, bytes]:
+    """The files that a bundle carries, by name."""
+    (cell,) = [cell for cell in book.cells if "package" in tags(cell)]
+    content = base64.b85decode(re.search(r'b85decode\("(.*?)"\)', cell.source)[1])
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:xz") as archive:
+        return {member.name: archive.extractfile(member).read() for member in archive.getmembers()}
+
+
 @pytest.mark.parametrize("stem", STEMS)
 def test_what_it_carries_is_what_the_tree_holds(bundles: Path, stem: str) -> None:
-    carried, tree = build.unpacked(loaded(bundles, stem)), dict(stamps.sources())
+    carried, tree = unpacked(loaded(bundles, stem)), dict(stamps.sources())
     assert carried and all(content == tree[name].read_bytes() for name, content in carried.items())
     assert {"emohelpers/__init__.py", "emohelpers/suite/session.py"} < set(carried)
     assert {name for name in tree if "/data_manifests/" in name} <= set(carried)
@@ -55,8 +67,8 @@ def test_what_it_carries_is_what_the_tree_holds(bundles: Path, stem: str) -> Non
 
 def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
     book = loaded(bundles, "04_transfer_learning")
-    assert {"emohelpers/export/space/app.py", "emohelpers/export/space/classify.py"} <= set(build.unpacked(book))
-    assert "onnxscript" in build.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
+    assert {"emohelpers/export/space/app.py", "emohelpers/export/space/classify.py"} <= set(unpacked(book))
+    assert "onnxscript" in contents.used(notebooks.load(BOOKS["04_transfer_learning"].path)).extras
 
 
 def test_demo_data_are_drawn_by_what_is_carried_and_no_more(bundles: Path) -> None:
@@ -64,7 +76,7 @@ def test_demo_data_are_drawn_by_what_is_carried_and_no_more(bundles: Path) -> No
     faces_alone = {"datasets/drawn/faces.py", "datasets/drawn/paint.py"}
     tables = {f"datasets/drawn/{path.name}" for path in Path(drawn_faces.__file__).parent.glob("*.yaml")}
     for stem in STEMS:
-        names = {name.removeprefix("emohelpers/") for name in build.unpacked(loaded(bundles, stem))}
+        names = {name.removeprefix("emohelpers/") for name in unpacked(loaded(bundles, stem))}
         assert tables and tables <= names, stem
         about_songs = stem.startswith("07")
         assert songs_alone <= names if about_songs else not songs_alone & names, stem
@@ -94,11 +106,11 @@ def test_the_same_bytes_for_the_same_tree(bundles: Path, tmp_path: Path) -> None
 
 
 def test_it_imports_where_the_package_is_not_installed(bundles: Path, tmp_path: Path) -> None:
-    for name, content in build.unpacked(loaded(bundles, STEMS[0])).items():
+    for name, content in unpacked(loaded(bundles, STEMS[0])).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     code = "\n".join(cell.source for cell in notebooks.load(BOOKS[STEMS[0]].path).cells if cell.cell_type == "code")
-    lines = [ast.unparse(node) for node in ast.parse(build.MAGIC.sub(r"\1pass", code)).body]
+    lines = [ast.unparse(node) for node in ast.parse(contents.MAGIC.sub(r"\1pass", code)).body]
     program = "\n".join([line for line in lines if line.startswith("from emohelpers")])
     program += "\nimport emohelpers; print(emohelpers.__path__[0])"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONPATH": str(tmp_path)}
@@ -112,35 +124,35 @@ def test_metadata_names_the_card_the_data_and_the_chain(bundles: Path) -> None:
         assert found["machine_shape"] == "NvidiaTeslaT4" and found["enable_gpu"] and found["enable_internet"]
         assert found["id"] == f"me/{found['title'].lower().replace(' ', '-')}"
         assert found["code_file"] == f"{stem}.ipynb"
-        assert found["kernel_sources"] == [f"me/{build.slug(need)}" for need in BOOKS[stem].needs]
+        assert found["kernel_sources"] == [f"me/{kaggle.slug(need)}" for need in BOOKS[stem].needs]
     first = json.loads((bundles / STEMS[0] / "kernel-metadata.json").read_text())
     assert first["dataset_sources"] == ["manavukani/affectnet"] and first["id"] == "me/emotion-01-baseline-training"
 
 
 def test_without_internet_weights_and_wheels_are_attached_and_named() -> None:
     book = BOOKS[STEMS[0]]
-    content = build.used(notebooks.load(book.path))
-    found = build.kernel(book, content, "me", offline=True)
-    assert found["enable_internet"] is False and f"me/{build.WEIGHTS}" in found["dataset_sources"]
+    content = contents.used(notebooks.load(book.path))
+    found = kaggle.kernel(book, content, "me", offline=True)
+    assert found["enable_internet"] is False and f"me/{kaggle.WEIGHTS}" in found["dataset_sources"]
     cells = build.bundled(book.path, offline="me").cells
     (parameters,) = [cell for cell in cells if "parameters" in tags(cell)]
     given = notebooks.assigned(parameters.source)["OVERRIDES"]
-    assert given == {"weights": f"me/{build.WEIGHTS}/vit_base_patch16_224"}
+    assert given == {"weights": f"me/{kaggle.WEIGHTS}/vit_base_patch16_224"}
 
 
 def test_a_notebook_without_set_up_cell_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "01_a", "from emohelpers.datasets import labels")
     with pytest.raises(NotebookError, match="no cell tagged `setup`"):
         build.bundled(path)
-    assert set(build.used(notebooks.load(path)).files) > {
+    assert set(contents.used(notebooks.load(path)).files) > {
         "emohelpers/datasets/labels.py",
         "emohelpers/suite/session.py",
     }
-    assert "emohelpers/train/loop.py" not in build.used(notebooks.load(path)).files
+    assert "emohelpers/train/loop.py" not in contents.used(notebooks.load(path)).files
 
 
 def test_badges_lead_to_the_bundles() -> None:
-    table = build.badges(["01_a"], "someone/emotions")
+    table = kaggle.badges(["01_a"], "someone/emotions")
     assert "https://colab.research.google.com/github/someone/emotions/blob/bundles/01_a/01_a.ipynb" in table
     assert (
         "https://kaggle.com/kernels/welcome?src=https://github.com/someone/emotions/blob/bundles/01_a/01_a.ipynb"
@@ -195,7 +207,7 @@ def plain_wheel(folder: Path) -> Path:
 
 
 def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
-    plain_wheel(tmp_path / "input" / "datasets" / "me" / build.WHEELS)
+    plain_wheel(tmp_path / "input" / "datasets" / "me" / kaggle.WHEELS)
     program = (
         "from emohelpers.suite import session\n"
         "print(session.install({'tiny_thing': ['tiny-thing>=1']}, network=False))\n"
@@ -220,14 +232,14 @@ def test_weights_are_in_the_form_that_timm_reads(tmp_path: Path) -> None:
     (place,) = supplies.weights(tmp_path, [f"local-dir:{TRUNKS / 'test_vit'}"])
     assert sorted(p.name for p in place.iterdir()) == ["config.json", "model.safetensors"]
     timm.create_model(f"local-dir:{place}", pretrained=True)
-    line = supplies.described(tmp_path, "me", build.WEIGHTS)
+    line = supplies.described(tmp_path, "me", kaggle.WEIGHTS)
     assert line == f"kaggle datasets create -p {tmp_path} --dir-mode zip"
-    assert json.loads((tmp_path / "dataset-metadata.json").read_text())["id"] == f"me/{build.WEIGHTS}"
+    assert json.loads((tmp_path / "dataset-metadata.json").read_text())["id"] == f"me/{kaggle.WEIGHTS}"
 
 
 @pytest.mark.slow
 def test_wheels_for_kaggle_are_of_its_python(tmp_path: Path) -> None:
-    found = supplies.wheels(tmp_path, [one for wanted in build.EXTRAS.values() for one in wanted])
+    found = supplies.wheels(tmp_path, [one for wanted in contents.EXTRAS.values() for one in wanted])
     names = [path.name for path in found]
     assert any("onnxruntime" in name and "cp312" in name for name in names), names
     assert any(name.startswith("grad_cam") and name.endswith("none-any.whl") for name in names), names

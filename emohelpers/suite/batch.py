@@ -180,8 +180,8 @@ def preview(chains: Sequence[Sequence[Run]], places: int, asked_again: Callable[
             reason = "asked for again" if asked_again(run) else runs.changed(run, runs.made_of(run))
             reason = reason or ", ".join(f"after {need.book.stem}" for need in run.needs if need.folder in dirty)
             seconds = plan.expected(run, before)
-            about = f"about {duration(seconds)}" if seconds is not None else "never timed"
-            print(f"{number:>3}  {run.title:<40}  " + (f"{about:<14}  {reason}" if reason else "done before"))
+            time_needed = f"about {duration(seconds)}" if seconds is not None else "never timed"
+            print(f"{number:>3}  {run.title:<40}  " + (f"{time_needed:<14}  {reason}" if reason else "done before"))
             if reason:
                 dirty.add(run.folder)
                 total += seconds or 0.0

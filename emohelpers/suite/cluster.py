@@ -29,9 +29,9 @@ class Cluster:
             variables["EMOHELPERS_INPUTS"] = os.pathsep.join(str(root.resolve()) for root in roots)
         environment = {"env_vars": variables}
         ray.init(address=address or "local", runtime_env=environment, log_to_driver=False, configure_logging=False)
-        whole = ray.cluster_resources()
-        cards = int(whole.get("GPU", 0))
-        cores = int(whole.get("CPU", 1))
+        resources = ray.cluster_resources()
+        cards = int(resources.get("GPU", 0))
+        cores = int(resources.get("CPU", 1))
         self.threads = threads or max(cores // places, 1) if places else threads or 1
         self.places = cards or max(cores // self.threads, 1)
         self.work = ray.remote(num_cpus=self.threads, num_gpus=1 if cards else 0, max_retries=0)(_work)
@@ -39,8 +39,8 @@ class Cluster:
 
     def submit(self, run: Run, **options: Any) -> "Future[Outcome]":
         """A run on whichever machine has room."""
-        own = {**options, "OMP_NUM_THREADS": str(self.threads)}
-        self.going.append(self.work.remote(run, str(Path.cwd()), own))
+        options = {**options, "OMP_NUM_THREADS": str(self.threads)}
+        self.going.append(self.work.remote(run, str(Path.cwd()), options))
         return self.going[-1].future()
 
     def close(self) -> None:

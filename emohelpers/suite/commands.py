@@ -80,10 +80,10 @@ def receipts(names: list[str], notebooks: Path, timeout: float, check: bool) -> 
 
 def bundle(names: list[str], notebooks: Path, out: Path, user: str, offline: bool, repository: str) -> None:
     """Writes the bundles, with what they need where there is no internet, and says how each is pushed."""
-    from emohelpers.suite.bundle import build  # it knows every recipe
+    from emohelpers.suite.bundle import build, contents, kaggle  # they know every recipe
 
     books, stems = _chosen(notebooks, names)
-    owner = user or build.USER
+    owner = user or kaggle.USER
     for stem in stems:
         folder = build.write(books[stem], out, owner, offline=offline)
         size = (folder / f"{stem}.ipynb").stat().st_size
@@ -91,17 +91,17 @@ def bundle(names: list[str], notebooks: Path, out: Path, user: str, offline: boo
     if offline:
         from emohelpers.suite.bundle import supplies  # loads timm
 
-        contents = [build.used(sources.load(books[stem].path)) for stem in stems]
-        wanted = {one for content in contents for module in content.extras for one in build.EXTRAS.get(module, ())}
-        trunks = sorted({content.weights for content in contents} - {""})
-        for written, name, slug in (
-            (supplies.wheels(out / "wheels", sorted(wanted)), "wheels", build.WHEELS),
-            (supplies.weights(out / "weights", trunks), "weights", build.WEIGHTS),
-        ):
-            if written:
-                print(f"# {len(written)} {name}\n{supplies.described(out / name, owner, slug)}")
+        used = [contents.used(sources.load(books[stem].path)) for stem in stems]
+        modules = {module for content in used for module in content.extras}
+        lines = sorted({line for module in modules for line in contents.EXTRAS.get(module, ())})
+        trunks = sorted({content.weights for content in used} - {""})
+        wheels = supplies.wheels(out / "wheels", lines)
+        weights = supplies.weights(out / "weights", trunks)
+        for paths_written, name, slug in ((wheels, "wheels", kaggle.WHEELS), (weights, "weights", kaggle.WEIGHTS)):
+            if paths_written:
+                print(f"# {len(paths_written)} {name}\n{supplies.described(out / name, owner, slug)}")
     if repository:
-        print(f"badges: {shown(files.write_text(out / 'README.md', build.badges(stems, repository)))}")
+        print(f"badges: {shown(files.write_text(out / 'README.md', kaggle.badges(stems, repository)))}")
     if not user:
         print(f"# --user NAME writes your name on Kaggle in place of {owner}; uploading the .ipynb by hand needs none")
 

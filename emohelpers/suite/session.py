@@ -41,8 +41,8 @@ def online(seconds: float = 3.0) -> bool:
 def wheel_folders() -> list[Path]:
     """Attached data sets that hold wheels."""
     depths = ("*", "datasets/*/*")
-    found = [place for root in paths.input_roots() for depth in depths for place in sorted(root.glob(depth))]
-    return [place for place in found if place.is_dir() and any(place.glob("*.whl"))]
+    folders = [folder for root in paths.input_roots() for depth in depths for folder in sorted(root.glob(depth))]
+    return [folder for folder in folders if folder.is_dir() and any(folder.glob("*.whl"))]
 
 
 def install(extras: Mapping[str, Sequence[str]], *, network: bool) -> list[str]:
@@ -54,21 +54,26 @@ def install(extras: Mapping[str, Sequence[str]], *, network: bool) -> list[str]:
     Raises:
         SessionError: torch changed, which breaks a session.
     """
-    missing = {module: wanted for module, wanted in extras.items() if find_spec(module) is None}
-    if not missing:
+
+    def missing() -> list[str]:
+        """Requirements of the modules that are not there."""
+        return [line for module, lines in extras.items() if find_spec(module) is None for line in lines]
+
+    if not missing():
         return []
     before = metadata.version("torch")
-    places = [f"--find-links={place}" for place in wheel_folders()]
-    ways = [[*places, "--no-index"]] * bool(places) + [[]] * network
-    line = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    for way in ways:
-        wanted = [one for module in missing if find_spec(module) is None for one in missing[module]]
-        if wanted:
-            subprocess.run([*line, *way, *wanted], capture_output=True, text=True)
+    # Attached wheels first, then the network for what they lack.
+    wheels = [f"--find-links={folder}" for folder in wheel_folders()]
+    sources = [[*wheels, "--no-index"]] if wheels else []
+    sources += [[]] if network else []
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    for source in sources:
+        if requirements := missing():
+            subprocess.run([*pip, *source, *requirements], capture_output=True, text=True)
             importlib.invalidate_caches()
     if metadata.version("torch") != before:
         raise SessionError(f"torch became {metadata.version('torch')}, was {before}: restart the session, report this")
-    return [one for module, wanted in missing.items() if find_spec(module) is None for one in wanted]
+    return missing()
 
 
 def hours_left() -> float | None:
@@ -99,38 +104,37 @@ def check(
         SessionError: with everything that would stop the session later.
     """
     network = online()
-    wrong = []
-    told = []
+    lines = []
+    problems = []
+    # The machine: card, disk, memory, network.
     try:
-        told.append(f"mixed precision: {devices.precision()}")
+        lines.append(f"mixed precision: {devices.precision()}")
     except devices.UnusableDevice as error:
-        wrong.append(str(error))
-    place = paths.outputs_root()
-    around = next(folder for folder in (place, *place.parents) if folder.is_dir())
-    free = shutil.disk_usage(around).free / 1e9
+        problems.append(str(error))
+    outputs = paths.outputs_root()
+    folder = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
+    free = shutil.disk_usage(folder).free / 1e9
     memory = psutil.virtual_memory().available / 1e9
-    told += [f"disk: {free:.1f} GB free in {around}", f"memory: {memory:.1f} GB free", f"internet: {_yes(network)}"]
+    lines += [f"disk: {free:.1f} GB free in {folder}", f"memory: {memory:.1f} GB free"]
+    lines.append(f"internet: {'on' if network else 'off'}")
     if free < disk_gb:
-        wrong.append(f"{free:.1f} GB are free in {around}, {disk_gb:g} are needed: delete what is not used there")
+        problems.append(f"{free:.1f} GB are free in {folder}, {disk_gb:g} are needed: delete what is not used there")
     if memory < memory_gb:
-        wrong.append(f"{memory:.1f} GB of memory are free, {memory_gb:g} are needed: restart the session")
+        problems.append(f"{memory:.1f} GB of memory are free, {memory_gb:g} are needed: restart the session")
+    # What the notebook reads and imports.
     full = config.chosen(preset, {}) == "full"
     if full and data:
-        there = paths.located(data) is not None
-        told.append(f"data: {data} {'is attached' if there else 'is not attached: Add Input, or name other data'}")
+        attached = "is attached" if paths.located(data) else "is not attached: Add Input, or name other data"
+        lines.append(f"data: {data} {attached}")
     if full and weights and not network:
-        told.append(f"weights: {weights} cannot be fetched without internet: attach them and name their folder")
+        lines.append(f"weights: {weights} cannot be fetched without internet: attach them and name their folder")
     if missing := install(extras or {}, network=network):
-        wrong.append(
+        problems.append(
             f"not installed: {', '.join(missing)}. Turn Internet on, or attach the data set of wheels that "
-            "`python -m emohelpers bundle --wheels` makes"
+            "`python -m emohelpers bundle --offline` makes"
         )
     if (left := hours_left()) is not None:
-        told.append(f"session: about {left:.1f} hours left")
-    print("\n".join(told))
-    if wrong:
-        raise SessionError("This session cannot run the notebook:\n- " + "\n- ".join(wrong))
-
-
-def _yes(answer: bool) -> str:
-    return "on" if answer else "off"
+        lines.append(f"session: about {left:.1f} hours left")
+    print("\n".join(lines))
+    if problems:
+        raise SessionError("This session cannot run the notebook:\n- " + "\n- ".join(problems))

@@ -31,27 +31,30 @@ def code() -> str:
 def stamp(place: Path) -> str:
     """What tells changed data apart: files, bytes and the newest change below `place`; contents are not read."""
     if place.is_file():
-        found = place.stat()
-        return f"1 file, {found.st_size} bytes, changed {found.st_mtime_ns}"
+        facts = place.stat()
+        return f"1 file, {facts.st_size} bytes, changed {facts.st_mtime_ns}"
     count = size = newest = 0
     for folder, _, names in os.walk(place):
         for name in names:
-            found = os.stat(os.path.join(folder, name), follow_symlinks=False)
+            facts = os.stat(os.path.join(folder, name), follow_symlinks=False)
             count = count + 1
-            size = size + found.st_size
-            newest = max(newest, found.st_mtime_ns)
+            size = size + facts.st_size
+            newest = max(newest, facts.st_mtime_ns)
     return f"{count} files, {size} bytes, changed {newest}"
 
 
 def stamps(values: Mapping[str, Any]) -> dict[str, str]:
     """Text of a parameter or override that names an existing file, folder or attached data set -> its stamp."""
     texts = [text for text in _texts(values) if text.strip("./~ ") and len(text) < 1000 and "\n" not in text]
-    found = {}
+    marks = {}
     for text in dict.fromkeys(texts):
-        place = paths.located(text)
+        try:
+            place = paths.located(text)
+        except (OSError, ValueError):  # too long for a path, or with a character that none may have
+            continue
         if place is not None:
-            found[text] = stamp(place)
-    return found
+            marks[text] = stamp(place)
+    return marks
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -69,6 +72,7 @@ def mounted() -> dict[str, str]:
     """Data sets and earlier outputs that are attached as inputs: the data behind an empty parameter."""
     outputs = paths.outputs_root()
     depths = ("*", "datasets/*/*", "notebooks/*/*", "models/*/*", "competitions/*")
-    places = [place for root in paths.input_roots() for depth in depths for place in sorted(root.glob(depth))]
-    others = [p for p in places if p.is_dir() and not (outputs.is_relative_to(p) or p.is_relative_to(outputs))]
-    return {str(place): str(place.stat().st_mtime_ns) for place in others}
+    folders = [folder for root in paths.input_roots() for depth in depths for folder in sorted(root.glob(depth))]
+    # Our own outputs may lie below an input root, and change with every run.
+    inputs = [f for f in folders if f.is_dir() and not (outputs.is_relative_to(f) or f.is_relative_to(outputs))]
+    return {str(folder): str(folder.stat().st_mtime_ns) for folder in inputs}

@@ -4,8 +4,9 @@ from emohelpers.train.ablation import run as ablate
 from emohelpers.train.errors import OutOfMemory, TrainingError
 from emohelpers.train.evaluation import evaluate, probabilities
 from emohelpers.train.folds import on_golden
-from emohelpers.train.loop import Fit, fit
+from emohelpers.train.loop import fit
 from emohelpers.train.objectives import Classification, Preference, Regression
+from emohelpers.train.outcome import Fit
 from emohelpers.train.preflight import balance, check, places
 from emohelpers.train.study import Faces, build, keep_activations, objective, predict, predict_part, stages
 

@@ -7,7 +7,6 @@ again goes on after the last finished epoch and, on a CPU, ends in the same bits
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from emohelpers.models import devices
 from emohelpers.train import checkpoint, setup
 from emohelpers.train.errors import TrainingError
 from emohelpers.train.evaluation import evaluate
+from emohelpers.train.outcome import Fit
 from emohelpers.train.progress import Progress, clock, epoch_line
 from emohelpers.train.record import Record
 from emohelpers.train.step import Step
@@ -30,23 +30,6 @@ from emohelpers.train.step import Step
 BORN = time.monotonic()  # the time budget counts from here: what a session limit counts from
 CHECK_EVERY = 50  # steps between looks at the loss: reading it stalls a GPU
 PROBE_STEPS = 10  # after these the expected duration is printed
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What came out of a training; `model` holds the best weights."""
-
-    model: Module
-    history: DataFrame  # one row an epoch
-    best: dict[str, Any]  # the row that was best by the monitor
-    status: str  # "finished", "stopped early" or "paused"
-    checkpoint: Path  # the whole best model, see models.load
-    seconds: float  # of training, over all sessions
-    peak_memory_gb: float
-
-    def __str__(self) -> str:
-        spent = f"{self.seconds:.0f} s; peak memory {self.peak_memory_gb:.1f} GB"
-        return f"{self.status}; best epoch {self.best['epoch']}; {spent}"
 
 
 def fit(

@@ -25,6 +25,7 @@ from emohelpers.train import loop, objectives
 from emohelpers.train.distil import Distillation
 from emohelpers.train.errors import TrainingError
 from emohelpers.train.evaluation import probabilities
+from emohelpers.train.outcome import Fit
 
 PAIRED = ("difference", "low", "high", "verdict")  # of a comparison, what a row of a study's table keeps
 
@@ -114,14 +115,14 @@ def objective(cfg, faces: Faces, model: Module | None = None) -> objectives.Clas
     return objectives.Classification.of(cfg, faces.classes, labels)
 
 
-def fit(cfg, faces: Faces, folder: str | Path, *, name: str = "best_model.pth", quiet: bool = False) -> loop.Fit:
+def fit(cfg, faces: Faces, folder: str | Path, *, name: str = "best_model.pth", quiet: bool = False) -> Fit:
     """One training of a config on these faces, see `train.fit`."""
     model, parts = build(cfg, faces)
     aim = objective(cfg, faces, model)
     return loop.fit(model, parts["train"], parts["val"], aim, cfg, folder, name=name, quiet=quiet)
 
 
-def whole(done: loop.Fit) -> loop.Fit:
+def whole(done: Fit) -> Fit:
     """The training, if it reached its end: half of one is nothing to be compared.
 
     Raises:

@@ -13,7 +13,7 @@ from emohelpers.config import files
 from emohelpers.config.errors import SuiteError
 
 PYTHONS = ("3.12", "3.13")  # of the images of Kaggle and Colab
-GLIBC = ("2_28", "2_27", "2_17")  # manylinux tags that their Linux takes
+GLIBC = ("_2_28", "_2_27", "_2_17", "2014")  # manylinux tags that their Linux takes
 
 
 class SupplyError(SuiteError, RuntimeError):
@@ -23,22 +23,23 @@ class SupplyError(SuiteError, RuntimeError):
 def wheels(folder: Path, requirements: Iterable[str], pythons: Iterable[str] = PYTHONS) -> list[Path]:
     """Downloads or builds one wheel a requirement, and a Python version where it is compiled; no dependencies."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    platforms = [f"--platform=manylinux{tag}_x86_64" for tag in GLIBC]
+    binary = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", *platforms, "-d", str(folder)]
     folder.mkdir(parents=True, exist_ok=True)
-    platforms = [f"--platform=manylinux_{glibc}_x86_64" for glibc in GLIBC] + ["--platform=manylinux2014_x86_64"]
     failed = []
-    for one in requirements:
-        binary = [*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", *platforms, "-d", str(folder)]
-        ran = [subprocess.run([*binary, f"--python-version={python}", one], capture_output=True) for python in pythons]
-        if any(process.returncode for process in ran):  # no wheel is published: a plain one is built from its source
-            with tempfile.TemporaryDirectory() as scratch:
-                built = subprocess.run(
-                    [*pip, "wheel", "--quiet", "--no-deps", "-w", scratch, one], capture_output=True, text=True
-                )
-                plain = [*Path(scratch).glob("*-none-any.whl")]
-                for path in plain:
-                    files.write_bytes(folder / path.name, path.read_bytes())
-                if not plain:
-                    failed.append(f"{one}: {(built.stderr or 'only a wheel of this machine came out').strip()[-300:]}")
+    for line in requirements:
+        downloads = [subprocess.run([*binary, f"--python-version={p}", line], capture_output=True) for p in pythons]
+        if not any(download.returncode for download in downloads):
+            continue
+        # No wheel is published: a plain one is built from its source.
+        with tempfile.TemporaryDirectory() as scratch:
+            command = [*pip, "wheel", "--quiet", "--no-deps", "-w", scratch, line]
+            build = subprocess.run(command, capture_output=True, text=True)
+            plain = [*Path(scratch).glob("*-none-any.whl")]
+            for path in plain:
+                files.write_bytes(folder / path.name, path.read_bytes())
+            if not plain:
+                failed.append(f"{line}: {(build.stderr or 'only a wheel of this machine came out').strip()[-300:]}")
     if failed:
         raise SupplyError("no wheel for\n- " + "\n- ".join(failed))
     return sorted(folder.glob("*.whl"))
@@ -46,13 +47,12 @@ def wheels(folder: Path, requirements: Iterable[str], pythons: Iterable[str] = P
 
 def weights(folder: Path, backbones: Iterable[str]) -> list[Path]:
     """Each backbone as timm's `local-dir:` form (config.json, model.safetensors) in a folder of its name."""
-    made = []
+    targets = []
     for name in backbones:
-        model = timm.create_model(name, pretrained=True)
-        place = folder / Path(name.removeprefix("local-dir:")).name
-        timm.models.save_for_hf(model, place, safe_serialization=True)
-        made.append(place)
-    return made
+        target = folder / Path(name.removeprefix("local-dir:")).name
+        timm.models.save_for_hf(timm.create_model(name, pretrained=True), target, safe_serialization=True)
+        targets.append(target)
+    return targets
 
 
 def described(folder: Path, user: str, slug: str) -> str:
