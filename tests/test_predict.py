@@ -115,6 +115,24 @@ def test_what_cannot_be_predicted_is_said(home, tmp_path):
         predict.pictures(nn.Flatten().eval(), home / "faces")
 
 
+@pytest.mark.parametrize("name", ["text.onnx", "torn.onnx", "pipe.onnx", "foreign.onnx", "odd.onnx"])
+def test_a_foreign_model_is_a_sentence(name, home, tmp_path):
+    import onnx as onnx_file
+
+    whole = (home / "model.onnx").read_bytes()
+    (tmp_path / "text.onnx").write_text("no model")
+    (tmp_path / "torn.onnx").write_bytes(whole[: len(whole) // 2])
+    os.mkfifo(tmp_path / "pipe.onnx")
+    model = onnx_file.load(home / "model.onnx")
+    for entry in model.metadata_props:
+        entry.value = "{" if entry.key == "classes" else entry.value
+    onnx_file.save(model, tmp_path / "odd.onnx")
+    del model.metadata_props[:]
+    onnx_file.save(model, tmp_path / "foreign.onnx")
+    with pytest.raises(runner.ExportError, match=f"{name} (is no|holds no)|metadata of .*{name}"):
+        predict.pictures(tmp_path / name, home / "faces")
+
+
 def test_only_broken_files_make_a_table_too(home, tmp_path):
     (tmp_path / "a.png").touch()
     found = predict.pictures(home / "model.onnx", tmp_path)
@@ -187,7 +205,7 @@ def test_pictures_may_be_handed_over_in_any_usual_form(home):
 
 def test_a_place_that_cannot_be_written_is_said_before_the_work(home, tmp_path, capsys):
     (tmp_path / "taken").write_text("a file")
-    for place in ("taken", "taken/x.csv", "x.json"):
+    for place in ("taken", "taken/x.csv"):
         words = ["predict", str(tmp_path / "no model"), str(home / "faces"), "--out", str(tmp_path / place)]
         assert cli.main(words) == 2
         told = capsys.readouterr().err

@@ -12,7 +12,6 @@ KAGGLE_FOLDERS = {  # the folders that the original notebooks promised below /ka
     "03_augmented_training": "augmented_model",
     "07_deam_gan_vit": "vit_augmented",
 }
-OTHERS = (".jpg", ".jpeg", ".webp", ".pdf", ".svg", ".txt", ".json", ".tsv", ".xlsx", ".npz")  # no folders
 
 
 class InputNotFound(SuiteError, FileNotFoundError):
@@ -84,13 +83,11 @@ def table_file(out: str | Path, name: str) -> Path:
     """The CSV that a command's `--out` means: the one it names (or whose sheet.png it names), or `name` in a folder.
 
     Raises:
-        PermissionError: nothing can be written there, or a file of another kind is named; before any work is done.
+        PermissionError: nothing can be written there, or a file is in the way.
     """
     named = Path(out).expanduser()
     if named.suffix.lower() in (".csv", ".png") and not named.is_dir():
         return run_folder("", output_dir=str(named.parent)) / f"{named.stem}.csv"
-    if named.is_file() or named.suffix.lower() in OTHERS:
-        raise PermissionError(f"{named} names a file: give a folder, or the table itself, which ends in .csv")
     return run_folder("", output_dir=str(named)) / name
 
 

@@ -6,7 +6,9 @@ import re
 import stat
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import cv2
@@ -17,6 +19,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 from emohelpers.config.errors import SuiteError
 
 HEAVIEST = 1 << 29  # bytes of a picture file
+GIANTS = Lock()  # one at a time: of the largest each takes 1.5 GB while it is decoded
 
 
 class UnreadableImage(SuiteError, ValueError):
@@ -25,7 +28,7 @@ class UnreadableImage(SuiteError, ValueError):
 
 # ---- These lines stand in datasets/decoding.py and in export/space/classify.py, which runs without this package.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "ICO")  # no other is opened
-LARGEST = 120_000_000  # pixels; a phone's 108 megapixels, and not what fills a memory
+LARGEST = 110_000_000  # pixels; a phone's 108 megapixels, and not what fills a memory
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, Image.DecompressionBombError)  # of a damaged file
 
 
@@ -53,7 +56,7 @@ def to_srgb(picture: Image.Image) -> ndarray:
         picture = picture.transpose(Image.Transpose(turns[orientation]))
     picture = on_white(eight_bits(picture))
     if not foreign(profile):
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     try:
         plain = picture if picture.mode in ("L", "CMYK", "LAB") else picture.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
@@ -86,7 +89,7 @@ def on_white(picture: Image.Image) -> Image.Image:
     """What is transparent becomes white."""
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         return picture
-    layer = picture.convert("RGBA")
+    layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), layer).convert("RGB")
 
 
@@ -131,7 +134,8 @@ def decode(data: bytes) -> ndarray:
     if not data:
         raise UnreadableImage("empty file")
     try:
-        with opened(io.BytesIO(data)) as picture:
+        picture = opened(io.BytesIO(data))
+        with picture, GIANTS if picture.width * picture.height > LARGEST / 4 else nullcontext():
             return to_srgb(picture)
     except BROKEN as error:
         raise UnreadableImage(why(error)) from error

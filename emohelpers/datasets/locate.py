@@ -123,7 +123,7 @@ def pictures(source: Path) -> Listing:
                 (todo.append if entry.is_symlink() else todo.appendleft)(path)
             elif not is_picture(entry.name):
                 listing.left_out[path.relative_to(source).as_posix()] = "no kind of picture that is read"
-            elif not os.path.isfile(path):
+            elif not is_file(entry):
                 listing.left_out[path.relative_to(source).as_posix()] = "a link to nothing, a pipe or a device"
             else:
                 listing.files.append(path)
@@ -134,6 +134,11 @@ def pictures(source: Path) -> Listing:
             f"{listing.note()}\nGive the folder that holds the pictures; they may lie in folders of it"
         )
     return listing
+
+
+def is_file(entry: os.DirEntry) -> bool:
+    """As `entry.is_file`, which raises where links lead in a circle."""
+    return os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
 
 
 def _is_folder(entry: os.DirEntry) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy import ndarray
 
 from emohelpers.config import files, sealed
+from emohelpers.datasets.locate import is_file
 from emohelpers.datasets.thumbnails import SIDE, thumbnail
 
 SAMPLE = 1024  # bytes at a file's start, middle and end that are read at every start
@@ -183,7 +184,7 @@ def _listing(folder: Path) -> dict[str, tuple[str, int, str]]:
     try:
         around = zlib.crc32(described(os.stat(folder)).encode())
         with os.scandir(folder) as entries:
-            stats = {entry.name: (entry.path, entry.stat()) for entry in entries if entry.is_file()}
+            stats = {entry.name: (entry.path, entry.stat()) for entry in entries if is_file(entry)}
     except OSError:
         return {}
     return {name: (path, stat.st_size, f"{described(stat)}:{around:x}") for name, (path, stat) in stats.items()}

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy import ndarray
+from onnxruntime.capi import onnxruntime_pybind11_state
 from scipy.special import softmax
 
 from emohelpers.config.errors import SuiteError
 from emohelpers.images.preprocess import Preprocess
 
+KINDS = [kind for kind in vars(onnxruntime_pybind11_state).values() if isinstance(kind, type)]
+REFUSED = tuple(
+    kind for kind in KINDS if issubclass(kind, Exception)
+)  # errors of onnxruntime have no base of their own
 BATCH = 32  # pictures that are answered at a time
 
 
@@ -24,19 +29,31 @@ class Runner:
     """An ONNX file of this suite in onnxruntime; all that it needs comes from the file.
 
     Raises:
-        ExportError: a file without this suite's metadata.
+        ExportError: no whole ONNX file, or one without this suite's metadata.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 0):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads  # 0: as many as there are cores
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if not Path(path).is_file():  # a pipe never ends
+            raise ExportError(f"{path} is no file: an .onnx of this suite is needed")
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except REFUSED as error:
+            raise ExportError(
+                f"{path} is no ONNX file that onnxruntime {onnxruntime.__version__} reads: {error}"
+            ) from error
         metadata = self.session.get_modelmeta().custom_metadata_map
         if "preprocess" not in metadata:
             raise ExportError(f"{path} holds no preprocessing: it was not written by emohelpers.export")
-        self.facts = {key: json.loads(value) for key, value in metadata.items()}
-        self.preprocess = preprocess_of(self.facts)
-        self.classes = self.facts["classes"]
+        try:
+            self.facts = {key: json.loads(value) for key, value in metadata.items()}
+            self.preprocess = preprocess_of(self.facts)
+            self.classes = self.facts["classes"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ExportError(
+                f"the metadata of {path} were not written by this emohelpers.export: {error!r}"
+            ) from error
         self.temperature: float = self.facts.get("temperature", 1.0)
 
     def raw(self, inputs: ndarray) -> ndarray:

@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 
 # ---- These lines stand in datasets/decoding.py and in export/space/classify.py, which runs without this package.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "ICO")  # no other is opened
-LARGEST = 120_000_000  # pixels; a phone's 108 megapixels, and not what fills a memory
+LARGEST = 110_000_000  # pixels; a phone's 108 megapixels, and not what fills a memory
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, Image.DecompressionBombError)  # of a damaged file
 
 
@@ -47,7 +47,7 @@ def to_srgb(picture: Image.Image) -> ndarray:
         picture = picture.transpose(Image.Transpose(turns[orientation]))
     picture = on_white(eight_bits(picture))
     if not foreign(profile):
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     try:
         plain = picture if picture.mode in ("L", "CMYK", "LAB") else picture.convert("RGB")
         srgb = ImageCms.createProfile("sRGB")
@@ -80,7 +80,7 @@ def on_white(picture: Image.Image) -> Image.Image:
     """What is transparent becomes white."""
     if picture.mode not in ("RGBA", "LA", "PA") and "transparency" not in picture.info:
         return picture
-    layer = picture.convert("RGBA")
+    layer = picture if picture.mode == "RGBA" else picture.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), layer).convert("RGB")
 
 

@@ -1,6 +1,7 @@
 """A ready set: hands out its files as they are."""
 
 from emohelpers.config.registry import EDITORS
+from emohelpers.datasets import decoding
 from emohelpers.saga.editors.editor import Job
 
 
@@ -15,4 +16,4 @@ class Attached:
         self.settings = {}
 
     def edit(self, job: Job, picture: bytes) -> bytes:
-        return (self.root / job.file).read_bytes()
+        return decoding.read(self.root / job.file)

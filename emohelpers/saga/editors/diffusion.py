@@ -1,13 +1,12 @@
 """A local editor: instruction-following diffusion (InstructPix2Pix, arXiv 2211.09800), in half precision on a T4."""
 
-import io
-
 import torch
 from PIL import Image
 
 from emohelpers import config
 from emohelpers.config import paths
 from emohelpers.config.registry import EDITORS
+from emohelpers.datasets import decoding
 from emohelpers.models import devices
 from emohelpers.saga.editors.editor import Exhausted, Job, reencoded
 
@@ -43,8 +42,7 @@ class Diffusion:
         self.settings = {"model": model, "steps": self.steps, "side": cfg.diffusion_side, "seed": cfg.seed, **GUIDANCE}
 
     def edit(self, job: Job, picture: bytes) -> bytes:
-        with Image.open(io.BytesIO(picture)) as face:
-            large = face.convert("RGB").resize(self.size, Image.Resampling.LANCZOS)
+        large = Image.fromarray(decoding.decode(picture)).resize(self.size, Image.Resampling.LANCZOS)
         number = int(config.digest(self.seed, job.path, job.target), 16) % 2**32
         chance = torch.Generator("cpu").manual_seed(number)
         answer = self.pipe(job.prompt, image=large, num_inference_steps=self.steps, generator=chance, **GUIDANCE)

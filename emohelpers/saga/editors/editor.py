@@ -11,6 +11,7 @@ from PIL import Image
 
 from emohelpers.config.errors import SuiteError
 from emohelpers.config.registry import EDITORS
+from emohelpers.datasets import decoding
 
 QUALITY = 95  # of JPEG, for edits that are encoded here
 
@@ -56,12 +57,12 @@ def make(cfg, dataset, ready=None) -> Editor:
 
 def reencoded(picture: Image.Image, like: bytes) -> bytes:
     """`picture` at the size of the face it was made from, as JPEG: neither size nor kind tells edits apart."""
-    with Image.open(io.BytesIO(like)) as face:
-        size = face.size
+    with decoding.opened(io.BytesIO(like)) as face:
         mode = "L" if face.mode == "L" else "RGB"
+        height, width, _ = decoding.to_srgb(face).shape
     edit = picture.convert(mode)
-    if edit.size != size:
-        edit = edit.resize(size, Image.Resampling.LANCZOS)
+    if edit.size != (width, height):
+        edit = edit.resize((width, height), Image.Resampling.LANCZOS)
     output = io.BytesIO()
     edit.save(output, "JPEG", quality=QUALITY)
     return output.getvalue()

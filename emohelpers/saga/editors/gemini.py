@@ -8,6 +8,7 @@ from PIL import Image
 
 from emohelpers.config import paths
 from emohelpers.config.registry import EDITORS
+from emohelpers.datasets import decoding
 from emohelpers.saga.editors.editor import Declined, Exhausted, Job, reencoded
 
 TRIES = 6  # of one edit
@@ -61,7 +62,7 @@ class Gemini:
 
     def _ask(self, job: Job, picture: bytes) -> Image.Image:
         types = self.genai.types
-        kind = Image.MIME[Image.open(io.BytesIO(picture)).format]
+        kind = Image.MIME[decoding.opened(io.BytesIO(picture)).format]
         parts = [types.Part.from_bytes(data=picture, mime_type=kind), types.Part.from_text(text=job.prompt)]
         answers = types.GenerateContentConfig(response_modalities=["TEXT", "IMAGE"])
         self._wait()
@@ -94,8 +95,6 @@ def _picture(answer) -> Image.Image:
         reason = candidate.finish_reason if candidate else answer.prompt_feedback
         raise Declined(f"no picture in the answer ({reason})")
     try:
-        picture = Image.open(io.BytesIO(pictures[0]))
-        picture.load()
-    except (OSError, SyntaxError) as error:
+        return Image.fromarray(decoding.decode(pictures[0]))
+    except decoding.UnreadableImage as error:
         raise Declined("the answer is not a picture") from error
-    return picture
