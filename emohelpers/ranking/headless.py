@@ -1,5 +1,6 @@
 """The ranking without its notebook: pairs made and audited, a model trained, evaluated, exported, and used."""
 
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,9 @@ from emohelpers import config, models, train
 from emohelpers.config import files, paths
 from emohelpers.config.ranking import Ranking
 from emohelpers.datasets import pairing, pairs_audit
-from emohelpers.datasets.locate import Listing
-from emohelpers.export.onnx import Exported
 from emohelpers.ranking import figures, release
-from emohelpers.ranking.judge import Judged, judge
-from emohelpers.ranking.model import build, stopping
+from emohelpers.ranking.judge import judge
+from emohelpers.ranking.model import build, read_settings, stopping
 from emohelpers.ranking.photographs import Photographs, prepare
 from emohelpers.ranking.score import score
 from emohelpers.report import facts, style
@@ -23,23 +22,26 @@ from emohelpers.report import facts, style
 STEM = "08_emo_aen_ranking"
 
 
-def audit(cfg: Any, out: str = "") -> Photographs:
-    """Prints everything that is wrong with a folder of pairs; `out` is a CSV of all findings, or its folder."""
+def audit(root: str, splits: str, preset: str, settings: list[str], out: str) -> int:
+    """Prints everything that is wrong with a folder of pairs, and returns 1 if anything is.
+
+    `out` is a CSV of all findings, or its folder.
+    """
     target = paths.table_file(out, "audit.csv") if out else None
-    photographs = prepare(cfg)
+    photographs = prepare(_config(root, splits, preset, settings))
     if target:
         files.write_csv(photographs.audit, target)
-    print(photographs)
-    print(pairs_audit.summary(photographs.audit))
-    return photographs
+    _show(photographs)
+    return int(photographs.problems > 0)
 
 
-def split(cfg: Any) -> Path:
+def split(root: str, splits: str, preset: str, settings: list[str]) -> None:
     """Writes splits.json: scenes and near-duplicates stay together.
 
     Raises:
         ConfigError: there is one already.
     """
+    cfg = _config(root, splits, preset, settings)
     photographs = prepare(cfg)
     target = Path(cfg.splits_json or photographs.data.root / "splits.json")
     if target.is_file():
@@ -47,57 +49,61 @@ def split(cfg: Any) -> Path:
     parts = pairing.draw_splits(photographs.data, photographs.pixels, cfg.twin_similarity, seed=cfg.seed)
     files.write_json(target, parts)
     print(target, {part: len(folders) for part, folders in parts.items()})
-    return target
 
 
-def spoil(photographs: str, out: str) -> Path:
+def spoil(photographs: str, out: str) -> None:
     """Makes pairs of good photographs and what six defects make of them; `out` is a new folder."""
     pictures = Path(out).with_name(Path(out).name + "_pictures")
     scores, listing = pairing.spoiled(photographs, pictures)
     if note := listing.note():
         print(note, file=sys.stderr)
-    return pairing.from_scores(pictures, scores, out, min_gap=0.3)
+    print(pairing.from_scores(pictures, scores, out, min_gap=0.3))
 
 
-def pair(table: str, out: str, min_gap: float) -> Path:
+def pair(table: str, out: str, min_gap: float) -> None:
     """Makes pairs of the scored pictures of each scene: a CSV of path (beside it), scene, score."""
-    return pairing.from_scores(Path(table).parent, pairing.read_scored(table), out, min_gap=min_gap)
+    print(pairing.from_scores(Path(table).parent, pairing.read_scored(table), out, min_gap=min_gap))
 
 
-def learn(cfg: Any, out: str = "") -> Judged:
-    """Trains on the pairs of a config and evaluates on the test part."""
+def learn(root: str, splits: str, preset: str, settings: list[str], earlier: str, out: str) -> None:
+    """Trains on pairs and evaluates on the test part; `earlier` is the train.yaml of another training."""
+    values = read_settings(earlier) if earlier else {}
+    preset = values.pop("preset", preset)
+    cfg = _config(root, splits, preset, settings, **values)
     folder = paths.run_folder(STEM, run="headless", output_dir=out or cfg.output_dir)
-    photographs = audit(cfg)
+    photographs = prepare(cfg)
+    _show(photographs)
     photographs.check()
     cfg, rule = stopping(cfg, photographs.counts["val"])
     print(rule)
     model, batches = build(cfg, photographs, folder)
     fit = train.fit(model, batches["train"], batches["val"], train.Preference.of(cfg), cfg, folder)
-    return _report(fit.model, folder, photographs, cfg, "test", fit.seconds)
+    _report(fit.model, folder, photographs, cfg, "test", fit.seconds)
 
 
-def evaluate(checkpoint: str, root: str = "", part: str = "test") -> Judged:
+def evaluate(checkpoint: str, root: str, part: str) -> None:
     """Pairwise accuracy, tau, accuracy by gap and latency of a checkpoint; results go beside it."""
     model, cfg, photographs = _opened(checkpoint, root)
-    return _report(model, _home(checkpoint), photographs, cfg, part, 0.0)
+    _report(model, _home(checkpoint), photographs, cfg, part, 0.0)
 
 
-def export(checkpoint: str, root: str = "") -> Exported:
+def export(checkpoint: str, root: str) -> None:
     """emo_aen.onnx beside a checkpoint, with a dynamic batch, compared with the model."""
     model, cfg, photographs = _opened(checkpoint, root)
-    return release.write(model, _home(checkpoint), photographs, cfg, trained=_date(checkpoint))
+    print(release.write(model, _home(checkpoint), photographs, cfg, trained=_date(checkpoint)))
 
 
-def quantise(checkpoint: str, root: str = "", tries: int = 0) -> dict[str, Any]:
+def quantise(checkpoint: str, root: str, tries: int) -> None:
     """emo_aen_int8.onnx beside a checkpoint, if it is worth it; `tries` recipes, 0: those of its config."""
     model, cfg, photographs = _opened(checkpoint, root)
     folder = _home(checkpoint)
     # Written anew: a file that lies there may be older.
     print(release.write(model, folder, photographs, cfg, trained=_date(checkpoint)))
-    return release.int8(folder, photographs, config.with_settings(cfg, int8_tries=tries or cfg.int8_tries))
+    cfg = config.with_settings(cfg, int8_tries=tries or cfg.int8_tries)
+    print(json.dumps(release.int8(folder, photographs, cfg), indent=1))
 
 
-def rate(folder: str, model: str, out: str = "") -> tuple[Path, Listing]:
+def rate(folder: str, model: str, out: str) -> None:
     """Scores every picture of a folder: a CSV, a contact sheet and what was left out beside it."""
     name = f"{Path(folder).resolve().name}.csv"
     target = paths.table_file(out or paths.outputs_root() / "appeal", "scores.csv" if out else name)
@@ -108,7 +114,20 @@ def rate(folder: str, model: str, out: str = "") -> tuple[Path, Listing]:
     picture = target.with_suffix(".png")
     style.save(figures.contact_sheet(squares, table), picture)
     print(f"{len(table)} pictures scored: {target} and {picture}")
-    return target, listing
+    if note := listing.note():
+        print(note, file=sys.stderr)
+
+
+def _config(root: str, splits: str, preset: str, settings: list[str], **earlier: Any) -> Ranking:
+    """Settings of an earlier training, then the folders that were named, then each setting by name."""
+    inputs = {"dataset_root": root, "splits_json": splits}
+    named = {name: text for name, text in inputs.items() if text}
+    return config.make(Ranking, preset, **(earlier | named | config.assignments(settings)))
+
+
+def _show(photographs: Photographs) -> None:
+    print(photographs)
+    print(pairs_audit.summary(photographs.audit))
 
 
 def _home(checkpoint: str) -> Path:
@@ -132,7 +151,7 @@ def _opened(checkpoint: str, root: str) -> tuple[Module, Any, Photographs]:
     return model, cfg, photographs
 
 
-def _report(model: Module, folder: Path, photographs: Photographs, cfg: Any, part: str, seconds: float) -> Judged:
+def _report(model: Module, folder: Path, photographs: Photographs, cfg: Any, part: str, seconds: float) -> None:
     judged = judge(model, photographs, cfg, part)
     latency = release.latency(model, folder, rounds=cfg.timing_rounds)
     files.write_csv(judged.pairs, folder / f"pairs_{part}.csv")
@@ -150,4 +169,3 @@ def _report(model: Module, folder: Path, photographs: Photographs, cfg: Any, par
     print(facts.figures_table(judged.figures).to_string())
     print(judged.gaps.round(3).to_string(index=False))
     print("milliseconds a picture, one thread:", {name: round(value, 2) for name, value in latency.items()})
-    return judged

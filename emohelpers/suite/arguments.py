@@ -33,7 +33,7 @@ def parser() -> ArgumentParser:
     _training(commands)
     _models(commands)
     appeal = commands.add("appeal", "rank photographs: audit, train, evaluate, export, quantise, score")
-    _appeal(Commands(appeal, "ranking.command"))
+    _appeal(Commands(appeal, "ranking.headless"))
     return parser
 
 
@@ -117,7 +117,7 @@ def _models(commands: Commands) -> None:
 
 def _appeal(commands: Commands) -> None:
     audit = commands.add("audit", "say everything that is wrong with a folder of pairs; exit code 1 if anything is")
-    train = commands.add("train", "train on pairs and evaluate on the test part")
+    train = commands.add("train", "train on pairs and evaluate on the test part", "ranking.headless.learn")
     split = commands.add("split", "write splits.json: scenes and near-duplicates stay together")
     for command in (audit, train, split):
         command.add_argument("--root", default="", help="folder with training_files/<folder>/{good,bad}")
@@ -142,7 +142,7 @@ def _appeal(commands: Commands) -> None:
         command.add_argument("--root", default="", help="other pairs than those of the training")
     evaluate.add_argument("--split", default="test", choices=("train", "val", "test"), dest="part")
     quantise.add_argument("--tries", type=int, default=0, help="ways of quantising (those of the training's settings)")
-    score = commands.add("score", "score every picture of a folder: CSV and contact sheet")
+    score = commands.add("score", "score every picture of a folder: CSV and contact sheet", "ranking.headless.rate")
     score.add_argument("folder")
     score.add_argument("model", help="best.pt, or an ONNX file of this suite")
     score.add_argument("--out", default="", help="folder, or the CSV in it (outputs/appeal/<folder>.csv if empty)")
