@@ -41,8 +41,10 @@ page: $(READY)  ## outputs/index.html again, from what lies in outputs/
 kaggle: $(READY)  ## dist/kaggle/: self-contained notebooks and how to push them: make kaggle KAGGLE_USER=me ARGS=--offline
 	@$(PY) -m emohelpers bundle $(NB) $(if $(KAGGLE_USER),--user $(KAGGLE_USER)) $(ARGS)
 
-wheel: $(READY)  ## dist/emohelpers-*.whl, to be attached as a data set on Kaggle
+wheel: $(READY)  ## dist/emohelpers-*.whl and its list with hashes, to be attached together as a data set on Kaggle
+	@rm -f dist/emohelpers-*.whl
 	@$(PY) -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir dist .
+	@$(PY) -c "from emohelpers.suite.bundle import supplies; print(supplies.pinned('dist'))"
 	@ls dist/*.whl
 
 clean:  ## the set-up, caches and what `make run` wrote; runs with a name of yours stay

@@ -206,8 +206,40 @@ def plain_wheel(folder: Path) -> Path:
     return path
 
 
+def add_wheels(home: Path, trust: str) -> Path:
+    """A data set of one wheel: ours, with a list that fits another file, or with no list."""
+    wheel = plain_wheel(home / "input" / "datasets" / "me" / kaggle.WHEELS)
+    if trust != "no list":
+        supplies.pinned(wheel.parent)
+    if trust == "another file":
+        wheel.write_bytes(wheel.read_bytes() + b"\0")
+    return wheel.parent
+
+
+@pytest.mark.parametrize("trust", ["no list", "another file"])
+def test_nothing_is_installed_from_wheels_that_no_list_names(trust: str, tmp_path: Path) -> None:
+    add_wheels(tmp_path, trust)
+    ran = install_tiny(tmp_path)
+    assert ran.stdout.splitlines()[-1:] == ["['tiny-thing>=1']"] and "No module named" in ran.stderr
+    assert ("DO NOT MATCH THE HASHES" in ran.stdout) == (trust == "another file")
+
+
+def test_the_set_up_cell_installs_a_wheel_by_its_list_alone(tmp_path: Path) -> None:
+    """pip's line of that cell; the list says where the wheel lies."""
+    for trust in ("ours", "another file"):
+        folder = add_wheels(tmp_path / trust.replace(" ", "_"), trust)
+        line = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target"]
+        ran = subprocess.run([*line, str(tmp_path / trust), "-r", str(folder / session.LIST)], capture_output=True)
+        assert (ran.returncode == 0) == (tmp_path / trust / "tiny_thing.py").exists() == (trust == "ours"), ran.stderr
+
+
 def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
-    plain_wheel(tmp_path / "input" / "datasets" / "me" / kaggle.WHEELS)
+    add_wheels(tmp_path, "ours")
+    ran = install_tiny(tmp_path)
+    assert ran.stdout == "[]\n3\n", ran.stderr
+
+
+def install_tiny(tmp_path: Path) -> subprocess.CompletedProcess:
     program = (
         "from emohelpers.suite import session\n"
         "print(session.install({'tiny_thing': ['tiny-thing>=1']}, network=False))\n"
@@ -219,8 +251,7 @@ def test_missing_extras_come_from_attached_wheels(tmp_path: Path) -> None:
         "PIP_TARGET": str(target),
         "PYTHONPATH": f"{HOME}:{target}",
     }
-    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
-    assert ran.stdout == "[]\n3\n", ran.stderr
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
 
 
 # ---------------------------------------------------------------- supplies

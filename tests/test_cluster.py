@@ -24,6 +24,26 @@ place = Path(os.environ['EMOHELPERS_OUTPUTS']) / os.environ['EMOHELPERS_RUN'] / 
 (place / 'node').write_text(os.environ.get('NODE', 'plain'))"""
 
 
+LISTENING = """import os, psutil
+from emohelpers.suite.cluster import Cluster
+engine = Cluster(threads=1)
+processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+sockets = [c.laddr.ip for p in processes for c in p.net_connections('inet') if c.status == 'LISTEN']
+print(len(sockets), {ip.removeprefix('::ffff:') for ip in sockets}, os.environ['RAY_AUTH_MODE'], engine.places > 0)
+engine.close()"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_cluster_of_this_machine_listens_on_the_loopback_alone_and_asks_for_a_token(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    environment = os.environ | {"PYTHONPATH": str(HOME), "HOME": str(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", LISTENING], env=environment, capture_output=True, text=True)
+    count, rest = ran.stdout.strip().splitlines()[-1].split(" ", 1)
+    assert int(count) > 4 and rest == "{'127.0.0.1'} token True", ran.stdout + ran.stderr
+    assert not (tmp_path / ".ray").exists()  # the token is nowhere on the disk
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_nodes_give_what_one_machine_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

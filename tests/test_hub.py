@@ -15,6 +15,7 @@ from torch import nn
 from emohelpers import config, metrics, models
 from emohelpers.config import files, paths
 from emohelpers.config.faces import Baseline
+from emohelpers.config.secrets import SecretError
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx, predict
 from emohelpers.models import heads
@@ -158,6 +159,13 @@ def test_a_new_repository_gets_all_files_by_one_commit(folder, server):
     found = server.repos["model", "me/faces"]
     assert found["files"] == contents(folder) and len(found["commits"]) == 1 and found["private"]
     assert sum(path.startswith("PUT /lfs/") for path in server.asked) == 4, "large files go by themselves"
+
+
+def test_a_token_is_stripped_and_one_that_can_be_none_is_not_shown(server, folder):
+    assert send(folder, server, token=f" {hub_server.TOKEN}\r\n").endswith("me/faces")
+    with pytest.raises(SecretError, match="the token of the hub holds a blank") as caught:
+        send(folder, server, token=f"{hub_server.TOKEN}\nX")
+    assert hub_server.TOKEN not in str(caught.value)
 
 
 def test_an_update_keeps_what_others_put_there(folder, server, run, tmp_path):

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -168,6 +169,15 @@ def test_a_refused_request_is_declined(service, editor):
     server = service(lambda n, key, request: error(400, "Unsupported picture", "INVALID_ARGUMENT"))
     with pytest.raises(Declined, match="Unsupported picture"):
         editor(server).edit(JOB, png())
+
+
+@pytest.mark.parametrize(("status", "kind"), [(400, Declined), (403, Exhausted), (503, Exhausted)])
+def test_a_key_that_the_service_echoes_is_not_shown(status, kind, service, editor, waits):
+    """Long before it so that cutting the text would leave a part of the key."""
+    server = service(lambda n, key, request: error(status, f"{'x' * 45} key {key} and {quote(key)}", "NO"))
+    with pytest.raises(kind) as caught:
+        editor(server).edit(JOB, png())
+    assert "key-" not in str(caught.value) and "***" in str(caught.value) and caught.value.__suppress_context__
 
 
 def test_requests_a_minute_are_kept(service, editor, monkeypatch):

@@ -1,11 +1,15 @@
 """Where inputs are found and results go. The only file that knows /kaggle and /content, or reads the environment."""
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from emohelpers.config import secrets
 from emohelpers.config.errors import SuiteError
+
+DOTENV = Path(".env")
 
 KAGGLE_FOLDERS = {  # the folders that the original notebooks promised below /kaggle/working
     "01_baseline_training": "baseline_model",
@@ -18,6 +22,18 @@ class InputNotFound(SuiteError, FileNotFoundError):
     """Names the input, the places tried, what was there instead, and the remedy."""
 
 
+def expanded(text: str) -> Path:
+    """A path that a user wrote, `~` in it replaced by the home folder.
+
+    Raises:
+        InputNotFound: nobody knows where that is.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # neither HOME nor an entry of this user, or another user's `~name`
+        raise InputNotFound(f"{text!r}: there is no such home folder on this machine. Write the whole path") from error
+
+
 def host() -> str:
     """The notebook service we run on: kaggle, colab, or "" for any other machine."""
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
@@ -28,14 +44,14 @@ def host() -> str:
 def input_roots() -> list[Path]:
     """Folders below which data sets are mounted; `EMOHELPERS_INPUTS` (separated like PATH) replaces them."""
     if named := os.environ.get("EMOHELPERS_INPUTS"):
-        return [Path(p) for p in named.split(os.pathsep) if p]
+        return [expanded(p) for p in named.split(os.pathsep) if p]
     return [Path("/kaggle/input"), Path("/content/drive/MyDrive"), Path("/content")] if host() else []
 
 
 def outputs_root() -> Path:
     """`EMOHELPERS_OUTPUTS`, /kaggle/working, /content/outputs, or `outputs/` of the checkout we stand in."""
     if named := os.environ.get("EMOHELPERS_OUTPUTS"):
-        return Path(named).resolve()
+        return expanded(named).resolve()
     if host():
         return Path("/kaggle/working") if host() == "kaggle" else Path("/content/outputs")
     here = Path.cwd().resolve()
@@ -46,7 +62,7 @@ def outputs_root() -> Path:
 def cache_folder() -> Path:
     """For what can be made again (decoded images, downloads): never part of a run's results."""
     if named := os.environ.get("EMOHELPERS_CACHE"):
-        return Path(named).resolve()
+        return expanded(named).resolve()
     # /kaggle/working keeps 20 GB and is saved with the notebook; /kaggle/temp is scratch.
     return Path("/kaggle/temp/emohelpers") if host() == "kaggle" else outputs_root() / "cache"
 
@@ -65,7 +81,7 @@ def results(stem: str, run: str) -> Path:
 
 def run_folder(stem: str, *, run: str = "demo", output_dir: str = "") -> Path:
     """The folder of one notebook's results, made if missing and proved writable before any work is done."""
-    folder = Path(output_dir).expanduser().resolve() if output_dir else results(stem, run)
+    folder = expanded(output_dir).resolve() if output_dir else results(stem, run)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -135,14 +151,16 @@ def listing(folder: Path, depth: int = 2, limit: int = 12) -> str:
 
 
 def _places(name: str) -> list[Path]:
-    given = Path(name).expanduser()
+    given = expanded(name)
     return [given] if given.is_absolute() else [given, *_mounts(name)]
 
 
 def located(name: str) -> Path | None:
     """The existing folder or file that a path or a Kaggle handle names, or None."""
-    # closed folders and endless names are not there, too: Path.exists raises
-    return next((place.resolve() for place in _places(name) if os.path.exists(place)), None)
+    with contextlib.suppress(InputNotFound):  # a home folder that nobody knows
+        # closed folders and endless names are not there, too: Path.exists raises
+        return next((place.resolve() for place in _places(name) if os.path.exists(place)), None)
+    return None
 
 
 def find_input(name: str, *, remedy: str = "") -> Path:
@@ -206,26 +224,18 @@ def cards() -> list[str]:
 
 
 def secret(name: str) -> str:
-    """A secret from the environment, a `.env` file here, else Kaggle's or Colab's own store; "" if it is nowhere."""
-    if named := os.environ.get(name):
-        return named
-    here = Path(".env")
-    for line in here.read_text(encoding="utf-8").splitlines() if here.is_file() else ():
-        key, equals, value = line.partition("=")
-        if equals and key.strip().removeprefix("export ") == name:
-            return value.strip().strip("'\"")
-    if host() == "kaggle":
-        try:
-            from kaggle_secrets import UserSecretsClient  # only there, and not in every copy of its image
+    """A secret from the environment, a `.env` file here, else Kaggle's or Colab's own store; "" if it is nowhere.
 
-            return UserSecretsClient().get_secret(name) or ""
-        except Exception:  # its own BackendError for a secret that is not attached
-            return ""
-    if host() == "colab":
-        from google.colab import userdata  # only there
+    Raises:
+        SecretError: what is there can be no key.
+    """
+    return secrets.clean(name, os.environ.get(name) or secrets.read(DOTENV).get(name) or secrets.stored(host(), name))
 
-        try:
-            return userdata.get(name) or ""
-        except Exception:  # SecretNotFoundError, NotebookAccessError
-            return ""
-    return ""
+
+def remember_secrets() -> None:
+    """Lets `redact` know every secret of the environment and of the `.env` file here."""
+    with contextlib.suppress(secrets.SecretError):  # told to who asks for one
+        for name, text in secrets.read(DOTENV).items():
+            secrets.remember(name, text)
+    for name, text in os.environ.items():
+        secrets.remember(name, text)

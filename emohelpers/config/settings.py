@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from emohelpers.config import paths
 from emohelpers.config.errors import SuiteError
 from emohelpers.config.mistakes import mistakes
+from emohelpers.config.redaction import redact
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -74,6 +75,11 @@ def make(kind: type[T], preset: str = "auto", /, **values: Any) -> T:
         raise ConfigError(f"PRESET = {preset!r} is not one of 'auto', {', '.join(map(repr, presets))}")
     limit = {"time_budget_h": SESSION_HOURS} if paths.host() and "time_budget_h" in kind.model_fields else {}
     merged = {**presets[preset], **limit, **values, "preset": preset}
+    if secret := [name for name, value in merged.items() if redact(str(value)) != str(value)]:
+        raise ConfigError(
+            f"{', '.join(secret)}: a key or password in a setting would be kept with every result. Give it as an "
+            "environment variable or in .env"
+        )
     for name, value in merged.items():
         if isinstance(value, list):
             merged[name] = tuple(value)

@@ -91,7 +91,7 @@ def read(kind: type[Kind], name_or_yaml: str | Path) -> Kind:
     """
     text = str(name_or_yaml)
     is_path = re.search(r"[/\\]|\.ya?ml$", text)
-    path = Path(text).expanduser() if is_path else shelf(kind) / f"{text}.yaml"
+    path = paths.expanded(text) if is_path else shelf(kind) / f"{text}.yaml"
     if not path.is_file():
         known = names(kind)
         near = difflib.get_close_matches(text, known, n=3)

@@ -116,7 +116,7 @@ def _splits(home: Path, named: str, folders: list[str], problems: Problems) -> d
     """Folder -> part. A folder that is named twice keeps the first."""
     # beside the pairs, above them, and where the original project kept it
     usual = [home / "splits.json", home.parent / "splits.json", home.parent / "docs" / "splits.json"]
-    candidates = [Path(named).expanduser()] if named else usual
+    candidates = [paths.expanded(named)] if named else usual
     file = next((path for path in candidates if path.is_file()), None)
     if file is None:
         tried = ", ".join(map(str, candidates))

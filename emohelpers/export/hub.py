@@ -21,12 +21,14 @@ from torch import nn
 from torch.nn import Module
 
 from emohelpers import models
-from emohelpers.config import files, paths
+from emohelpers.config import files, paths, secrets
 from emohelpers.config.errors import SuiteError
+from emohelpers.config.redaction import brief
 from emohelpers.export import card
 
 TRIES = 3  # attempts while the hub answers with an error of its own
 WAIT = 2.0  # seconds before the second, doubled
+TOKEN = "the token of the hub"
 SPACE = Path(__file__).parent / "space"  # the files of a page that anybody can try
 HEAD = "head.safetensors"  # beside the trunk, where timm has no such head
 
@@ -120,10 +122,11 @@ def load(place: str | Path, *, token: str | None = None, endpoint: str | None = 
         if str(place).count("/") != 1 or Path(place).exists():
             raise PublishError(f"{place} is neither a folder with best_model.pth nor a repository owner/name")
         try:
-            token = token or paths.secret("HF_TOKEN") or None  # None: that of `hf auth login`
+            token = secrets.clean(TOKEN, token or "") or paths.secret("HF_TOKEN")
+            token = token or None  # None: that of `hf auth login`
             file = Path(huggingface_hub.hf_hub_download(str(place), file.name, token=token, endpoint=endpoint))
         except (HfHubHTTPError, OSError) as error:
-            raise PublishError(f"{file.name} of {place} could not be fetched: {str(error)[:300]}") from error
+            raise PublishError(f"{file.name} of {place} could not be fetched: {brief(error, 300)}") from None
     return models.load(file).eval()
 
 
@@ -175,16 +178,17 @@ def upload(
     Raises:
         PublishError: the token was refused, the hub kept failing, or it could not be reached.
     """
+    token = secrets.clean(TOKEN, token)
     for attempt in range(TRIES):
-        try:
+        try:  # an error's cause is not shown beside it: its text may hold the token
             return _commit(Path(folder), repo, HfApi(token=token, endpoint=endpoint), kind)
         except HfHubHTTPError as error:
             status = error.response.status_code
             if status < 500 or attempt + 1 == TRIES:
-                raise PublishError(_refusal(status, repo, folder, str(error))) from error
+                raise PublishError(_refusal(status, repo, folder, brief(error, 300))) from None
             time.sleep(wait * 2**attempt)
         except Exception as error:  # no network, a part's upload broke off: other types in each version of the client
-            raise PublishError(f"{repo} was not published ({str(error)[:200]}). {folder} stays; try again.") from error
+            raise PublishError(f"{repo} was not published ({brief(error, 200)}). {folder} stays; try again.") from None
     raise AssertionError("unreachable")
 
 
@@ -203,7 +207,7 @@ def _refusal(status: int, repo: str, folder: str | Path, message: str) -> str:
         403: "The token may not write there: give it write access, or name a repository of its owner",
         404: "There is no such owner: name the repository owner/name",
     }.get(status, "The hub keeps failing: try again later" if status >= 500 else "The hub refused")
-    return f"{repo} was not published (HTTP {status}). {remedy}. {folder} stays as it is.\n{message[:300]}"
+    return f"{repo} was not published (HTTP {status}). {remedy}. {folder} stays as it is.\n{message}"
 
 
 def space(out: str | Path, onnx: str | Path, *, title: str, description: str) -> Path:

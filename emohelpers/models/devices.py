@@ -86,15 +86,31 @@ def accelerator(
     if on_cpu:
         keep_memory()
     AcceleratorState._reset_state()  # a notebook may train twice, in another precision
-    processes = Accelerator(
+    joined = processes(
         mixed_precision=precision(setting),
         log_with=list(trackers) or None,
         cpu=on_cpu,
         project_dir=None if folder is None else str(folder),
     )
-    if processes.num_processes > 1:
+    if joined.num_processes > 1:
         atexit.register(_leave)
-    return processes
+    return joined
+
+
+def processes(**options) -> Accelerator:
+    """accelerate's `Accelerator`.
+
+    Raises:
+        UnusableDevice: variables of torchrun are left over.
+    """
+    try:
+        return Accelerator(**options)
+    except ValueError as error:
+        if "rendezvous" not in str(error):
+            raise
+        raise UnusableDevice(
+            f"{error}. RANK, LOCAL_RANK and WORLD_SIZE are set, as torchrun does: unset them, or start by torchrun"
+        ) from error
 
 
 def _leave() -> None:

@@ -11,6 +11,7 @@ from torch.nn import Module
 
 from emohelpers.config import paths
 from emohelpers.config.errors import SuiteError
+from emohelpers.config.redaction import brief
 from emohelpers.models.freeze import head_parameters
 
 # Small pretrained trunks, one folder an architecture: timm.create_model("local-dir:<folder>", pretrained=True)
@@ -74,7 +75,7 @@ def _from_hub(backbone: str, options: dict[str, Any]) -> Module:
         return timm.create_model(backbone, pretrained=True, **options)
     except Exception as error:  # each hub client fails in its own way; told with the remedy, never swallowed
         raise WeightsError(
-            f"the weights of {backbone} could not be fetched ({type(error).__name__}: {str(error)[:200]}). "
+            f"the weights of {backbone} could not be fetched ({type(error).__name__}: {brief(error, 200)}). "
             "Turn Internet on (Kaggle: Settings -> Internet), or attach the weights and name their folder: "
             'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
             "timm's save_for_hf writes it, or a .safetensors / .pth file."
@@ -106,7 +107,7 @@ def _from_disk(backbone: str, source: Path, options: dict[str, Any]) -> Module:
     try:
         return timm.create_model(name, pretrained=True, **options)
     except (RuntimeError, KeyError, OSError) as error:
-        raise WeightsError(f"{source} does not hold weights of {backbone}: {str(error)[:300]}") from error
+        raise WeightsError(f"{source} does not hold weights of {backbone}: {brief(error, 300)}") from error
 
 
 def _refuse_parts(model: Module, drawn: Module, source: Path) -> None:

@@ -130,10 +130,11 @@ def _engine(engine: str, address: str, workers: int, threads: int) -> batch.Engi
         return batch.Local(workers, threads)
     try:
         from emohelpers.suite import cluster
+
+        return cluster.Cluster(address, workers, threads)
     except ModuleNotFoundError as error:
         remedy = "pip install -e '.[cluster]', or leave --engine out"
         raise NotebookError(f"--engine ray needs Ray, which is not installed ({error}): {remedy}") from error
-    return cluster.Cluster(address, workers, threads)
 
 
 def _check_stripped(books: list[sources.Notebook]) -> int:

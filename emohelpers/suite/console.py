@@ -7,6 +7,7 @@ from typing import Any, TextIO
 
 from emohelpers.config import files, paths
 from emohelpers.config.errors import SuiteError
+from emohelpers.config.redaction import redact
 
 EXPECTED = (SuiteError, OSError)  # an OSError names a place of the user's, which cannot be read or written
 
@@ -18,7 +19,7 @@ def sentence(error: Exception) -> str:
     name = "".join(traceback.format_exception_only(error)).strip()
     path = paths.outputs_root() / "fault.log"
     try:
-        files.write_text(path, "".join(traceback.format_exception(error)))
+        files.write_text(path, redact("".join(traceback.format_exception(error))))
     except OSError:
         return f"{name}\nThis is a fault of the suite. Please report it with what --debug prints."
     return f"{name}\nThis is a fault of the suite. Please report it with {path}, which says where it arose."
@@ -27,7 +28,8 @@ def sentence(error: Exception) -> str:
 class Lasting:
     """Stands in for a stream of `sys` inside a `with`: a reader that went or a full disk raises nothing.
 
-    What cannot be written any more is dropped; a character that the code page lacks is written as its number.
+    Secrets are hidden. What cannot be written any more is dropped; a character that the code page lacks is written as
+    its number.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,7 +52,7 @@ class Lasting:
 
     def write(self, text: str) -> int:
         try:
-            self.stream.write(text)
+            self.stream.write(redact(text))
         except OSError:
             self._drop()
         return len(text)

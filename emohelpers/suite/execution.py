@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
+from emohelpers.config import paths
+from emohelpers.config.redaction import redact
 from emohelpers.suite import notebooks
 from emohelpers.suite.notebooks import NotebookError
 
@@ -41,26 +44,64 @@ with tempfile.TemporaryDirectory(prefix=f"kernel-{os.getpid()}-") as place:
     job = dict(json.loads(sys.argv[1]), kernel_name="python3", config=kernel)
     papermill.execute_notebook(**job, progress_bar=False, log_output=True)
 """
+# Secrets are hidden before a notebook is written, its parameters and outputs alike.
+REDACTING = """
+import json, sys
+from papermill.iorw import LocalHandler
+sys.path.append(sys.argv[3])
+from emohelpers.config import paths
+from emohelpers.config.redaction import redacted
+def write(handler, text, path, write=LocalHandler.write):
+    write(handler, json.dumps(redacted(json.loads(text)), indent=1, ensure_ascii=False) + chr(10), path)
+LocalHandler.write = write
+paths.remember_secrets()
+"""
+HOME = Path(__file__).parents[2]  # of the package
 HINTS = {"DeadKernelError": "the kernel was killed from outside: on most machines because memory ran out"}
 
 
 def start(
     source: Path, target: Path, parameters: Mapping[str, Any], log: Path, environment: Mapping[str, str]
-) -> subprocess.Popen:
+) -> "Papermill":
     """Begins to execute the notebook `source` into `target`; what it prints goes to `log`."""
     # papermill fills {names} into paths; ours are meant as they are.
     whole = [str(path).replace("{", "{{").replace("}", "}}") for path in (source, target)]
     job = dict(zip(("input_path", "output_path"), whole, strict=True), parameters=dict(parameters))
     own = {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    with log.open("w", encoding="utf-8") as sink:
-        return subprocess.Popen(
-            [sys.executable, "-c", CHILD, json.dumps(job), str(os.getpid())],
-            env=os.environ | own | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # ctrl-c reaches us alone, and we end the whole tree
-        )
+    paths.remember_secrets()
+    process = Papermill(
+        [sys.executable, "-c", REDACTING + CHILD, json.dumps(job), str(os.getpid()), str(HOME)],
+        env=os.environ | own | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # ctrl-c reaches us alone, and we end the whole tree
+    )
+    process.copy = threading.Thread(target=_copy, args=(process.stdout, log.open("w", encoding="utf-8")), daemon=True)
+    process.copy.start()
+    return process
+
+
+class Papermill(subprocess.Popen):
+    """papermill, with the thread that writes its log."""
+
+    copy: threading.Thread
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As that of any process; after it the log is whole."""
+        code = super().wait(timeout)
+        self.copy.join(5.0)  # a process that papermill left behind could hold the pipe for ever
+        return code
+
+
+def _copy(lines: IO[bytes], log: IO[str]) -> None:
+    """Writes what a process prints, without secrets."""
+    for line in lines:
+        with contextlib.suppress(OSError):  # a full disk; who no longer reads would stop the process
+            log.write(redact(line.decode("utf-8", "replace")))
+            log.flush()
+    with contextlib.suppress(OSError):
+        log.close()
 
 
 def end_tree(process: subprocess.Popen | psutil.Process) -> None:

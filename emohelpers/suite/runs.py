@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from emohelpers import config
 from emohelpers.config import files, paths, versions
+from emohelpers.config.redaction import redacted
 from emohelpers.suite import execution, records, stamps
 from emohelpers.suite.notebooks import Notebook, NotebookError
 
@@ -195,7 +196,7 @@ def _start(
     try:
         about |= {"pid": papermill.pid, "born": psutil.Process(papermill.pid).create_time()}
         if watch(papermill, folder, about, start + timeout, stop):
-            error = execution.outcome(part, log, papermill.returncode)
+            error = execution.outcome(part, log, papermill.wait())
             state = "failed" if error else "done"
         elif not stop.is_set():
             state = "timeout"
@@ -207,7 +208,7 @@ def _start(
             about["cell"] = about["cells"]
             part.replace(final)
         last = {"status": state, "seconds": seconds, "error": error, "heartbeat": time.time()}
-        files.write_json(folder / "status.json", about | last)
+        files.write_json(folder / "status.json", redacted(about | last))
     return Outcome(state, seconds, final if state == "done" else part if part.exists() else log, error)
 
 
@@ -226,7 +227,7 @@ def watch(
                 cell += tail.read().count("Executing Cell ")
                 about |= {"cell": cell, "heartbeat": time.time()}
                 with contextlib.suppress(OSError):  # of a full disk the last word tells, not a sign of life
-                    files.write_json(folder / "status.json", about)
+                    files.write_json(folder / "status.json", redacted(about))
             with contextlib.suppress(subprocess.TimeoutExpired):
                 papermill.wait(0.2)
     return True

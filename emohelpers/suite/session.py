@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -12,16 +13,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from emohelpers import config
-from emohelpers.config import paths
+from emohelpers.config import files, paths
 from emohelpers.config.errors import SuiteError
+from emohelpers.config.redaction import brief
 from emohelpers.models import devices
 
 # least free, with room for checkpoints and for decoded pictures
 DISK_GB = 2.0
 MEMORY_GB = 3.0
 ONLINE = ("huggingface.co", 443)  # where timm's weights come from
+LIST = "emohelpers-wheels.txt"  # in a data set of wheels: what it holds, with hashes, as pip reads it
 LIMIT_HOURS = {"kaggle": 12.0, "colab": 12.0}  # after which a session is ended
 
 
@@ -38,15 +43,16 @@ def online(seconds: float = 3.0) -> bool:
     return True
 
 
-def wheel_folders() -> list[Path]:
-    """Attached data sets that hold wheels."""
-    depths = ("*", "datasets/*/*")
-    folders = [folder for root in paths.input_roots() for depth in depths for folder in sorted(root.glob(depth))]
-    return [folder for folder in folders if folder.is_dir() and any(folder.glob("*.whl"))]
+def wheel_lists() -> list[Path]:
+    """The lists of attached data sets of wheels that say that they are ours; from another nothing is installed."""
+    roots = paths.input_roots()
+    return [path for root in roots for depth in ("*", "datasets/*/*") for path in sorted(root.glob(f"{depth}/{LIST}"))]
 
 
 def install(extras: Mapping[str, Sequence[str]], *, network: bool) -> list[str]:
     """Installs what is missing, without dependencies, from attached wheels first; returns what could not be had.
+
+    A wheel is installed only if its list has its hash: pip compares them.
 
     Args:
         extras: module name -> requirements that bring it.
@@ -57,23 +63,36 @@ def install(extras: Mapping[str, Sequence[str]], *, network: bool) -> list[str]:
 
     def missing() -> list[str]:
         """Requirements of the modules that are not there."""
+        importlib.invalidate_caches()
         return [line for module, lines in extras.items() if find_spec(module) is None for line in lines]
 
     if not missing():
         return []
     before = metadata.version("torch")
-    # Attached wheels first, then the network for what they lack.
-    wheels = [f"--find-links={folder}" for folder in wheel_folders()]
-    sources = [[*wheels, "--no-index"]] if wheels else []
-    sources += [[]] if network else []
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    for source in sources:
-        if requirements := missing():
-            subprocess.run([*pip, *source, *requirements], capture_output=True, text=True)
-            importlib.invalidate_caches()
+    for path in wheel_lists():
+        with tempfile.TemporaryDirectory() as folder:
+            pinned = files.write_text(Path(folder) / LIST, _pinned(path, missing()))
+            _pip("--no-index", f"--find-links={path.parent}", "--require-hashes", "--requirement", str(pinned))
+    if network and missing():
+        _pip(*missing())
     if metadata.version("torch") != before:
         raise SessionError(f"torch became {metadata.version('torch')}, was {before}: restart the session, report this")
     return missing()
+
+
+def _pinned(path: Path, requirements: Sequence[str]) -> str:
+    """The lines of a list that bring some requirements."""
+    names = {canonicalize_name(Requirement(text).name) for text in requirements}
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if canonicalize_name(line.partition("==")[0]) in names)
+
+
+def _pip(*arguments: str) -> None:
+    """Installs without dependencies; what keeps pip from it is printed."""
+    line = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    ran = subprocess.run([*line, *arguments], capture_output=True, text=True)
+    if ran.returncode:
+        print(brief(ran.stderr.strip(), 600))
 
 
 def hours_left() -> float | None:
@@ -131,7 +150,7 @@ def check(
     if missing := install(extras or {}, network=network):
         problems.append(
             f"not installed: {', '.join(missing)}. Turn Internet on, or attach the data set of wheels that "
-            "`python -m emohelpers bundle --offline` makes"
+            f"`python -m emohelpers bundle --offline` makes, with {LIST} in it"
         )
     if (left := hours_left()) is not None:
         lines.append(f"session: about {left:.1f} hours left")

@@ -23,7 +23,7 @@ def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None =
     Raises:
         TrainingError: more processes than samples, or samples lost on the way.
     """
-    processes = processes or Accelerator(cpu=devices.device().type == "cpu")
+    processes = processes or devices.processes(cpu=devices.device().type == "cpu")
     device = processes.device
     precise = AutocastKwargs(enabled=device.type != "cpu")
     n = len(batches.rows)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from emohelpers import config
 from emohelpers.config import paths
+from emohelpers.config.redaction import brief
 from emohelpers.config.registry import EDITORS
 from emohelpers.datasets import decoding
 from emohelpers.models import devices
@@ -30,8 +31,8 @@ class Diffusion:
             pipe = StableDiffusionInstructPix2PixPipeline.from_pretrained(str(paths.located(model) or model))
         except (OSError, ValueError) as error:
             raise Exhausted(
-                f"the diffusion editor {model!r} could not be loaded ({str(error)[:200]}). Turn Internet on, or attach "
-                'its folder and name it: OVERRIDES = {"diffusion_model": "/kaggle/input/<slug>"}.'
+                f"the diffusion editor {model!r} could not be loaded ({brief(error, 200)}). Turn Internet on, or "
+                'attach its folder and name it: OVERRIDES = {"diffusion_model": "/kaggle/input/<slug>"}.'
             ) from error
         pipe.set_progress_bar_config(disable=True)
         self.pipe = pipe.to(device, precision)

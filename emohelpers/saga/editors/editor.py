@@ -16,7 +16,7 @@ from emohelpers.datasets import decoding
 QUALITY = 95  # of JPEG, for edits that are encoded here
 
 
-class Declined(Exception):
+class Declined(SuiteError):
     """The editor answered, and there will be no edit of this face: asking again would be refused again."""
 
 

@@ -7,6 +7,7 @@ import time
 from PIL import Image
 
 from emohelpers.config import paths
+from emohelpers.config.redaction import brief
 from emohelpers.config.registry import EDITORS
 from emohelpers.datasets import decoding
 from emohelpers.saga.editors.editor import Declined, Exhausted, Job, reencoded
@@ -54,10 +55,10 @@ class Gemini:
         except (Declined, Exhausted):
             raise
         except Exception as error:  # broken JSON, network: the client passes on what its HTTP library raises
-            reason = f"{type(error).__name__}: {str(error)[:120]}"
+            reason = f"{type(error).__name__}: {brief(error, 120)}"
             raise Exhausted(
                 f"{TRIES} tries failed, the last with {reason}. Run again later: nothing is lost."
-            ) from error
+            ) from None  # the cause's text may hold the key
         return reencoded(edit, picture)
 
     def _ask(self, job: Job, picture: bytes) -> Image.Image:
@@ -71,10 +72,10 @@ class Gemini:
         except self.genai.errors.APIError as error:
             if error.code is None or error.code in RETRIED:
                 raise
-            reason = f"{error.code} {str(error.message)[:120]}"
+            reason = f"{error.code} {brief(error.message, 120)}"
             if error.code in (401, 403) or "api key" in reason.lower():
-                raise Exhausted(f"the key is refused: {reason}. Give another as GEMINI_API_KEY.") from error
-            raise Declined(reason) from error
+                raise Exhausted(f"the key is refused: {reason}. Give another as GEMINI_API_KEY.") from None
+            raise Declined(reason) from None
         return _picture(answer)
 
     def _wait(self) -> None:

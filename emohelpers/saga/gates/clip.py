@@ -7,6 +7,7 @@ import torch
 from numpy import ndarray
 
 from emohelpers.config import paths
+from emohelpers.config.redaction import brief
 from emohelpers.config.registry import GATES
 from emohelpers.models import devices
 from emohelpers.saga.gates.gate import GateError, Sample, Scores, batches, of_targets
@@ -28,7 +29,7 @@ class Clip:
             self.processor = CLIPProcessor.from_pretrained(source)
         except (OSError, ValueError) as error:
             raise GateError(
-                f"clip: {model!r} could not be loaded ({str(error)[:150]}). Turn Internet on, attach the model and "
+                f"clip: {model!r} could not be loaded ({brief(error, 150)}). Turn Internet on, attach the model and "
                 'name its folder as clip_model, or switch the gate off: OVERRIDES = {"gates_off": ["clip"]}.'
             ) from error
         self.device = devices.device()

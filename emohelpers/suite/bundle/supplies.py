@@ -1,5 +1,6 @@
 """What a session without internet gets as data sets of its own: the wheels its image lacks, and trunks' weights."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import timm
 
 from emohelpers.config import files
 from emohelpers.config.errors import SuiteError
+from emohelpers.suite import session
 
 PYTHONS = ("3.12", "3.13")  # of the images of Kaggle and Colab
 GLIBC = ("_2_28", "_2_27", "_2_17", "2014")  # manylinux tags that their Linux takes
@@ -42,7 +44,19 @@ def wheels(folder: Path, requirements: Iterable[str], pythons: Iterable[str] = P
                 failed.append(f"{line}: {(build.stderr or 'only a wheel of this machine came out').strip()[-300:]}")
     if failed:
         raise SupplyError("no wheel for\n- " + "\n- ".join(failed))
+    pinned(folder)
     return sorted(folder.glob("*.whl"))
+
+
+def pinned(folder: str | Path) -> Path:
+    """Writes the list by which a data set of wheels is known for ours: `name==version` and the hash of each file."""
+    folder = Path(folder)
+    hashes: dict[str, list[str]] = {}
+    for path in sorted(folder.glob("*.whl")):
+        name, version, _ = path.name.split("-", 2)
+        hashes.setdefault(f"{name}=={version}", []).append(hashlib.sha256(path.read_bytes()).hexdigest())
+    lines = [" ".join([pin, *(f"--hash=sha256:{digest}" for digest in hashes[pin])]) for pin in hashes]
+    return files.write_text(folder / session.LIST, "\n".join(["--no-index", "--find-links .", *lines, ""]))
 
 
 def weights(folder: Path, backbones: Iterable[str]) -> list[Path]:
