@@ -22,7 +22,7 @@ from emohelpers.datasets.rows import Rows
 from emohelpers.datasets.spelling import unified, word
 from emohelpers.datasets.tables import named_column
 
-PATIENCE = 8  # seconds for the pattern of a manifest on all file names: 30,000 take some hundredths
+PATIENCE = 5  # seconds for the pattern of a manifest on all file names: 30,000 take some hundredths
 
 
 def read_labels(manifest: Manifest, rows: Rows) -> None:

@@ -1,7 +1,6 @@
 """Where pairs come from: pictures of a scene that people scored, photographs spoiled on purpose, drawn scenes."""
 
 import itertools
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,6 @@ from emohelpers.datasets.text_files import numbers, read_csv
 from emohelpers.datasets.thumbnails import twins
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # when nobody has decided
-UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f]')  # in a folder's name, on some system
 QUALITY = 95  # of the JPEGs that `spoiled` writes, the unspoiled ones too
 
 
@@ -112,7 +110,7 @@ def from_scores(
     pictures = []
     numbers_of = defaultdict(itertools.count)  # of each name of folders: a/b and a:b are written alike
     for scene, rows in scored.sort_values("path").groupby("scene"):
-        name = UNSAFE.sub("-", str(scene))[:60]
+        name = files.safe_name(str(scene))
         name = f"scene{name}" if is_hidden(name) else name
         for both in itertools.combinations(rows.itertuples(), 2):
             number = next(numbers_of[fold(name)])

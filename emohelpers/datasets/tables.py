@@ -22,9 +22,10 @@ def column(table: DataFrame, names: list[str], key: str, path: str | Path) -> st
     """The first of `names` that a table has, in any case; raises `ManifestError` naming what it has."""
     if name := named_column(table, names):
         return name
+    columns = ", ".join(table.columns[:30])
     by_name = f"Name the right one in the manifest's YAML ({key}: ...), or choose another table with LABELS_CSV"
     raise ManifestError(
-        f"{path} has no column {' or '.join(map(repr, names))} for {key}; its columns: {', '.join(table.columns)}. "
+        f"{path} has no column {' or '.join(map(repr, names))} for {key}; its columns: {columns}. "
         + (by_name if key.startswith("layout.") else "Rename the right one in the table")
     )
 
