@@ -61,6 +61,7 @@ def test_the_separator_is_the_regular_one_not_the_frequent_one(tmp_path):
         ("path,label\na,happy\nb\n", ["line 3", "1 fields, and the header 2"]),
         ('path,label\na,happy\n"b,sad\nc,sad\nd",happy\n', ["line 3", "all up to line 5"]),
         ('path,label\na,"happy\nb,sad\nc,happy"\n', ["line 2", "all up to line 4"]),
+        ('path,label\na,"happy\n\nb,sad\n \nc,happy"\n', ["line 2", "all up to line 6"]),
         ('path,label\na,happy\n"b,sad\nc,sad\n', ["line 3", "unexpected end"]),
         ('path,label\n"a"x,happy\n', ["line 2"]),
         ("path,label,label\na,happy,happy\nb,sad,happy\n", ["'label' twice", "line 3", "'sad' and 'happy'"]),

@@ -161,13 +161,18 @@ def _rows(path: str | Path, sample: list[str], text: Iterator[str], declared: st
                 if len(cells) != width:
                     fields = f"{len(cells)} fields, and the header {width}, in {separator.join(cells)[:60]!r}"
                     raise csv.Error(f"{fields}; a value with a {separator!r} needs quotation marks")
-                # a mark that was never closed takes the next rows for text of its field
-                if any("\n" in cell and cell.count(separator) >= (width - 1) * cell.count("\n") for cell in cells):
+                if any("\n" in cell and _swallows(cell, separator, width) for cell in cells):
                     raise csv.Error(f"a quotation mark takes all up to line {reader.line_num + above} for one field")
             start = reader.line_num + above + 1
     except csv.Error as error:
         raise ManifestError(f"{path} is not a regular CSV: line {start}: {error}. Correct that line") from error
     return rows
+
+
+def _swallows(cell: str, separator: str, width: int) -> bool:
+    """Whether a field of several lines has as many separators as rows would: then its quotation mark is a stray one."""
+    breaks = len(list(filter(str.strip, cell.split("\n")))) - 1
+    return cell.count(separator) >= (width - 1) * breaks
 
 
 def _columns(path: str | Path, header: Sequence[str], rows: list[tuple[int, list[str]]]) -> dict[str, int]:
