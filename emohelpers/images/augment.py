@@ -73,6 +73,7 @@ class Augmentation:
         if not begun:
             return replace(self, strength={})
         factor = self.strength[max(begun)]
+        # Each moves about what changes nothing: 1 for the crop's scale and ratio, 0 for the others.
         shares = ("brightness", "contrast", "saturation", "erasing")
         return replace(
             self,
@@ -100,6 +101,7 @@ def crop(draws: Draws, rng: Generator, scale: tuple[float, float], ratio: tuple[
     """Shows a part anywhere in the picture: `scale` of its area (low, high), width / height within `ratio`."""
     sides = _rectangles(len(draws), rng, scale, ratio)
     draws.warp[:, :, :2] *= sides[:, None]
+    # The centre moves by half of what the sides leave at most, so that the crop stays inside.
     draws.warp[:, :, 2] = (1 - sides) * rng.uniform(-0.5, 0.5, sides.shape)
 
 
@@ -110,6 +112,7 @@ def rotation(draws: Draws, rng: Generator, degrees: float) -> None:
     cos = np.cos(angle)
     sin = np.sin(angle)
     turn = np.stack([cos, -sin, sin, cos], 1).reshape(-1, 2, 2)
+    # From the left and without the shift: the rectangle that was cut out turns about its own centre.
     draws.warp[:, :, :2] = turn @ draws.warp[:, :, :2]
 
 
@@ -117,6 +120,7 @@ def rotation(draws: Draws, rng: Generator, degrees: float) -> None:
 def flip(draws: Draws, rng: Generator, probability: float) -> None:
     """Mirrors left and right."""
     mirrored = rng.random(len(draws)) < probability
+    # Column 0 belongs to the output's x: the crop stays where it is, what it shows is mirrored.
     draws.warp[mirrored, :, 0] *= -1
 
 
@@ -142,6 +146,7 @@ def saturation(draws: Draws, rng: Generator, strength: float) -> None:
 def erasing(draws: Draws, rng: Generator, probability: float) -> None:
     """Blanks one rectangle."""
     sides = _rectangles(len(draws), rng, ERASED_AREA, ERASED_RATIO)
+    # Drawn for every picture, whatever the probability, so that all later numbers stay the same.
     corner = rng.random(sides.shape) * (1 - sides)
     sides[rng.random(len(draws)) >= probability] = 0
     draws.box[:] = np.concatenate([corner, corner + sides], 1)
@@ -154,6 +159,7 @@ def _factors(draws: Draws, rng: Generator, strength: float) -> ndarray:
 def _rectangles(n: int, rng: Generator, areas: tuple[float, float], ratios: tuple[float, float]) -> ndarray:
     """(n, 2) width and height, 1 at most, of rectangles within such areas and ratios of width to height."""
     area = rng.uniform(*areas, n)
+    # Uniform in the logarithm: 1:2 is as likely as 2:1.
     ratio = np.exp(rng.uniform(*np.log(ratios), n))
     sides = np.stack([area * ratio, area / ratio], 1)
     return np.minimum(np.sqrt(sides), 1)

@@ -63,6 +63,7 @@ class Batches:
     def __post_init__(self):
         self.rows = np.asarray(self.rows)
         self.targets = torch.tensor(np.asarray(self.targets))
+        # A batch larger than the part would be its incomplete last one, which training drops.
         self.batch_size = min(self.batch_size, len(self.rows))
 
     def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Batches":
@@ -79,6 +80,7 @@ class Batches:
         recipe = [self.preprocess, self.augmentation, self.batch_size, self.seed]
         if self.odds is not None:
             recipe.append(self.odds.tolist())
+        # The repr leaves these out, so that a digest without any is what it was before there were some.
         if self.augmentation and self.augmentation.extra_augmentations:
             recipe.append(self.augmentation.extra_augmentations)
         return config.digest(content, self.targets.tolist(), [repr(part) for part in recipe])
@@ -93,6 +95,7 @@ class Batches:
         jobs = []
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             slots = np.arange(start, min(start + self.batch_size, len(order)))
+            # All processes walk one order and split each batch: its content does not depend on their number.
             share = np.array_split(slots, self.world)[self.rank]
             positions = order[share]
             if draws is None:
@@ -137,6 +140,7 @@ class Batches:
 
     def _gather(self, job: Job) -> tuple[Job, ndarray]:
         """What the thread does for a batch: (n, h, w, 3) uint8, and the draws that are left for the card."""
+        # A card augments whole batches itself; what is not augmented is resized on the CPU, on any machine.
         if job.draws is not None and self.device.type == "cuda":
             return job, self.pixels.take(self.rows[job.positions])
         return Job(job.positions, None), self._prepare(*job)
@@ -179,6 +183,7 @@ def by_split(table, pixels: Pixels, preprocess: Preprocess, classes: Sequence[st
         options = {"batch_size": cfg.batch_size, "seed": cfg.seed}
         if part == "train":
             options["augmentation"] = Augmentation.of(cfg)
+            # The odds come from hard labels, so before votes may take the place of these.
             if cfg.sampler_power:
                 options["odds"] = votes.odds(targets, cfg.sampler_power)
             if cfg.soft_labels:
@@ -192,6 +197,7 @@ def prefetch(work: Callable, jobs: Sequence, depth: int = AHEAD) -> Iterator:
     pool = ThreadPoolExecutor(1, "batches")
     try:
         waiting = deque(pool.submit(work, job) for job in jobs[:depth])
+        # The next job is submitted before a result is handed out: the thread works while the caller does.
         for job in jobs[depth:]:
             result = waiting.popleft().result()
             waiting.append(pool.submit(work, job))
@@ -199,4 +205,5 @@ def prefetch(work: Callable, jobs: Sequence, depth: int = AHEAD) -> Iterator:
         while waiting:
             yield waiting.popleft().result()
     finally:
+        # Also where the caller leaves its loop early: jobs that have not begun are dropped.
         pool.shutdown(cancel_futures=True)

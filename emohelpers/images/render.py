@@ -28,9 +28,11 @@ def on_cpu(squares: ndarray, draws: Draws, preprocess: Preprocess) -> ndarray:
     for square, warp, colour, offset, box, picture in zip(
         squares, warps, colours, offsets, boxes, pictures, strict=True
     ):
+        # Contrast turns about the picture's own mean grey, which is known only here.
         colour[:, 3] = offset * (LUMA @ cv2.mean(square)[:3])
         coloured = cv2.transform(square, colour)
         four = cv2.cvtColor(coloured, cv2.COLOR_RGB2RGBA)  # four channels are warped twice as fast as three
+        # By the inverse map the matrix leads from the output to the source, as `Draws` has it.
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         cv2.warpAffine(four, warp, size, dst=warped, flags=flags, borderMode=cv2.BORDER_REFLECT)
         cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=picture)
@@ -56,6 +58,7 @@ def _colour_matrices(colour: ndarray, grey: bool) -> tuple[ndarray, ndarray]:
     gain, contrast, saturation = colour.T[:, :, None, None]
     saturation = saturation * (not grey)
     matrices = np.empty((len(colour), 3, 4), np.float32)
+    # Without saturation every row is LUMA: all three channels become the pixel's grey.
     mixed = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * LUMA
     matrices[:, :, :3] = gain * contrast * mixed
     return matrices, (gain * (1 - contrast)).ravel()
@@ -78,6 +81,7 @@ def on_device(squares: Tensor, draws: Draws, preprocess: Preprocess) -> Tensor:
     mean = torch.einsum("nchw,c->n", x, luma).view(n, 1, 1, 1) / (x.shape[2] * x.shape[3])
     grey = torch.einsum("nchw,c->nhw", x, luma).unsqueeze(1)
     x = gain * contrast * (saturation * x + (1 - saturation) * grey) + gain * mean * (1 - contrast)
+    # Clamped as the CPU's uint8 is; normalising and warping are both linear, so either may come first.
     x = preprocess.normalise(x.clamp_(0, 255).permute(0, 2, 3, 1))
 
     # Geometry: grid_sample counts from -1 to 1, so that a shift of half a side is 1.

@@ -35,6 +35,7 @@ def votes(rows: DataFrame, classes: Sequence[str], share: float = 1.0) -> ndarra
         )
     # Votes where there are some for these classes, else the label.
     label = np.eye(len(classes))[hard(rows, classes)]
+    # A class without any label has no total to be raked to: votes for it are dropped.
     counts = rows[columns].to_numpy(np.float64) * (label.sum(0) > 0)
     shares = np.where(counts.sum(1, keepdims=True) > 0, counts, label)
     # Rake: rows to 1, columns to the labels' totals, in turn.

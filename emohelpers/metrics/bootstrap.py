@@ -37,8 +37,10 @@ def figures(
     result = {}
     for name, drawn in draws(columns, groups, of, resamples, seed).items():
         value = observed[name]
+        # Row 0 is the figure as observed, no resample.
         resample = drawn[1:]
         if name in raised:
+            # Resampling adds noise of its own to such a figure: the shift centres its interval on the value.
             excess = resample.mean() - value
             resample = np.clip(resample - excess, 0, None)
         low, high = interval(resample, value, units.get(name, 0))
@@ -63,6 +65,7 @@ def paired(
         errors: figures of which less is better.
     """
     names = list(a)
+    # One call for both models: every resample draws the same groups for a and b.
     sums = _sums([*a.values(), *(b[name] for name in names)], groups, resamples, seed)
     of_a = of(dict(zip(names, sums[: len(names)], strict=True)))
     of_b = of(dict(zip(names, sums[len(names) :], strict=True)))
@@ -76,6 +79,7 @@ def paired(
             "difference": difference[0],
             "low": low,
             "high": high,
+            # Of an error less is better: its gain is the difference with the other sign.
             "verdict": verdict(-high, -low) if name in errors else verdict(low, high),
         }
     return result
@@ -150,6 +154,7 @@ def _split(sums: ndarray, columns: list[ndarray]) -> list[ndarray]:
 
 def resampled(rows: ndarray, groups: ndarray, resamples: int, seed: int) -> ndarray:
     """Column sums of `rows` (n, F) in every resample of whole groups: (resamples, F)."""
+    # Groups are what is drawn: their rows are summed once, and a resample costs no more than its groups.
     names, member = np.unique(groups, return_inverse=True)
     n = len(names)
     sums = np.zeros((n, rows.shape[1]))
@@ -159,6 +164,7 @@ def resampled(rows: ndarray, groups: ndarray, resamples: int, seed: int) -> ndar
     block = max(1, 2_000_000 // n)  # resamples at a time: 16 MB of counts
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
+        # Resample i counts from i * n on, so that one bincount serves all resamples of the block.
         drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
         times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)  # how often each group was drawn
         parts.append(times.astype(np.float64) @ sums)
@@ -174,6 +180,7 @@ def interval(drawn: ndarray, value: float | None = None, units: int = 0) -> tupl
         return float("nan"), float("nan")
     low, high = (float(q) for q in np.nanquantile(drawn, [0.025, 0.975]))
     if value in (0.0, 1.0) and low == high and units:
+        # With all n right, p ** n = 0.025 is the share at which that has a chance of 2.5 %.
         bound = 0.025 ** (1 / units)
         return (bound, 1.0) if value == 1.0 else (0.0, 1 - bound)
     return low, high

@@ -31,6 +31,7 @@ def temperature(logits: ndarray, labels: ndarray) -> float:
     rows = np.arange(len(true))
     logits = np.asarray(logits, np.float64)
 
+    # The search is over log T: halving and doubling are equally far, and T stays positive.
     def nll(log_t: float) -> float:
         return float(-log_softmax(logits / np.exp(log_t), axis=1)[rows, true].mean())
 
@@ -59,4 +60,5 @@ def mend(validated: DataFrame, predictions: DataFrame, classes: Sequence[str]) -
 
 
 def _log(scores: ndarray) -> ndarray:
+    # A stored probability may be 0 by rounding; its logarithm must stay finite.
     return np.log(np.clip(scores, 1e-12, None))

@@ -51,6 +51,7 @@ def per_class(predictions: DataFrame, classes: Sequence[str], *, resamples: int 
     """One row a class: n, precision, recall and F1, the last two with intervals; NaN where nothing defines a figure."""
     true, guess, _, groups = read(predictions, classes)
     columns = {"confusion": one_hot(true, guess, len(classes))}
+    # A recall of 0 or 1 gets its exact bound from the independent faces of the class.
     independent = [len(np.unique(groups[true == i])) for i in range(len(classes))]
     units = {(name, figure): n for name, n in zip(classes, independent, strict=True) for figure in ("recall", "f1")}
     figures = bootstrap.figures(
@@ -117,6 +118,7 @@ def class_scores(flat: ndarray) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     hits = np.diagonal(counts, axis1=1, axis2=2)
     support = counts.sum(axis=2)
     guessed = counts.sum(axis=1)
+    # This form of F1 is 0, not 0/0, for a class that has pictures and is never predicted.
     with np.errstate(invalid="ignore", divide="ignore"):
         return support, hits / guessed, hits / support, 2 * hits / (support + guessed)
 

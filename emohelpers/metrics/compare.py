@@ -30,6 +30,7 @@ def compare(a: DataFrame, b: DataFrame, classes: Sequence[str], *, resamples: in
     read(b, classes)  # in its own order, so that an error names its first row
     true, guess_a, _, groups = read(a, classes)
     _, guess_b, _, _ = read(aligned(a, b), classes)
+    # Decided once, on the rows as observed: a resample may miss a rare class by chance.
     present = np.bincount(true, minlength=len(classes)) > 0
     differences = bootstrap.paired(
         {"confusion": one_hot(true, guess_a, len(classes))},
@@ -75,6 +76,7 @@ def mcnemar(right_a: ndarray, right_b: ndarray) -> dict[str, Any]:
 def holm(p: ndarray) -> ndarray:
     """Holm's step-down correction of p values (Holm 1979), in the order given."""
     order = np.argsort(p)
+    # The smallest p counts n times, the next n - 1 times; none may fall below the one before it.
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty(len(p))
     corrected[order] = np.minimum(steps, 1)
@@ -83,6 +85,7 @@ def holm(p: ndarray) -> ndarray:
 
 def aligned(a: DataFrame, b: DataFrame) -> DataFrame:
     """`b` in the order of `a`; refuses tables that are not of the same pictures and labels."""
+    # An outer join: a picture that one table lacks has NaN there, and NaN differs from every label.
     labels = pd.concat({"a": a.set_index("path")["label"], "b": b.set_index("path")["label"]}, axis=1)
     differ = []
     for path, (label_a, label_b) in labels[labels["a"] != labels["b"]].iterrows():

@@ -27,6 +27,7 @@ def audit(
     rows = []
     for name in sorted(set(names) - {""}):
         inside = names == name
+        # A picture without a value is on neither side.
         outside = (names != name) & (names != "")
         rows.append({"group": name, **_row(arrays, inside, outside, len(classes), resamples)})
     return DataFrame(rows)
@@ -51,6 +52,7 @@ def by_columns(
 
 def _row(arrays: Arrays, inside: ndarray, outside: ndarray, k: int, resamples: int) -> dict[str, Any]:
     """The figures of the rows `inside`, (n,) booleans, and their gap to those `outside`."""
+    # Both sides in one bootstrap: a gap needs the two accuracies of the same resample.
     columns = {
         "right_inside": arrays.right & inside,
         "inside": inside,
@@ -65,6 +67,7 @@ def _row(arrays: Arrays, inside: ndarray, outside: ndarray, k: int, resamples: i
     true = arrays.true[inside]
     guess = arrays.guess[inside]
     _, _, _, f1 = class_scores(one_hot(true, guess, k).sum(axis=0)[None])
+    # Classes that the group lacks are left out: as 0 in the mean they would count against it.
     present = np.unique(true)
     row = {
         "n": int(inside.sum()),

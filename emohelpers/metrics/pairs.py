@@ -59,6 +59,7 @@ def pictures(pairs: DataFrame, content: Mapping[str, str]) -> DataFrame:
         pairs[["scene", side, f"{side}_score", f"score_{side}"]].set_axis(columns, axis=1) for side in ("good", "bad")
     ]
     table = pd.concat(sides, ignore_index=True)
+    # A picture stands in several pairs, and copies of it under several names: it counts once a scene.
     table["content"] = table["path"].map(content)
     table = table.drop_duplicates(["scene", "content"]).drop(columns="content")
     return table.sort_values(["scene", "path"], ignore_index=True)
@@ -97,8 +98,10 @@ def by_gap(pairs: DataFrame, bins: int = 4) -> DataFrame:
     known = np.isfinite(gap)
     if not known.any():
         return DataFrame(columns=columns)
+    # Where many gaps are equal, quantiles coincide: then there are fewer bins.
     edges = np.unique(np.quantile(gap[known], np.linspace(0, 1, bins + 1)))
     last = max(len(edges) - 2, 0)
+    # The largest gap equals the last edge and belongs into the last bin.
     bin_index = np.clip(np.searchsorted(edges, gap, side="right") - 1, 0, last)
     rows = []
     for i in range(last + 1):

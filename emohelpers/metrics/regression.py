@@ -80,6 +80,7 @@ def compare(a: DataFrame, b: DataFrame, *, resamples: int = 2000) -> DataFrame:
         PredictionError: the tables are not of the same songs with the same ratings.
     """
     true, guess_a, groups = read(a)
+    # A song that b lacks is NaN from here on; one that a lacks shows in the number of rows.
     b_ordered = b.set_index("song").reindex(a["song"]).reset_index()
     ratings = b_ordered[list(TARGETS)]
     if len(a) != len(b) or ratings[TARGETS[0]].isna().any() or not np.allclose(true, ratings):
@@ -138,6 +139,7 @@ def _by_target(sums: Mapping[str, ndarray]) -> dict[tuple[str, str], ndarray]:
 def _figures(sums: Mapping[str, ndarray]) -> dict[str, ndarray]:
     """Sums, (R, k) each -> each figure (R, k)."""
     mean = {name: column / sums["n"] for name, column in sums.items()}
+    # Rounding may leave a difference of two moments a little below zero.
     variance = np.maximum(mean["true2"] - mean["true"] ** 2, 0)
     guess_variance = np.maximum(mean["guess2"] - mean["guess"] ** 2, 0)
     covariance = mean["product"] - mean["true"] * mean["guess"]

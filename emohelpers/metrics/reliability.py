@@ -38,11 +38,13 @@ def gaps(confidence: ndarray, right: ndarray) -> ndarray:
 
 def bin_of(confidence: ndarray, bins: int) -> ndarray:
     """The bin of each confidence; bins are open below and closed above."""
+    # A confidence of 0 would fall below the first bin.
     return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
 
 
 def floor(confidence: ndarray, draws: int = 400) -> float:
     """The ECE that a perfectly calibrated model shows: mean of outcomes drawn with exactly these confidences."""
+    # A fixed seed: the same confidences have the same floor in every run.
     rng = np.random.default_rng(0)
     n = len(confidence)
     bins = np.eye(BINS)[bin_of(confidence, BINS)]  # (n, BINS)

@@ -64,6 +64,7 @@ def predictions(
         "predicted": names[scores.argmax(axis=1)],
         **dict(zip(columns(classes), scores.T, strict=True)),
     }
+    # An extra column of a name in use would replace what it holds without a word.
     taken = sorted(content.keys() & extra.keys())
     if taken:
         raise PredictionError(f"extra columns {taken} are names that the table needs itself")
@@ -85,6 +86,7 @@ def read_predictions(path: str | Path) -> DataFrame:
     """
     text = dict.fromkeys(("path", "song", "label", "predicted", "group"), str)
     try:
+        # By default pandas takes a group called NA or null for a missing one.
         table = pd.read_csv(path, dtype=text, keep_default_na=False, encoding=encoding(path))
     except (ManifestError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError) as error:
         raise PredictionError(f"{path} is no table of predictions: {error}") from error
@@ -132,6 +134,7 @@ def require(table: DataFrame, names: Sequence[str]) -> None:
 def indices(names: Sequence[str], classes: Sequence[str], column: str) -> ndarray:
     """The position of each name in `classes`."""
     positions = Index(classes).get_indexer(Index(names))
+    # get_indexer answers -1 for a name that is no class.
     unknown = positions < 0
     if unknown.any():
         first = sorted(set(np.asarray(names, dtype=object)[unknown].astype(str)))[:5]
@@ -146,6 +149,7 @@ def _label_names(labels: Sequence[str] | ndarray, names: ndarray) -> ndarray:
     labels = np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
         return labels
+    # A negative index would name a class from the end without any error.
     if labels.size and not 0 <= labels.min() <= labels.max() < len(names):
         raise PredictionError(f"labels reach from {labels.min()} to {labels.max()}, there are {len(names)} classes")
     return names[labels]
@@ -157,5 +161,6 @@ def _groups(table: DataFrame) -> ndarray:
         return np.arange(len(table))
     names = table["group"].astype(str)
     alone = table["group"].isna() | (names == "")
+    # The NUL keeps a path from meeting a group that is called the same.
     own_names = "\0" + table["path"].astype(str)
     return pd.factorize(names.where(~alone, own_names))[0]

@@ -68,6 +68,7 @@ def prepare(model: Module, parts: dict[str, Batches], cfg, folder: Path) -> tupl
     """
     two = Job(np.arange(min(2, len(parts["val"].rows))), None)
     example = next(parts["val"].load([two]))[0]
+    # This comes first: it changes the operations by which `_keep` decides whether a cache pays.
     alone = class_token.read_alone(model, example)
     try:
         kept_parts, plan = _keep(model, parts, cfg, folder, example)
@@ -102,8 +103,10 @@ def _keep(model: Module, parts: dict[str, Batches], cfg, folder: Path, example: 
     kind = [trunk.links, trunk.shape, precision, devices.device().type, str(dtype), views]
     key = config.digest(weights, content, programs, kind)
     home = folder / f"frozen-{key}"
+    # Earlier caches go before the files are made: `_free` counted their room as free.
     for earlier in set(folder.glob("frozen-*")) - {home}:
         shutil.rmtree(earlier, ignore_errors=True)
+    # Validation pictures are not augmented, so one view is all they have.
     views_of = {"train": views, "val": 1}
     kept_parts = {}
     for part, n in views_of.items():
@@ -166,6 +169,7 @@ def _refuse_recipe(cfg) -> None:
 
 def _trunk(model: Module, cfg, example: Tensor) -> tuple[cut.Cut, str]:
     """Where the layers end that no stage of the training trains, and a digest of their weights."""
+    # The stage that trains most decides: what any epoch changes cannot be kept.
     freeze(model, max(depth(model, stage) for stage in (cfg.trainable, *cfg.unfreeze.values())))
     trunk = cut.deepest(model, example)
     trained = moving(model)
@@ -173,6 +177,7 @@ def _trunk(model: Module, cfg, example: Tensor) -> tuple[cut.Cut, str]:
     for name, tensor in model.state_dict().items():
         if name not in trained:
             digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    # Back to what the first epoch trains.
     freeze(model, cfg.trainable)
     if trunk is None:
         raise NotKept("behind the frozen layers there is no place where it can be entered")
@@ -187,6 +192,7 @@ def _gflop(model: Module, trunk: cut.Cut, example: Tensor) -> tuple[float, float
         inner = cut.activations(model, trunk, example)
     tail = operations(model, inner.view(-1, *trunk.form))
     cut.leave(model)
+    # Frozen layers have no backward pass: the trunk costs its forward pass alone.
     return (whole + BACKWARD * tail) / 1e9, (1 + BACKWARD) * tail / 1e9
 
 
@@ -200,6 +206,7 @@ def operations(model: Module, inputs: Tensor) -> float:
 def _gain(gflop: tuple[float, float], cfg) -> float:
     """How many times less work all epochs are with the wished views."""
     whole, tail = gflop
+    # The whole model computes each view once, in the pass that shows it first.
     filling = min(cfg.cache_views, cfg.epochs)
     return cfg.epochs * whole / (filling * whole + (cfg.epochs - filling) * tail)
 
@@ -208,6 +215,7 @@ def _free(folder: Path) -> tuple[int, int]:
     """Free bytes of memory and disk; what `folder` holds counts as free, since it is used again or removed."""
     parent = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     earlier = 0
+    # st_blocks counts 512 bytes on every file system; Windows does not have it.
     if os.name == "posix":
         earlier = sum(file.stat().st_blocks * 512 for file in folder.rglob("*.rows"))
     return psutil.virtual_memory().available, shutil.disk_usage(parent).free + earlier

@@ -24,6 +24,7 @@ def read_alone(model: Module, example: Tensor) -> bool:
     Outputs and gradients stay the same but for rounding, which is tried on `example` (n, 3, h, w).
     """
     last = getattr(model, "blocks", [None])[-1]
+    # Exact types, no isinstance: a subclass may compute something else.
     if type(last) is not Block or type(last.attn) is not Attention:
         return False
     plain = type(last.attn.qkv) is nn.Linear and type(last.attn.k_norm) is nn.Identity  # a norm of keys needs the keys

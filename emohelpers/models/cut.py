@@ -140,6 +140,7 @@ def _copied(module: Module) -> Module:
     """A module of its own with the same parts."""
     copied = copy.copy(module)
     copied._modules = dict(module._modules)
+    # A forward that was set on the instance is bound to the original and would run its modules.
     vars(copied).pop("forward", None)
     return copied
 
@@ -151,6 +152,7 @@ def _same(tokens: Tensor) -> Tensor:
 def _entered(model: Module, inputs: Tensor, *arguments: Any, **options: Any) -> Tensor:
     """The forward of a model that was cut."""
     cut = model.cut
+    # Pictures take the class's own forward, since that of the instance is this function.
     if tuple(inputs.shape[1:]) != cut.form:
         return type(model).forward(model, inputs, *arguments, **options)
     if cut.tail is None:

@@ -32,6 +32,7 @@ def depth(model: Module, trainable: str | int | float) -> int:
     if trainable == "all":
         return head
     if isinstance(trainable, float):
+        # A product such as 0.55 * 100 lies a hair above 55: without the slack it would count as 56.
         return math.ceil(trainable * (head - 1) - 1e-9)
     return min(trainable, head)
 
@@ -61,6 +62,7 @@ def training_mode(model: Module) -> None:
     if parameters and not any(p.requires_grad for p in parameters):
         model.eval()
         return
+    # Not model.train(), which would switch the frozen children as well.
     model.training = True
     for module in model.children():
         training_mode(module)

@@ -44,6 +44,7 @@ class Shelf:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):  # another process of the same run waits, then finds it
             if not _whole(file, numbers * dtype.itemsize) or not _whole(done, rows):
+                # First the marks: a kill in between must not leave old marks beside new rows.
                 for path, size in ((done, rows), (file, numbers * dtype.itemsize)):
                     path.unlink(missing_ok=True)
                     files.reserve(path, size)
@@ -117,6 +118,7 @@ class Views(Batches):
         """One pass; a batch of which one picture is not yet kept is computed whole, as an undisturbed run does it."""
         showings = self._showings(epoch)
         pictures = self.load([showing.job for showing in showings if not showing.held])
+        # Two streams in the order of the pass, each prepared ahead: pictures to compute, rows to read.
         kept_rows = prefetch(self.shelf.take, [showing.slots for showing in showings if showing.held])
         for (positions, _), slots, held in showings:
             if held:
@@ -146,6 +148,7 @@ class Views(Batches):
             if fresh:
                 showings.append(Showing(job, None, False))
                 continue
+            # The file holds view after view, and in each the pictures by their position.
             slots = view[job.positions] * len(self.rows) + job.positions
             held = self.shelf.holds(slots)
             if draws is not None and not held:
@@ -159,6 +162,7 @@ class Views(Batches):
         cycle, step = divmod(epoch, self.views)
         if cycle == 0 or self.views == 1:
             return np.full(n, step)
+        # All passes of a cycle draw the same permutation and take another column of it: no view comes twice.
         rng = np.random.default_rng([self.seed, cycle, n])
         return rng.permuted(np.tile(np.arange(self.views), (n, 1)), axis=1)[:, step]
 
