@@ -15,6 +15,7 @@ from pandas import DataFrame
 from scipy.stats import binomtest, kendalltau, spearmanr
 
 from emohelpers.metrics import bootstrap
+from emohelpers.metrics.table import PredictionError
 
 FEWEST = 3  # pictures a scene needs for a rank correlation: of two, tau is just right or wrong
 NEEDED = ("folder", "scene", "good", "bad", "score_good", "score_bad")
@@ -28,11 +29,11 @@ def right(pairs: DataFrame) -> ndarray:
     """
     missing = [name for name in NEEDED if name not in pairs]
     if missing:
-        raise ValueError(f"the pairs have no column {', '.join(missing)}; they have {', '.join(pairs.columns)}")
+        raise PredictionError(f"the pairs have no column {', '.join(missing)}; they have {', '.join(pairs.columns)}")
     scores = pairs[["score_good", "score_bad"]].to_numpy(float)
     broken = ~np.isfinite(scores)
     if pairs.empty or broken.any():
-        raise ValueError(f"{len(pairs)} pairs, {broken.sum()} scores that are no numbers")
+        raise PredictionError(f"{len(pairs)} pairs, {broken.sum()} scores that are no numbers")
     return scores[:, 0] > scores[:, 1]
 
 

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Module
 
+from emohelpers.config import ConfigError
+
 
 class Mixture(Module):
     """Mean probability of classifiers of one input and one label order, (B, 3, h, w) -> (B, classes) log-probabilities.
@@ -18,7 +20,7 @@ class Mixture(Module):
         orders = {tuple(member.spec["classes"]) for member in members}
         inputs = {str(member.spec.get("preprocess")) for member in members}
         if len(orders) != 1 or len(inputs) != 1:
-            raise ValueError(
+            raise ConfigError(
                 f"{len(members)} models cannot be mixed: they have {len(orders)} label orders and {len(inputs)} ways "
                 "to prepare a picture. Give models of the same classes, img_size and normalisation."
             )

@@ -8,7 +8,7 @@ from pandas import DataFrame
 from torch import Tensor
 from torch.nn import Module
 
-from emohelpers.config import files
+from emohelpers.config import ConfigError, files
 from emohelpers.models.freeze import head_parameters
 
 FIGURES = ("mean", "std", "min", "max", "l2")
@@ -44,7 +44,7 @@ def _matching(names: list[str], only: str, head: set[str]) -> list[str]:
         return [name for name in names if name in head]
     matching = [name for name in names if re.search(only, name)]
     if not matching:
-        raise ValueError(f"statistics={only!r} matches no parameter; there are {names[0]} ... {names[-1]}")
+        raise ConfigError(f"statistics={only!r} matches no parameter; there are {names[0]} ... {names[-1]}")
     return matching
 
 

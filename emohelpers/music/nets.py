@@ -15,6 +15,7 @@ from torch.nn import Conv2d, ConvTranspose2d, GroupNorm, Identity, LeakyReLU, Li
 from torch.nn.functional import leaky_relu
 from torch.nn.utils.parametrizations import spectral_norm
 
+from emohelpers.config import ConfigError
 from emohelpers.music.sound import RANGE_DB
 
 # side of the first map; channels at most
@@ -117,7 +118,7 @@ def _doublings(shape: Sequence[int]) -> int:
     doublings = int(math.log2(min(shape) / SMALLEST))
     if doublings < 1 or any(side % 2**doublings for side in shape):
         factor = 2 ** max(doublings, 1)
-        raise ValueError(f"gan_shape={tuple(shape)}: each side must be a multiple of {factor}, at least 8")
+        raise ConfigError(f"gan_shape={tuple(shape)}: each side must be a multiple of {factor}, at least 8")
     return doublings
 
 

@@ -89,7 +89,9 @@ def _training(commands: Commands) -> None:
     across.add_argument(
         "--on", **REPEATED, dest="data_sets", metavar="MANIFEST[:ROOT]", help="a data set; give two or more"
     )
-    folds.add_argument("--k", type=int, default=5, help="number of folds (%(default)s)")
+    folds.add_argument(
+        "--k", type=int, default=5, choices=range(3, 21), metavar="K", help="folds, 3 to 20 (%(default)s)"
+    )
     evaluate.add_argument("checkpoint", nargs="?", default="", help="a .pth file that this suite wrote")
     evaluate.add_argument("--data", default="", help="external hold-out folder or Kaggle handle; empty: its golden set")
     evaluate.add_argument("--manifest", default="", help="how that folder is laid out (the checkpoint's own if empty)")

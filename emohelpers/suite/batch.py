@@ -35,7 +35,9 @@ class Local:
         self.slots: queue.Queue[str] = queue.Queue()
         for slot in range(self.places):
             self.slots.put(cards[slot % len(cards)] if cards else "")
-        threads = threads or (max((os.cpu_count() or 1) // self.places, 1) if self.places > 1 else 0)
+        # Runs side by side share the cores; one alone keeps the libraries' own choice.
+        if not threads and self.places > 1:
+            threads = max((os.cpu_count() or 1) // self.places, 1)
         self.environment = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         self.stop = threading.Event()
         self.pool = ThreadPoolExecutor(self.places)
@@ -67,6 +69,7 @@ def carry_out(
     table = _Table(len(waiting), engine.places)
     try:
         while waiting or going:
+            # Whatever has all it needs goes to the engine; what needs a failed run is not tried.
             for folder, run in list(waiting.items()):
                 unfinished = [need for need in run.needs if need.folder in waiting or need in going.values()]
                 failed = [need for need in run.needs if need.folder in ended and ended[need.folder].status not in DONE]
@@ -78,6 +81,7 @@ def carry_out(
                 else:
                     going[engine.submit(run, timeout=timeout, again=again(run))] = run
                 waiting.pop(folder)
+            # A second at most, so that the table moves while nothing ends.
             finished, _ = wait(going, timeout=1.0, return_when=FIRST_COMPLETED)
             for future in finished:
                 run = going.pop(future)

@@ -30,8 +30,8 @@ def train(recipe: str, preset: str, settings: list[str], out: str) -> None:
     fit = study.fit(cfg, faces, folder)
     _, parts = study.build(cfg, faces)
     predictions = study.predict(fit.model, parts["golden"], faces.part("golden"), flip=cfg.flip_test)
-    about = {"split": faces.golden.sha256, "seconds": fit.seconds}
-    result = _write(folder, predictions, faces.classes, cfg, faces.dataset, **about)
+    context = {"split": faces.golden.sha256, "seconds": fit.seconds}
+    result = _write(folder, predictions, faces.classes, cfg, faces.dataset, **context)
     print(sentences.block(fit, result, faces.table))
     print(fit.checkpoint)
 
@@ -132,10 +132,12 @@ def _external(model: Module, cfg: Training, dataset: manifests.Dataset, data: st
     """Pixels and rows of an external folder that the training has not seen, and a sentence about them for `split`."""
     pixels = store.build(dataset, store.side_for(dataset, cfg), paths.cache_folder() / "pixels")
     dataset = manifests.check(dataset, pixels, cfg.max_unreadable)
+    # Classes that the model never learned cannot be asked for.
     foreign = sorted(set(dataset.classes) - set(model.spec["classes"]))
     rows = dataset.table[~dataset.table["label"].isin(foreign)]
     if foreign:
         print(f"left out, since the model has no such class: {', '.join(foreign)} ({len(dataset.table) - len(rows)})")
+    # Pictures of the training, and their twins, would flatter the model.
     try:
         training = study.prepare(cfg)
     except (SuiteError, FileNotFoundError) as error:

@@ -87,10 +87,12 @@ def cross_validate(cfg, faces: Faces, k: int, folder: str | Path) -> tuple[DataF
     set stays out. Synthetic rows are in no fold's test, and are trained on only where their source is.
 
     Raises:
-        ValueError: k is below 3.
+        ConfigError: k is below 3.
     """
     if k < 3:
-        raise ValueError(f"k={k}: one fold tests, one chooses the epoch, and at least one must be left to train on")
+        raise config.ConfigError(
+            f"k={k}: one fold tests, one chooses the epoch, and at least one must be left to train on"
+        )
     rest = faces.table[faces.table["split"] != "golden"].reset_index(drop=True)
     fold = folds(rest, k, cfg.split_seed)
     rows = []

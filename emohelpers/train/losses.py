@@ -14,6 +14,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from emohelpers import metrics
+from emohelpers.config import ConfigError
 from emohelpers.config.registry import LOSSES
 from emohelpers.models import heads
 
@@ -63,7 +64,7 @@ def ldam(cfg, counts: ndarray) -> Loss:
     its share of each margin.
     """
     if cfg.head != "cosine":
-        raise ValueError(f"loss='ldam' sets margins between angles and needs head='cosine', not {cfg.head!r}.")
+        raise ConfigError(f"loss='ldam' sets margins between angles and needs head='cosine', not {cfg.head!r}.")
     rarity = np.maximum(counts, 1) ** -0.25
     widest = heads.COSINE_SCALE * cfg.ldam_margin
     margins = torch.tensor(widest * rarity / rarity.max(), dtype=torch.float32)

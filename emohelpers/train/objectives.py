@@ -12,6 +12,7 @@ from torch.nn import Module
 from torchvision.transforms import v2
 
 from emohelpers import metrics
+from emohelpers.config import ConfigError
 from emohelpers.metrics import regression
 from emohelpers.train import losses
 from emohelpers.train.errors import TrainingError
@@ -66,7 +67,7 @@ class Classification(Objective):
             ValueError: the config names a teacher, which `distil.Distillation` alone listens to.
         """
         if cfg.teacher:
-            raise ValueError(f"teacher={cfg.teacher!r}: this training imitates none; notebooks 04 and 05 do")
+            raise ConfigError(f"teacher={cfg.teacher!r}: this training imitates none; notebooks 04 and 05 do")
         return cls(classes, **cls.options(cfg, classes, labels))
 
     @staticmethod

@@ -76,11 +76,12 @@ def write(root: Path) -> Path:
 
 def _sections(results: Sequence[Result]) -> list[Section]:
     """A section a notebook and pass; all their pictures share the room of the page."""
+    # Of a grid's points the first with figures stands for all; its pictures are drawn.
     groups = [list(group) for _, group in groupby(results, key=lambda result: (result.stem, result.family))]
-    shown = [next((result for result in group if result.figures), group[0]) for group in groups]
-    inlined = thumbnails.inlined([path for result in shown for path in result.pictures])
+    firsts = [next((result for result in group if result.figures), group[0]) for group in groups]
+    inlined = thumbnails.inlined([path for result in firsts for path in result.pictures])
     sections = []
-    for group, first in zip(groups, shown, strict=True):
+    for group, first in zip(groups, firsts, strict=True):
         paths = sorted([path for path in first.pictures if path in inlined], key=thumbnails.rank)
         pictures = [
             (kind, [(path, *inlined[path]) for path in members])
@@ -141,8 +142,8 @@ def _environment(results: Sequence[Result]) -> dict[str, list[str]]:
     for result in results:
         metrics = result.metrics
         content = result.status.made_of
-        hashes = {"device": metrics.device, "commit": metrics.commit, "split": metrics.split, "package": content.code}
-        for name, text in (hashes | metrics.versions | content.versions).items():
+        facts = {"device": metrics.device, "commit": metrics.commit, "split": metrics.split, "package": content.code}
+        for name, text in (facts | metrics.versions | content.versions).items():
             if text and text not in values.setdefault(name, []):
                 values[name].append(text)
     return {name: texts for name, texts in values.items() if texts}

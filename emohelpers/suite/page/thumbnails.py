@@ -39,6 +39,7 @@ def inlined(pictures: Sequence[Path], room: int = ROOM) -> dict[Path, tuple[str,
     What cannot be read, because it is still being written, is left out; and the last ones, if even the smallest are
     too many.
     """
+    # From the largest: the first width at which nothing is left out.
     for width in WIDTHS:
         small = {}
         left = room
