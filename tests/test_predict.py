@@ -251,12 +251,17 @@ def test_the_space_runs_here_and_answers_a_posted_picture_as_predict_does(home, 
             time.sleep(0.5)
         client = pytest.importorskip("gradio_client")
         page = client.Client(f"http://127.0.0.1:{port}/", verbose=False)
-        picture = home / "faces" / "2.png"
-        said = page.predict(client.handle_file(str(picture)), api_name="/name")
-        ours = predict.pictures(home / "model.onnx", picture, find=False).table.iloc[0]
-        assert said["label"] == ours["predicted"]
-        for entry in said["confidences"]:
-            assert abs(entry["confidence"] - ours[f"p_{entry['label']}"]) < 0.02
+        square = np.asarray(Image.open(home / "faces" / "2.png"))
+        clear = np.dstack([square, np.where(np.arange(48) < 30, 255, 0)[None].repeat(48, 0).astype(np.uint8)])
+        kinds = {"plain": square, "clear": clear, "deep": square[..., 0].astype(np.uint16) * 16}
+        for name, content in kinds.items():
+            picture = tmp_path / f"{name}.png"
+            Image.fromarray(content).save(picture)
+            said = page.predict(client.handle_file(str(picture)), api_name="/name")
+            ours = predict.pictures(home / "model.onnx", picture, find=False).table.iloc[0]
+            assert said["label"] == ours["predicted"], name
+            for entry in said["confidences"]:
+                assert abs(entry["confidence"] - ours[f"p_{entry['label']}"]) < 0.02, name
         assert b"Faces" in urllib.request.urlopen(f"http://127.0.0.1:{port}/").read()
     finally:
         process.send_signal(signal.SIGTERM)
