@@ -669,6 +669,16 @@ def test_a_folder_of_pictures_is_read_in_one_way(places):
     assert "round.png" in tree.files(str(folder)) and "@eaDir" not in tree.folders(str(folder))
 
 
+def test_a_picture_whose_name_no_table_can_keep_is_refused_with_the_remedy(places):
+    for label in ("happy", "sad"):
+        picture(places / "d" / label / "0.png")
+    old_zip = b"\xc0\xee.png".decode(errors="surrogateescape")
+    (places / "d" / "happy" / "0.png").rename(places / "d" / "happy" / old_zip)
+    tree = locate.Tree()
+    with pytest.raises(ManifestError, match=r"happy holds '.udcc0.udcee.png', which is no UTF-8: rename it"):
+        tree.files(f"{places}/d/happy")
+
+
 def test_every_kind_that_is_read_is_a_picture_and_no_other(places):
     grey = Image.new("RGB", (8, 8), (7, 7, 7))
     Image.init()

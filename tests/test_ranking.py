@@ -374,6 +374,17 @@ def test_the_command_line_audits_evaluates_and_scores_a_folder(made, tmp_path, c
     assert cli.main(["appeal", "score", str(tmp_path / "run"), str(done.checkpoint)]) == 2
 
 
+def test_a_place_that_is_taken_is_said_before_photographs_are_spoiled(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (200, 150), "red").save(tmp_path / "photos" / "a.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("kept")
+    assert cli.main(["appeal", "spoil", str(tmp_path / "photos"), str(tmp_path / "out")]) == 2
+    assert "holds something already" in capsys.readouterr().err and not (tmp_path / "out_pictures").exists()
+    assert cli.main(["appeal", "spoil", str(tmp_path / "photos"), str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new" / "splits.json").is_file()
+
+
 def test_the_command_line_makes_splits_and_pairs(tmp_path, capsys):
     drawn = photos.write_photos(tmp_path / "photos", scenes=8)
     assert cli.main(["appeal", "pair", str(drawn / "photos.csv"), str(tmp_path / "pairs")]) == 0

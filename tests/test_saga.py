@@ -405,6 +405,15 @@ def test_an_encoded_edit_has_the_size_and_colour_of_its_face():
         assert picture.size == (40, 48) and picture.mode == "L" and picture.format == "JPEG"
 
 
+def test_an_edit_of_a_turned_photograph_is_as_wide_as_it_is_seen():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    content = io.BytesIO()
+    Image.new("RGB", (80, 40), "blue").save(content, "JPEG", exif=turned)
+    made = editors.reencoded(Image.new("RGB", (512, 512), "red"), content.getvalue())
+    assert Image.open(io.BytesIO(made)).size == (40, 80) == store.decode(content.getvalue()).shape[1::-1]
+
+
 # An editor and a gate from outside, by their names
 
 

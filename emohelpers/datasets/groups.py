@@ -86,7 +86,7 @@ def draw(table: DataFrame, quota: dict[str, int], seed: int) -> ndarray:
 
 def shuffled(names: Iterable[str], seed: int) -> list[str]:
     """Names in an order of their own hashes, in which the others keep their order when one is added."""
-    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode(errors="surrogateescape")).digest())
 
 
 def check_classes(part: DataFrame, classes: Iterable[str], title: str, table: DataFrame) -> None:

@@ -19,6 +19,7 @@ from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import decoding
 
 HIDDEN = (".", "__macosx", "@eadir", "$recycle.bin")  # what begins so is no data: copies that a system made
+NO_TEXT = re.compile(r"[\ud800-\udfff]")  # bytes that no text holds: names of old zips, which no table can keep
 NAMED = 5  # files that a note names
 DEPTH = 4  # folders below a root that are searched at most: Kaggle's nested re-uploads need three
 SPLITS = {
@@ -191,6 +192,8 @@ class Tree:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     if not is_hidden(entry.name):
                         names = folders if _is_folder(entry) else files
+                        if NO_TEXT.search(entry.name) and (names is folders or is_picture(entry.name)):
+                            raise ManifestError(f"{folder} holds {entry.name!r}, which is no UTF-8: rename it")
                         names[fold(entry.name)].append(entry.name)
         except PermissionError:
             self.closed.append(folder)  # often lost+found; pictures in it are reported as missing

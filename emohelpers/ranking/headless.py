@@ -53,6 +53,8 @@ def split(root: str, splits: str, preset: str, settings: list[str]) -> None:
 
 def spoil(photographs: str, out: str) -> None:
     """Makes pairs of good photographs and what six defects make of them; `out` is a new folder."""
+    if paths.run_folder("", output_dir=out) and any(Path(out).iterdir()):  # said before the work
+        raise FileExistsError(f"{out} holds something already: name another folder")
     pictures = Path(out).with_name(Path(out).name + "_pictures")
     scores, listing = pairing.spoiled(photographs, pictures)
     if note := listing.note():

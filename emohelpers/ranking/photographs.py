@@ -40,7 +40,7 @@ class Photographs:
         pairs = self.data.pairs
         pairs = pairs.assign(good=pairs["good"].map(contents), bad=pairs["bad"].map(contents))
         text = pairs.sort_values(["folder", "good", "bad"]).to_csv(index=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
     def __str__(self) -> str:
         scenes = self.data.pairs["scene"].nunique()
