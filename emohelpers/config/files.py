@@ -49,6 +49,7 @@ def replace(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
         yield temp
+        # Without fsync a power cut after the rename may leave an empty file under the new name.
         with temp.open("rb+") as file:
             os.fsync(file.fileno())
         temp.replace(path)
@@ -213,6 +214,7 @@ def _removed(lock: Path) -> Iterator[None]:
 
 def _swap(new: Path, path: Path) -> None:
     """Moves the folder `new` to `path`; what was there is removed."""
+    # Renamed and then removed: between the two renames the folder is away for an instant only.
     old = _temporary(path)
     if path.exists():
         path.rename(old)
@@ -236,6 +238,7 @@ def _explain(error: Exception, path: Path, temp: Path) -> OSError | None:
     """The error with path and remedy, or None where it is not about writing `path`."""
     number = error.errno if isinstance(error, OSError) else None
     around = next((p for p in (path.parent, *path.parents) if p.is_dir()), None)
+    # Libraries in C report a full disk by an error of their own, without a number.
     if number is None and around and shutil.disk_usage(around).free < FULL:
         number = errno.ENOSPC
     if number is None:

@@ -109,6 +109,7 @@ class Owner:
                     f"process {pid} on {host} has {self.path.parent} in use, and this file system has no locks that "
                     f"would tell whether it lives. If it has ended, remove {self.path}."
                 )
+            # Process numbers are used again: the start time tells whether it is the same process.
             with suppress(psutil.NoSuchProcess):
                 if abs(psutil.Process(pid).create_time() - born) < 2:
                     return

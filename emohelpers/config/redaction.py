@@ -58,6 +58,7 @@ def redacted(content: Any) -> Any:
 @functools.lru_cache(1)
 def _encodings(secrets: frozenset[str]) -> re.Pattern[str]:
     """Each secret as it is, with any of its characters escaped for an address, HTML or JSON, or as base64."""
+    # A pattern takes the first alternative that fits, and one secret may begin with another.
     longest_first = sorted(secrets, key=len, reverse=True)
     plain = ["".join(map(_character, secret)) for secret in longest_first]
     coded = [re.escape(text).replace(r"\+", "[+-]").replace("/", "[/_]") for s in longest_first for text in _base64(s)]
@@ -73,6 +74,7 @@ def _character(letter: str) -> str:
 
 def _base64(secret: str) -> list[str]:
     """The letters that a secret alone decides, wherever it stands among the three bytes that four letters encode."""
+    # A letter holds 6 bits: those that also hold bits of a neighbouring byte are cut off at both ends.
     texts = []
     for shift, first in enumerate((0, 2, 3)):
         content = b"\0" * shift + secret.encode()

@@ -18,6 +18,7 @@ class Damaged(SuiteError, ValueError):
 
 def write(path: str | Path, content: dict[str, Any]) -> Path:
     """Writes a dictionary as JSON that begins with a checksum of all that follows, for `read`."""
+    # Without its opening brace, which the seal brings: the file as a whole is JSON.
     body = json.dumps(files.plain(content), indent=1, allow_nan=False).encode()[1:]
     return files.write_bytes(path, b'{"checksum": "%s",' % hashlib.sha256(body).hexdigest().encode() + body + b"\n")
 

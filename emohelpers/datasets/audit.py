@@ -134,6 +134,7 @@ def groups(manifest: Manifest, rows: Rows) -> list[str]:
             rows.notes.append(
                 f"{len(unknown):,} of {len(table):,} rows have no {name} ({listed}): none of them is joined by it"
             )
+    # An edit has its parent's path as key and a photograph its own: equal keys join the two.
     keys.append(table["parent"].where(table["parent"] != "", table["path"]))
     if spec.stem:
         stems = list(table["path"].map(stem))

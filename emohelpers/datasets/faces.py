@@ -84,6 +84,7 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
         rows.problems.append(f"{len(strange):,} paths of {rows.where} name no picture, e.g. {strange[0]}")
     if isinstance(spec.layout, Table) or (labels_csv and isinstance(spec.layout, Folders)):
         rows.notes += audit.agreement(spec, table)
+    # In the order of EMOTIONS, whatever the data set's own is: a model's outputs follow it.
     classes = tuple(emotion for emotion in labels.EMOTIONS if emotion in (spec.classes or set(table["label"])))
     paths = set(table["path"])
     return Dataset(

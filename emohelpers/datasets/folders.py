@@ -40,6 +40,7 @@ def from_folders(manifest: Manifest, spec: Folders, root: Path) -> Rows:
     rows = Rows(Path(base), frame, base)
     rows.closed(tree)
     reached = {os.path.dirname(record[0]) for record in records}
+    # Pictures that the pattern does not reach are left out, which must be told.
     beside = [
         f"{folder}/{file}".removeprefix(f"{base}/")
         for level in tree.levels(base)
@@ -88,6 +89,7 @@ def _fits(manifest: Manifest, spec: Folders, tree: Tree, base: str) -> bool:
     for _, names in _matches(spec, tree, base):
         if manifest.knows_label(names["label"]) and _knows_split(manifest, names):
             labels.add(names["label"])
+    # One folder that is called like a label may be chance.
     return len(labels) > 1
 
 

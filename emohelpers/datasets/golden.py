@@ -50,8 +50,10 @@ def golden_set(table: DataFrame, pixels: Pixels, cfg, folder: str | Path, name: 
         return _verified(paths.find_input(cfg.testset_csv, remedy=remedy), table)
     photographs = table[originals(table)]
     is_official = cfg.golden == "official"
+    # The declared split is part of the content only where it decides what is drawn.
     columns = ["path", "label", "sha256", *["split"] * is_official]
     contents = photographs[columns].itertuples(index=False, name=None)
+    # Sorted, so that another order of the rows names the same set.
     fingerprint = config.digest(sorted(contents))[:8]
     protocol = _protocol(cfg)
     file = Path(folder) / f"{name}-{protocol}-{fingerprint}" / NAME

@@ -40,6 +40,7 @@ def guard(table: DataFrame, pixels: Pixels, likeness: float) -> tuple[DataFrame,
     made from one; validation gives way to the golden set. Looks everything up again and counts what is left.
     """
     removed = []
+    # In this order, so that training gives way to the validation part that is left and to no other row.
     for held, part in GIVES_WAY:
         shared = _shared(table, pixels, likeness, held, part)
         removed.append(shared.assign(part=part))

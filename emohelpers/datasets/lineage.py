@@ -64,6 +64,7 @@ def attached(root: str | Path, dataset) -> ReadySet:
     for path, folder_label in sorted(label_of.items()):
         line = listed.get(path, {})
         name = NAME.fullmatch(Path(path).stem)
+        # The table's label goes before the folder's; a file name that tells another emotion contradicts both.
         words = [line.get("augmented_label") or folder_label, name["target"] if name else ""]
         emotions_named = {labels.canonical(word) for word in words if word}
         if len(emotions_named) > 1:
@@ -160,6 +161,7 @@ def _home(tree: Tree, root: Path, originals: Path) -> tuple[str, dict[str, str]]
             if marked:
                 return folder, marked
             path = Path(folder)
+            # Photographs lie in folders of emotions too: only the root itself or an augmented folder counts.
             if emotions and path != originals and (path == root or "aug" in path.name.lower()):
                 return folder, emotions
     raise ManifestError(

@@ -111,6 +111,7 @@ def pictures(source: Path) -> Listing:
         except OSError as error:
             listing.left_out[name] = f"cannot be listed: {error.strerror}"
             continue
+        # A folder is known by device and inode, since links give it many paths and may lead in a circle.
         if (status.st_dev, status.st_ino) in searched:
             listing.left_out[name] = "a link to a folder that is searched already"
             continue

@@ -113,8 +113,10 @@ def from_scores(
         name = files.safe_name(str(scene))
         name = f"scene{name}" if is_hidden(name) else name
         for both in itertools.combinations(rows.itertuples(), 2):
+            # Numbered before the scores are compared: a folder's name does not depend on min_gap.
             number = next(numbers_of[fold(name)])
             bad, good = sorted(both, key=lambda row: row.score)
+            # A tie has neither a good nor a bad side, even with min_gap = 0.
             if good.score - bad.score >= max(min_gap, 1e-9):
                 lines.append((f"{name}_{number:03d}", str(scene), good.score, bad.score))
                 pictures.append((good.path, bad.path))
@@ -137,6 +139,7 @@ def _by_scene(scores: DataFrame, shares: Mapping[str, float], seed: int) -> dict
     """The content of a splits.json that keeps the folders of a scene together."""
     scenes = shuffled(set(scores["scene"]), seed)
     ends = np.cumsum([shares[part] for part in PARTS]) * len(scenes)
+    # Half a scene past the edge, so that rounding of the shares moves no scene.
     numbers = np.searchsorted(ends, np.arange(len(scenes)) + 0.5)
     part_of = {scene: PARTS[min(number, 2)] for scene, number in zip(scenes, numbers, strict=True)}
     parts = scores["scene"].map(part_of)
@@ -166,6 +169,7 @@ def spoiled(
             except decoding.UnreadableImage as error:
                 unreadable[path.relative_to(listing.root).as_posix()] = str(error)
                 continue
+            # Seeded by the place in the listing: a photograph that cannot be read changes no other's defects.
             chosen = np.random.default_rng([seed, index]).permutation(list(defects.KINDS))[:kinds]
             plan = [("", 0.0), *itertools.product(map(str, chosen), strengths)]
             for number, (kind, strength) in enumerate(plan):
@@ -202,6 +206,7 @@ def draw_splits(data: Pairs, pixels: Pixels, likeness: float, *, seed: int = 42)
     total = data.pairs["folder"].nunique()
     parts: dict[str, list[str]] = {part: [] for part in PARTS}
     for group in shuffled(members, seed):
+        # The part that lacks most takes the next group, so that large groups even out.
         missing = {part: SHARES[part] - len(parts[part]) / total for part in PARTS}
         parts[max(PARTS, key=missing.__getitem__)] += sorted(members[group])
     return parts

@@ -134,6 +134,7 @@ def _alike(data: Pairs, pixels: Pixels, likeness: float) -> Iterator[tuple[str, 
         later = rows[j]
         contents = (earlier.sha256, later.sha256)
         apart = earlier.split != later.split and earlier.scene != later.scene
+        # `twins` gives each pair in both orders, and each picture with itself.
         if i >= j or not apart or contents[0] == contents[1] or contents in reported:
             continue
         reported.add(contents)

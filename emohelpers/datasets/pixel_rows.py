@@ -117,7 +117,9 @@ def _vote(rows: Rows, spec: Votes, path: Path) -> None:
 
     strong = np.where(votes > 1, votes, 0)
     winner = strong.argmax(axis=1)
+    # More than half, strictly: neither a tie nor a row without strong votes has a winner.
     clear = strong.max(axis=1) * 2 > strong.sum(axis=1)
+    # Emotions are the first columns, so a winner beyond them is one of the discarded.
     usable = clear & (winner < len(emotions))
     rows.frame["label"] = np.where(usable, names[winner], "")
     unclear = np.sum(~clear)

@@ -138,6 +138,7 @@ class Squares:
         flat = rows.ravel()
         squares = self.index.array[flat]
         checksums = self.index.checksums
+        # Rows are proved once: later epochs read them without a checksum.
         if any(zlib.crc32(squares[i]) != checksums[flat[i]] for i in np.flatnonzero(~self.proved[flat])):
             self._mend()
             return self[index]

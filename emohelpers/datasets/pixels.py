@@ -121,6 +121,7 @@ def build(dataset, side: int, folder: str | os.PathLike, *, workers: int | None 
         OSError: the folder cannot be written, or the disk is too small (said before the work starts).
     """
     elsewhere = getattr(dataset, "elsewhere", {})
+    # The data set's own root is first, so that its rows keep their numbers when edits are added.
     below: dict[Path, list[str]] = {dataset.root: []}
     for path in dataset.table["path"]:
         below.setdefault(elsewhere.get(path, dataset.root), []).append(path)
@@ -191,6 +192,7 @@ def _fill(home: Path, index: Index, shape: tuple, root: Path, paths, stamps, tod
             if sha256 == index.sha256[row]:
                 index.stamps[row] = stamps[row]
         todo = index.todo(stamps)
+        # From here on nobody is promised these rows, until they are written.
         index.renew(home, shape, todo)
         array = index.open(home, "r+")
         with tqdm(total=len(todo), desc="decode", unit="img", mininterval=2, disable=not todo) as bar:
@@ -199,6 +201,7 @@ def _fill(home: Path, index: Index, shape: tuple, root: Path, paths, stamps, tod
                 for row, sha256, square, reason in pool.map(read, part):
                     array[row] = square
                     index.put(row, stamps[row], sha256, square, reason)
+                # First the pixels, then the index that promises them.
                 array.flush()
                 index.write(home)
                 bar.update(len(part))

@@ -15,6 +15,7 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
     frame = rows.frame
     written = list(frame["path"])
     bases = list(dict.fromkeys(((home or rows.root).as_posix(), rows.root.as_posix())))
+    # The ending goes before the suffix: 1.jpg becomes 1_aligned.jpg.
     ended = [spec.ending.join(os.path.splitext(path)) for path in written]
     meant = candidates(tree, bases, ended) if spec.ending else None
     if not meant or not any(meant.files):

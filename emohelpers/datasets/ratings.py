@@ -56,6 +56,7 @@ def tables(spec: Ratings, root: Path, tree: Tree, labels_csv: str) -> tuple[list
     for names in spec.tables:
         hits = [tree.search(folder.as_posix(), name, DEEP) for name in names]
         files = next(filter(None, hits), [])
+        # Copies of one table in several folders are no contradiction.
         if not same_content(files):
             raise ManifestError(f"{len(files)} different files called {names[0]}: {files}. Name one by LABELS_CSV")
         if files:
@@ -80,6 +81,7 @@ def ratings(spec: Ratings, path: Path, problems: list[str]) -> DataFrame:
     low, high = spec.scale
     for target, name in columns.items():
         values = as_numbers(table[written[name]])
+        # `between` is false for NaN, so that a text that is no number is wrong too.
         wrong = ~values.between(low, high)
         if wrong.any():
             rows = values.index[wrong]
@@ -90,6 +92,7 @@ def ratings(spec: Ratings, path: Path, problems: list[str]) -> DataFrame:
                 f"{len(rows)} values of {name} in {path} are no numbers within {low:g}..{high:g}: "
                 f"{first}. Is it the right column and scale?"
             )
+        # The middle of the scale becomes 0, its ends -1 and 1.
         rated[target] = (values - (low + high) / 2) / ((high - low) / 2)
     if len(rated) >= ALL_ABOVE and (rated["arousal"] >= rated["valence"]).all():
         problems.append(

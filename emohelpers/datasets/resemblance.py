@@ -29,6 +29,7 @@ def resembled(edits: ndarray, photographs: ndarray, groups: ndarray) -> tuple[nd
         cosines = likenesses(edits[block], photographs)
         best[block] = cosines.argmax(1)
         nearest[block] = cosines.max(1)
+        # The best one's own group is no rival: without it the maximum is that of the next group.
         cosines[code == code[best[block]][:, None]] = -1
         second[block] = cosines.max(1)
     clear = (1 - nearest <= CLEAR * (1 - second)) & (nearest >= LEAST)

@@ -118,6 +118,7 @@ def check(songs: Songs, heard: Any = None, max_unreadable: float = 0.0) -> Songs
     table = table[~table["song"].isin(list(left_out))].reset_index(drop=True)
     if heard is not None:
         table["sha256"] = [heard.sha256[row] for row in heard.rows(table["path"])]
+        # One recording under two ids is one group, or it would stand in two parts.
         table["group"] = table.groupby("sha256")["song"].transform("first")
     total = len(table) + len(left_out)
     problem, note = problems.leave_out(left_out, total, max_unreadable, kind="songs", root=songs.root)
@@ -146,6 +147,7 @@ def split(table: DataFrame, cfg) -> DataFrame:
     folds = list(_folds(table, cfg.folds, cfg.split_seed))
     rest, test = folds[cfg.fold]
     parts = max(round(1 / cfg.val_share), 2)
+    # `val` holds positions within `rest`, not within the table.
     _, val = next(_folds(table.iloc[rest], parts, cfg.split_seed + 1))
     split = np.full(len(table), "train", dtype=object)
     split[test] = "test"

@@ -64,6 +64,7 @@ def split(table: DataFrame, golden: Golden, cfg, doubtful: Collection[str] = ())
     `leaks.guard` removes those of a golden or validation picture.
     """
     held = table["path"].isin(golden.table["path"])
+    # Groups as the golden file has them and as they are now: neither may reach another part.
     held_groups = {*golden.table["group"], *table.loc[held, "group"]}
     rest = table[~held & originals(table) & ~table["group"].isin(held_groups)]
     counts = rest["label"].value_counts()

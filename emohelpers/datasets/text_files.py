@@ -139,6 +139,7 @@ def _separator(sample: Sequence[str]) -> str:
     def regular(separator: str) -> tuple[int, int]:
         widths = [len(row) for row in csv.reader(sample, delimiter=separator, skipinitialspace=True) if row]
         width = widths[0] if widths else 0
+        # Every separator that is absent gives one field a line: a width of 1 counts for nothing.
         return widths.count(width) * (width > 1), width
 
     return max(SEPARATORS, key=regular)
@@ -198,6 +199,7 @@ def as_numbers(values: Series) -> Series:
     text = values.str.strip()
     comma = text.str.fullmatch(r"[+-]?[0-9]+,[0-9]+")
     thousands = text.str.fullmatch(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+    # 1,234 can be either: a value that can only be a decimal decides for its column.
     if comma.any() and not text.str.contains(".", regex=False).any() and not thousands[comma].all():
         text = text.str.replace(",", ".", regex=False)
     numbers = pd.to_numeric(text.mask(text == ""), errors="coerce")

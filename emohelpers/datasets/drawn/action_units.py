@@ -81,6 +81,7 @@ def expression(
     """
     units = dict.fromkeys(UNITS, 0.0)
     for name, strength in ((emotion, intensity), (second, intensity * share)):
+        # A unit that both emotions move takes the stronger of the two, not their sum.
         for unit, apex in PROTOTYPES.get(name, {}).items():
             stray = 1 + play * rng.uniform(-0.3, 0.2)
             units[unit] = max(units[unit], apex * strength * stray)

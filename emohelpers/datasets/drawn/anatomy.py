@@ -68,6 +68,7 @@ def _posed(flat: Points, s: Shot) -> Points:
     # the head is half an ellipsoid; what lies far below its surface, like ears and neck, has a depth of its own
     z = 0.62 * np.sqrt(np.clip(1 - (x / 1.12) ** 2 - (y / 1.45) ** 2, 0, None))
     z = np.where(lift < -0.5, lift + 0.5, z + lift)
+    # Yaw turns x and z, pitch then y and z, roll at last the picture plane.
     x, z = x * np.cos(s.yaw) + z * np.sin(s.yaw), z * np.cos(s.yaw) - x * np.sin(s.yaw)
     y = y * np.cos(s.pitch) + z * np.sin(s.pitch)
     x = x + s.shear * y

@@ -131,12 +131,14 @@ def _plan(n: int, seed: int, wrong_labels: float) -> list[dict]:
     rng = np.random.default_rng([seed, 0])
     exact = np.array(list(CLASS_SIZES.values())) * n / sum(CLASS_SIZES.values())
     counts = np.floor(exact).astype(int)
+    # The largest remainders are rounded up, so that the counts add up to n.
     counts[np.argsort(counts - exact)[: n - counts.sum()]] += 1
     emotions = rng.permutation(np.repeat(list(CLASS_SIZES), counts))
     rows = []
     identity = -1
     left = 0
     for index, emotion in enumerate(emotions):
+        # Each identity has three to five pictures in a row, the last perhaps fewer.
         if left == 0:
             identity = identity + 1
             left = int(rng.integers(3, 6))

@@ -31,6 +31,7 @@ class Outlines:
     def points(self, values: Mapping[str, float]) -> dict[str, ndarray]:
         """Name -> (N, 2) points on the face that has these measures."""
         vector = np.array([values[measure] for measure in self.measures])
+        # Every coordinate is linear in the measures, so one product gives all outlines.
         points = (self._matrix @ vector).reshape(-1, 2)
         return dict(zip(self._names, np.split(points, self._starts), strict=True))
 

@@ -64,6 +64,7 @@ def _skin(c: Canvas, p: Person, f, units) -> None:
     c.fill(f["nose_tip"], 142, relief)
     c.fill(f["chin_boss"], 134 + 8 * au[17], relief)
     relief = cv2.blur(cv2.blur(relief, (11, 11)), (11, 11))
+    # Wrinkles come after the blur, so that they stay sharper than the forms.
     lines = f["forehead_lines"].reshape(3, -1, 2)
     for k, width in enumerate((0.035, 0.035, 0.03)):
         dark(lines[k], 0.75 * max(au[1] * 0.55, au[2], 0) * (0.55 + 0.45 * p.age) + 0.28 * old, width)
@@ -83,6 +84,7 @@ def _skin(c: Canvas, p: Person, f, units) -> None:
         for k in range(0, 6, 2):
             dark(f[f"crow_{name}"][k : k + 2], 0.6 * au[6] + 0.35 * max(0.0, old - 0.3), 0.03)
     relief = cv2.blur(relief, (5, 5))
+    # Colour goes onto a copy that is softened as a whole and shown through the face's outline.
     tinted = c.pixels.copy()
     warm = mix(skin, (206, 84, 84), 0.12 + 0.1 * max(au[6], au[12]))
     for name in ("left", "right"):

@@ -101,6 +101,7 @@ def _rgb(values: ndarray) -> tuple[float, ...]:
 def person(seed: int) -> Person:
     """The identity that `seed` stands for."""
     rng = np.random.default_rng([seed, 1])
+    # The order of the draws is part of the drawing: changed, it makes another person of every seed.
     tone = rng.uniform(0, 5)
     low = min(int(tone), 4)
     skin = SKIN_TONES[low] + (tone - low) * (SKIN_TONES[low + 1] - SKIN_TONES[low])

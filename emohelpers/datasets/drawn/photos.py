@@ -76,6 +76,7 @@ def take(world: ndarray, subject: ndarray, wrong: dict[str, float], rng: Generat
     side = np.sign(subject[0] - middle[0])  # the frame leaves the subject behind, until it is cut in two
     middle = middle * (1 - out) + (subject - side * np.array((0.5 * FRAME[0] / zoom, 0))) * out
     look = cv2.getRotationMatrix2D(tuple(middle), angle, zoom)
+    # The matrix turns about `middle`; the shift brings that point to the frame's centre.
     look[:, 2] += np.array(FRAME) / 2 - middle
     soft = cv2.GaussianBlur(world, (0, 0), 0.7)  # the lens; keeps the halving free of aliases
     photo = cv2.warpAffine(soft, look, FRAME, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)

@@ -83,6 +83,7 @@ def plan(n: int, seed: int, seconds: float) -> list[dict]:
         rows[-1]["seconds"] = seconds * (3 if song > 2000 else 1)
         rows[-1]["file"] = f"{song}.{'mp3' if song % AS_MP3 == 0 else 'wav'}"
         for name, value in (("valence", valence), ("arousal", arousal)):
+            # Raters answer in whole numbers of 1..9, of which 5 is neutral.
             votes = np.clip(np.rint(5 + 4 * value + rng.normal(0, RATER_NOISE, RATERS)), 1, 9)
             rows[-1][f"{name}_mean"], rows[-1][f"{name}_std"] = round(votes.mean(), 1), round(votes.std(), 2)
     return rows
@@ -128,6 +129,7 @@ def play(row: Mapping) -> ndarray:
     attack = 0.012 + 0.06 * max(legato - 0.5, 0)
     step = int(rng.integers(0, 7))
     beats = int(seconds / beat) + 1
+    # `at` counts beats, four to a bar; each bar has one chord.
     for at in range(beats):
         degree = CHORDS[row["mode"]][at // 4 % 8]
         chord = [tonic + _tone(scale, degree + third) for third in (0, 2, 4)]
@@ -138,10 +140,12 @@ def play(row: Mapping) -> ndarray:
                 _note(out, soft, 49 + chord[0], at * beat, 3 * beat, 0.09, 0.05)
         if at % 2 == 0:
             _note(out, soft, 36 + chord[0] % 12, at * beat, 2 * beat * legato, 0.22, attack)
+        # The melody has one, two or four notes a beat.
         parts = 2 if rng.random() < row["density"] else 1
         parts = 4 if parts == 2 and rng.random() < row["density"] - 0.5 else parts
         for part in range(parts):
             step = int(np.clip(step + rng.integers(-2, 3), -4, 9))
+            # On every second beat it returns to a note of the chord.
             if part == 0 and at % 2 == 0:
                 step = degree + 2 * int(rng.integers(0, 3)) - 7 * int(degree > 3)
             pitch = float(row["register"]) + tonic + _tone(scale, step)
@@ -151,6 +155,7 @@ def play(row: Mapping) -> ndarray:
             _hit(out, at * beat, rng, float(row["drums"]), low=at % 2 == 0)
     out = out[: int(seconds * RATE)]
     out += rng.normal(0, 10 ** (rng.uniform(-75, -60) / 20), len(out)).astype(np.float32)
+    # Loudness is that of the whole piece: its root mean square in dB of full scale.
     level = 10 ** (float(row["level_db"]) / 20) / max(float(np.sqrt(np.mean(out**2))), 1e-9)
     return np.tanh(out * level).astype(np.float32)  # a peak is rounded off, as an amplifier does
 
@@ -181,6 +186,7 @@ def _note(out: ndarray, wave: ndarray, midi: float, start: float, length: float,
     time = np.arange(n, dtype=np.float32) / RATE
     frequency = 440 * 2 ** ((midi - 69) / 12)
     shape = np.minimum(time / attack, 1) * np.exp(-np.maximum(time - length, 0) / 0.03) * np.exp(-0.8 * time)
+    # The table holds one period of 2048 samples; & 2047 wraps the position around it.
     out[first : first + n] += loud * shape * wave[(time * (frequency * 2048)).astype(np.int64) & 2047]
 
 
