@@ -912,3 +912,11 @@ def test_a_data_set_of_one_class_is_a_problem(places):
     assert "all pictures are of one class (happy)" in message(
         manifests.check, manifests.load(own(places), places / "d")
     )
+
+
+@pytest.mark.parametrize("layout", [{"split": "usage"}, {"split_folders": True}, {"source": "origin"}])
+def test_what_a_manifest_declares_and_no_row_has_is_told(places, layout):
+    table(places / "d", faces())
+    data = manifests.load(own(places, layout={"kind": "table", **layout}), places / "d")
+    ((key, value),) = layout.items()
+    assert any("no row has a" in note and f"{key}: {value}" in note for note in data.notes)

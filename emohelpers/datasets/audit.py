@@ -84,6 +84,15 @@ def _orders() -> str:
     return "\n".join(lines)
 
 
+def read_declared(manifest: Manifest, rows: Rows) -> None:
+    """Notes what the manifest declares of splits, sources and parents, and no row has."""
+    declared = {name: getattr(manifest.layout, name) for name in manifest.layout.model_fields_set}
+    for column in ("split", "source", "parent"):
+        keys = [f"{name}: {value}" for name, value in sorted(declared.items()) if name.startswith(column) and value]
+        if keys and not any(rows.frame[column]):
+            rows.notes.append(f"{rows.where}: no row has a {column}, though the manifest says {', '.join(keys)}")
+
+
 def read_splits(manifest: Manifest, rows: Rows) -> None:
     """Turns the data set's own words into train, val, test."""
     words = Counter(rows.frame["split"])

@@ -66,6 +66,7 @@ def load(name_or_yaml: str | Path, root: str | Path = "", labels_csv: str | Path
     rows = _rows(spec, spec.folder(str(root)), str(labels_csv))
 
     # From what is written to what it means.
+    audit.read_declared(spec, rows)
     audit.read_labels(spec, rows)
     audit.read_splits(spec, rows)
     audit.drop_repeats(rows)

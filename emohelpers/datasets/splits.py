@@ -49,9 +49,10 @@ def _mixed(test: DataFrame, guarded: DataFrame, cfg) -> list[str]:
     used = part.drop("golden", errors="ignore").sum()
     if not used:
         return []
+    name = test["split"].iloc[0]
     return [
-        f"the data set declares an official test part of {len(test):,} pictures: {used:,} of them are trained on or "
-        f"validated with, since golden={cfg.golden!r} draws from all pictures. No figure of this run compares with "
+        f"the data set declares an official {name} part of {len(test):,} pictures: {used:,} of them are trained on "
+        f"or validated with, since golden={cfg.golden!r} draws from all pictures. No figure of this run compares with "
         'published ones. To test on the official part: OVERRIDES = {"golden": "official"}'
     ]
 

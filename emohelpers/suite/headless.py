@@ -25,8 +25,7 @@ def train(recipe: str, preset: str, settings: list[str], out: str) -> None:
     cfg = _config(recipe, preset, settings)
     folder = _folder(recipe, out or cfg.output_dir)
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
-    faces = study.prepare(cfg)
-    print(faces.dataset.title, *faces.notes, sep="\n- ")
+    faces = _faces(cfg)
     fit = study.fit(cfg, faces, folder)
     _, parts = study.build(cfg, faces)
     predictions = study.predict(fit.model, parts["golden"], faces.part("golden"), flip=cfg.flip_test)
@@ -40,7 +39,7 @@ def ablate(recipe: str, preset: str, settings: list[str], variants: list[str], t
     """Trains a recipe and its variants, and prints their paired differences."""
     cfg = _config(recipe, preset, settings)
     folder = _folder(f"{recipe}_ablation", out)
-    table = ablation.run(cfg, study.prepare(cfg), folder, variants or None, teacher=teacher)
+    table = ablation.run(cfg, _faces(cfg), folder, variants or None, teacher=teacher)
     _show(table)
 
 
@@ -67,7 +66,7 @@ def cross_validate(recipe: str, preset: str, settings: list[str], k: int, out: s
     """Trains `k` models, each tested on what it has not seen; then all of them as one model, on the golden set."""
     cfg = _config(recipe, preset, settings)
     folder = _folder(f"{recipe}_folds", out)
-    faces = study.prepare(cfg)
+    faces = _faces(cfg)
     table, members = folds.cross_validate(cfg, faces, k, folder)
     _show(table)
     rows = faces.part("golden")
@@ -118,6 +117,12 @@ def trained_by(about: Mapping[str, Any]) -> Training:
 
 def _config(recipe: str, preset: str, settings: list[str]) -> Training:
     return config.make(RECIPES[recipe], preset, **config.assignments(settings))
+
+
+def _faces(cfg: Training) -> study.Faces:
+    faces = study.prepare(cfg)
+    print(faces.dataset.title, *faces.notes, sep="\n- ")
+    return faces
 
 
 def _folder(name: str, out: str) -> Path:
