@@ -37,6 +37,8 @@ def from_folders(manifest: Manifest, spec: Folders, root: Path) -> Rows:
     if not records:
         raise ManifestError(f"the folders of {base} hold no picture")
     frame = DataFrame(records, columns=COLUMNS).assign(source="", parent="")
+    if "{group}" not in spec.pattern:
+        frame = frame.drop(columns="{group}")
     rows = Rows(Path(base), frame, base)
     rows.closed(tree)
     reached = {os.path.dirname(record[0]) for record in records}
