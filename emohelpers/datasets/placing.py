@@ -27,8 +27,10 @@ def place(rows: Rows, tree: Tree, home: Path | None, spec: Table) -> None:
             f"all: {'; '.join(meant.torn[:3])}. Give a DATASET_ROOT that holds the right one"
         )
     elif not any(files):
-        remedy = "Give the folder that holds the pictures as DATASET_ROOT, or "
-            "correct the table: a file of the same name in a folder of another name is not taken for a picture"
+        remedy = (
+            "Give the folder that holds the pictures as DATASET_ROOT, or correct the table: a file of the same name in "
+            "a folder of another name is not taken for a picture"
+        )
         if not any(map(is_picture, written)):
             remedy = "The names have no suffix of a picture: write it, such as .jpg, into the table"
         raise ManifestError(
