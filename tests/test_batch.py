@@ -101,6 +101,41 @@ def test_done_again_when_it_is_made_of_something_else_and_only_then(place: Path,
     assert seen(place).count("01 1 0.5") == 4 == seen(place).count("02 1 0.5")
 
 
+def behind_a_manifest(place: Path) -> dict[str, str]:
+    """Stamps of a manifest whose data lie at its `root`, one of their folders by a link."""
+    return stamps.stamps({"OVERRIDES": {"manifest": str(place / "mine.yaml")}})
+
+
+@pytest.mark.parametrize("change", ["new content", "older time", "swapped by rename", "behind a link", "table outside"])
+def test_data_behind_a_manifest_that_changed_are_seen(tmp_path: Path, change: str) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nroot: data\nlayout: {kind: table, file: ../labels.csv}\n")
+    (tmp_path / "labels.csv").write_text("path,label\n")
+    for folder in ("data/happy", "elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / folder / name).write_text(name)
+            os.utime(tmp_path / folder / name, (10, 10))
+    (tmp_path / "data" / "sad").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
+    before = behind_a_manifest(tmp_path)
+    assert before == behind_a_manifest(tmp_path)
+    first, second = tmp_path / "data/happy/a", tmp_path / "data/happy/b"
+    if change == "new content":
+        first.write_text("c")
+        os.utime(first, (10, 10))
+    elif change == "older time":
+        os.utime(first, (5, 5))
+    elif change == "swapped by rename":
+        first.rename(tmp_path / "c")
+        second.rename(first)
+        (tmp_path / "c").rename(second)
+    elif change == "behind a link":
+        (tmp_path / "elsewhere/a").write_text("c")
+    else:
+        (tmp_path / "labels.csv").write_text("path,label\na,happy\n")
+    assert behind_a_manifest(tmp_path) != before
+
+
 def test_parameters_of_another_run_are_not_taken_for_ours(place: Path) -> None:
     pair(place)
     assert main(["run", "1", "--param", "SEED=3"]) == 0

@@ -185,7 +185,7 @@ def test_a_damaged_or_older_file_is_made_anew(tmp_path, monkeypatch):
     calm, _ = run(tmp_path, "calm")
     rows, done = next(tmp_path.glob("cache/*/train.rows")), next(tmp_path.glob("cache/*/train.done"))
     content, marks = rows.read_bytes(), done.read_bytes()
-    assert set(marks) == {1}
+    assert (np.frombuffer(marks, np.int64) % 2 == 1).all(), "a row is missing"
 
     def trained_again(name):
         again, _ = run(tmp_path, name)

@@ -8,10 +8,16 @@ import numpy as np
 import pictures
 import pytest
 import tones
+import torch
+import training_job
 from PIL import Image
 
+from emohelpers import models, train
 from emohelpers.config import sealed
 from emohelpers.datasets import pixels, songs
+from emohelpers.export import onnx
+from emohelpers.export.runner import Runner
+from emohelpers.models.views import Shelf
 from emohelpers.music import spectrograms
 from emohelpers.music.sound import Spectrum
 
@@ -175,6 +181,76 @@ def test_songs_that_changed_places_are_heard_again_and_those_that_were_touched_a
     two.touch()
     monkeypatch.setattr(spectrograms, "_fill", None)
     assert spectrograms.build(data, SPECTRUM, tmp_path / "cache", describe=False, workers=1).sha256 == after.sha256
+
+
+# ------------------------------------------------------ checkpoints, ONNX files, activations
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """The folder of a small training that was paused after two epochs, and an ONNX file of its model."""
+    place = tmp_path_factory.mktemp("trained")
+    parts = training_job.job(place, epochs=2)
+    train.fit(*parts, place / "out", name="best.pth", quiet=True)
+    model = models.load(place / "out" / "best.pth")
+    onnx.write(model, place / "out" / "model.onnx", np.zeros((8, 32, 32, 3), np.uint8))
+    return place
+
+
+SPOTS = (0.001, 0.13, 0.37, 0.71, 0.9999)
+CHECKPOINTS = {
+    **{f"{name}, bit at {at}": (name, lambda f, at=at: flip(f, at)) for at in SPOTS for name in ("last", "best")},
+    **{f"{name}, block zeroed": (name, lambda f: zero(f, 0.5, 4096)) for name in ("last", "best-", "best", "onnx")},
+    **{f"{name}, cut at {at}": (name, lambda f, at=at: cut(f, at)) for at in (0, 0.6, 0.9999)
+       for name in ("last", "best-", "best")},
+    "onnx, bit flipped": ("onnx", lambda f: flip(f, 0.6)),
+    "best-, bit flipped": ("best-", lambda f: flip(f, 0.6)),
+    "best-, gone": ("best-", Path.unlink),
+}  # fmt: skip
+FILES = {"last": "last.pth", "best-": "best-*.pth", "best": "best.pth", "onnx": "model.onnx"}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_damaged_checkpoint_is_refused_with_the_remedy(trained, tmp_path, name) -> None:
+    kind, damage = CHECKPOINTS[name]
+    shutil.copytree(trained, tmp_path / "again")
+    out = tmp_path / "again" / "out"
+    damage(only(out, FILES[kind]))
+    if kind == "onnx":
+        with pytest.raises(sealed.Damaged, match="does not hold what was written to it"):
+            Runner(out / "model.onnx")
+    elif kind == "best":
+        with pytest.raises(models.WeightsError, match=r"best\.pth is not a checkpoint.* or damaged.*Restore it"):
+            models.load(out / "best.pth")
+    else:
+        with pytest.raises(train.TrainingError, match=r"last\.pth cannot be resumed.*Restore it, or remove"):
+            train.fit(*training_job.job(tmp_path / "again", epochs=2), out, name="best.pth", quiet=True)
+
+
+def test_what_was_written_without_a_checksum_is_read(trained, tmp_path) -> None:
+    whole = (trained / "out" / "best.pth").read_bytes()
+    ending = len(sealed.ZIP % 0)
+    earlier = tmp_path / "best.pth"
+    earlier.write_bytes(whole[: -ending - 2] + b"\0\0")
+    assert models.load(earlier).facts["epoch"] >= 1
+    flip(earlier, 0.5)
+    with pytest.raises(models.WeightsError, match="or damaged"):
+        models.load(earlier)
+    bare = tmp_path / "model.onnx"
+    bare.write_bytes((trained / "out" / "model.onnx").read_bytes()[: -len(sealed.ONNX % 0)])
+    assert len(Runner(bare).classes) == 8
+
+
+@pytest.mark.parametrize("damage", [lambda f: flip(f, 0.4), lambda f: zero(f, 0.1, 64)], ids=["bit", "block"])
+def test_damaged_activations_are_computed_again(tmp_path, capsys, damage) -> None:
+    shelf = Shelf(tmp_path / "train.rows", 8, (4, 5), torch.float16)
+    rows = torch.arange(160).view(8, 4, 5).half()
+    shelf.put(np.arange(8), rows)
+    assert shelf.holds(np.arange(8))
+    damage(tmp_path / "train.rows")
+    again = Shelf(tmp_path / "train.rows", 8, (4, 5), torch.float16)
+    assert not again.holds(np.arange(8)) and "damaged" in capsys.readouterr().out
+    assert again.holds(np.arange(7, 8)) and (again.done == 0).sum() == (~again.proved).sum() >= 1
 
 
 # ------------------------------------------------------ files that were replaced

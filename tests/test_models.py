@@ -1,4 +1,5 @@
 import copy
+import importlib
 import json
 import os
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.models import save_for_hf
 from torch import nn
 
@@ -13,6 +15,8 @@ from emohelpers import config, models
 from emohelpers.config.faces import Baseline
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.images.preprocess import Preprocess
+
+freeze_file = importlib.import_module("emohelpers.models.freeze")  # the room's `freeze` is its function
 
 
 def settings(**values):
@@ -159,6 +163,90 @@ def test_weights_of_another_architecture_are_refused(folder):
         models.build(settings(backbone="test_resnet", weights=str(folder)), EMOTIONS)
     with pytest.raises(models.WeightsError, match="does not hold weights of this architecture.*tensors are not in it"):
         models.build(settings(backbone="test_resnet", weights=str(folder / "model.safetensors")), EMOTIONS)
+
+
+def without(tensors, kind):
+    """A file of weights as something went wrong with it."""
+    if kind == "no BatchNorm statistics":
+        return {name: tensor for name, tensor in tensors.items() if "running_" not in name}
+    if kind == "no constant tensor":  # a BatchNorm's weight is one in every start
+        return {name: tensor for name, tensor in tensors.items() if name != "layer1.0.bn1.weight"}
+    if kind == "all zero":
+        return {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
+    if kind == "a stage zeroed":
+        return {name: tensor * ("layer2" not in name) for name, tensor in tensors.items()}
+    if kind == "further layers":
+        return {**tensors, "layer1.9.conv1.weight": tensors["layer1.0.conv1.weight"].clone()}
+    wrong = dict(tensors)
+    wrong["layer1.0.conv1.weight"] = wrong["layer1.0.conv1.weight"].clone().fill_(float(kind))
+    return wrong
+
+
+@pytest.mark.parametrize(
+    "kind, reason",
+    [
+        ("no BatchNorm statistics", "tensors are not in it.*running_mean"),
+        ("no constant tensor", "1 of .* tensors are not in it"),
+        ("further layers", "1 of its own have no place"),
+        ("all zero", "nothing but zeros"),
+        ("a stage zeroed", "nothing but zeros"),
+        ("nan", "holds NaN"),
+        ("inf", "holds NaN, infinity"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_weights_that_are_not_whole_are_refused(tmp_path, kind, reason, suffix):
+    torch.manual_seed(0)
+    tensors = timm.create_model("test_resnet", num_classes=1000).state_dict()
+    file = tmp_path / f"weights.{suffix}"
+    save = save_file if suffix == "safetensors" else torch.save
+    save(tensors, file)
+    built = models.build(settings(backbone="test_resnet", weights=str(file)), EMOTIONS)
+    assert torch.equal(built.layer1[0].conv1.weight, tensors["layer1.0.conv1.weight"])
+    save(without(tensors, kind), file)
+    with pytest.raises(models.WeightsError, match=f"(?s){file.name} .*{reason}"):
+        models.build(settings(backbone="test_resnet", weights=str(file)), EMOTIONS)
+
+
+def test_a_checkpoint_with_nan_foreign_tensors_or_options_of_its_own_is_refused(tmp_path):
+    model = models.build(settings(), EMOTIONS)
+    with torch.no_grad():
+        model.blocks[0].attn.qkv.weight[0, 0] = float("nan")
+    with pytest.raises(models.WeightsError, match="holds NaN"):
+        models.load(models.save(tmp_path / "nan.pth", model))
+    model = models.build(settings(), EMOTIONS)
+    model.spec["backbone"] = "test_resnet"
+    with pytest.raises(models.WeightsError, match="does not hold the weights of its test_resnet"):
+        models.load(models.save(tmp_path / "other.pth", model))
+    model.spec = {**model.spec, "backbone": "test_vit", "options": {"checkpoint_path": "/tmp/evil.pth"}}
+    with pytest.raises(models.WeightsError, match=r"may set .*embed_dim.*, not \['checkpoint_path'\]"):
+        models.load(models.save(tmp_path / "option.pth", model))
+
+
+@pytest.mark.parametrize("name", ["pit_ti_224", "poolformer_s12", "rdnet_tiny"])
+def test_a_net_that_cannot_be_frozen_is_refused_before_any_training(name):
+    with torch.device("meta"), pytest.raises(models.WeightsError, match=f"order the blocks of {name} run.*another"):
+        models.build(settings(backbone=name, img_size=224), EMOTIONS)
+
+
+@pytest.mark.parametrize("name", ["vit_little_patch16_reg4_gap_256", "vit_srelpos_small_patch16_224"])
+def test_what_is_computed_before_the_blocks_is_not_trained_with_the_head(name, monkeypatch):
+    grouped = freeze_file.group_parameters
+
+    def older(model, *rest, **options):  # timm 1.0.19 leaves register tokens to the head
+        layers = grouped(model, *rest, **options)
+        return {name: max(layers.values()) if name == "reg_token" else layer for name, layer in layers.items()}
+
+    monkeypatch.setattr(freeze_file, "group_parameters", older)
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=3)
+    for trainable, early in (
+        (0, ("patch_embed", "reg_token", "shared_rel_pos", "blocks")),
+        (1, ("patch_", "reg_", "sh")),
+    ):
+        models.freeze(model, trainable)
+        assert not [n for n, p in model.named_parameters() if p.requires_grad and n.startswith(early)]
+    assert models.freeze(model, "all") == "all" and all(p.requires_grad for p in model.parameters())
 
 
 def test_a_failed_download_is_an_error_with_the_remedy_never_a_random_net(monkeypatch, tmp_path):

@@ -6,7 +6,8 @@ import os
 import socket
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -48,6 +49,18 @@ def claim(folder: Path) -> bool:
         ) from None
     _claims[place] = ours
     return True
+
+
+@contextmanager
+def claimed(folder: Path, wanted: bool = True) -> Iterator[None]:
+    """Keeps a folder of results for as long as the block takes, unless it is kept longer or not `wanted`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = wanted and claim(folder)
+    try:
+        yield
+    finally:
+        if first:
+            release(folder)
 
 
 def release(folder: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emohelpers.config import secrets
+from emohelpers.config import locks, secrets
 from emohelpers.config.errors import SuiteError
 
 DOTENV = Path(".env")
@@ -70,6 +70,16 @@ def cache_folder() -> Path:
 def run_name(preset: str) -> str:
     """One pass of the suite: `EMOHELPERS_RUN` where the runner names it, else the preset."""
     return os.environ.get("EMOHELPERS_RUN") or preset
+
+
+def claimed(folder: Path) -> Path:
+    """The folder of results, kept from other processes until this one ends, see `locks.claim`.
+
+    Of a training's several processes (torchrun) the first one keeps it for all.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        locks.claim(folder)
+    return folder
 
 
 def results(stem: str, run: str) -> Path:

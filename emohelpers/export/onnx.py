@@ -22,7 +22,7 @@ from torch.nn import Module
 
 import emohelpers
 from emohelpers import models
-from emohelpers.config import files
+from emohelpers.config import files, sealed
 from emohelpers.export.runner import BATCH, ExportError, Runner, inputs, preprocess_of
 
 OPSET = 18  # the exporter's floor: it ignores a smaller wish, and PyTorch's own default moves with its version
@@ -194,6 +194,7 @@ def annotate(path: str | Path, facts: Mapping[str, Any]) -> int:
         if value is not None:
             proto.metadata_props.add(key=key, value=json.dumps(value, ensure_ascii=False))
     save_model(proto, path)
+    sealed.close(Path(path), sealed.ONNX)
     return proto.opset_import[0].version
 
 

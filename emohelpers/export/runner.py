@@ -11,6 +11,7 @@ from numpy import ndarray
 from onnxruntime.capi import onnxruntime_pybind11_state
 from scipy.special import softmax
 
+from emohelpers.config import sealed
 from emohelpers.config.errors import SuiteError
 from emohelpers.images.preprocess import Preprocess
 
@@ -30,6 +31,7 @@ class Runner:
 
     Raises:
         ExportError: no whole ONNX file, or one without this suite's metadata.
+        Damaged: it does not hold what was written.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 0):
@@ -37,6 +39,7 @@ class Runner:
         options.intra_op_num_threads = threads  # 0: as many as there are cores
         if not Path(path).is_file():  # a pipe never ends
             raise ExportError(f"{path} is no file: an .onnx of this suite is needed")
+        sealed.check(Path(path), sealed.ONNX)
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except REFUSED as error:
@@ -47,7 +50,7 @@ class Runner:
         if "preprocess" not in metadata:
             raise ExportError(f"{path} holds no preprocessing: it was not written by emohelpers.export")
         try:
-            self.facts = {key: json.loads(value) for key, value in metadata.items()}
+            self.facts = {key: json.loads(value) for key, value in metadata.items() if key != "checksum"}
             self.preprocess = preprocess_of(self.facts)
             self.classes = self.facts["classes"]
         except (ValueError, KeyError, TypeError) as error:

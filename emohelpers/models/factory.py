@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.nn import Module
 
-from emohelpers.config import files
+from emohelpers.config import files, sealed
 from emohelpers.images.preprocess import Preprocess
 from emohelpers.models import heads, weights
 from emohelpers.models.weights import WeightsError
 
 SPEC = ("backbone", "img_size", "head", "head_width", "head_dropout")  # what a checkpoint needs to be built again
+
+OPTIONS = {"in_chans", "embed_dim", "depth", "num_heads", "drop_rate"}  # of timm; others could load further files
 
 
 def build(cfg, classes: Sequence[str]) -> Module:
@@ -53,6 +55,8 @@ def _refuse_size(trunk: Module, cfg) -> None:
 def rebuild(spec: dict[str, Any]) -> Module:
     """The model of a spec, its weights drawn anew; `options` in it are timm's own, such as another width."""
     size = weights.input_size(spec["backbone"], spec["img_size"])
+    if strange := set(spec.get("options", {})) - OPTIONS:
+        raise WeightsError(f"a checkpoint may set {', '.join(sorted(OPTIONS))} of a timm model, not {sorted(strange)}")
     options = {"num_classes": len(spec["classes"]), **spec.get("options", {}), **size}
     trunk = timm.create_model(spec["backbone"], pretrained=False, **options)
     return _with_head(trunk, spec)
@@ -60,6 +64,13 @@ def rebuild(spec: dict[str, Any]) -> Module:
 
 def _with_head(model: Module, spec: dict[str, Any]) -> Module:
     """The model with the head of its spec in the place of timm's classifier."""
+    try:
+        model.group_matcher(coarse=True)
+    except (AttributeError, AssertionError, NotImplementedError) as error:
+        raise WeightsError(
+            f"timm does not say in which order the blocks of {spec['backbone']} run (group_matcher), so that none can "
+            "be frozen. Choose another backbone."
+        ) from error
     name = model.pretrained_cfg["classifier"]
     classifier = model.get_submodule(name)
     if not isinstance(classifier, nn.Linear):
@@ -99,8 +110,10 @@ def prepared(model: Module, side: int) -> Preprocess:
 
 def save(path: str | Path, model: Module, **facts: Any) -> Path:
     """Weights, architecture, label order and preprocessing in one file of plain types (`torch.load` needs no trust)."""
-    with files.replace(path) as temp, temp.open("wb") as file:  # by its name torch would write that name into it
-        torch.save({"spec": model.spec, "weights": model.state_dict(), **facts}, file)
+    with files.replace(path) as temp:
+        with temp.open("wb") as file:  # by its name torch would write that name into it
+            torch.save({"spec": model.spec, "weights": model.state_dict(), **facts}, file)
+        sealed.close(temp, sealed.ZIP)
     return Path(path)
 
 
@@ -111,13 +124,11 @@ def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: st
         WeightsError: not such a file, or its label order or architecture is not the one asked for.
     """
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
+        saved = weights.read(Path(path))
         spec = saved.pop("spec")
         tensors = saved.pop("weights")
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
-        raise WeightsError(f"{path} is not a checkpoint of this suite: {str(error)[:200]}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path} is not a checkpoint of this suite: {str(error)[:200]} is not in it") from error
     # What was saved must be what is asked for, before any weight is used.
     if classes is not None and list(classes) != spec["classes"]:
         raise WeightsError(
@@ -127,7 +138,11 @@ def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: st
     if backbone is not None and weights.architecture(backbone) != weights.architecture(spec["backbone"]):
         raise WeightsError(f"{path} holds a {spec['backbone']}, asked for a {backbone}.")
     model = rebuild(spec)
-    model.load_state_dict(tensors, strict=True)
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{path} does not hold the weights of its {spec['backbone']}: {str(error)[:300]}") from error
+    weights.refuse_numbers(tensors, path)
     model.facts = saved
     return model
 

@@ -86,5 +86,18 @@ def head_parameters(model: Module) -> set[str]:
 
 
 def _layers(model: Module) -> dict[str, int]:
-    """The number of its stem (0), block or head (the last) for each parameter, by timm's own grouping."""
-    return group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    """The number of its stem (0), block or head (the last) for each parameter, by timm's grouping of the blocks.
+
+    What timm does not name it counts to the head, in some releases a ViT's register tokens. Parameters of the model
+    itself, and modules that stand before its blocks, are computed before them: they are the stem's.
+    """
+    layers = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    head = max(layers.values())
+    children = [name for name, _ in model.named_children()]
+    body = max((children.index(part) for name, layer in layers.items() if layer == head - 1
+                for part in name.split(".")[:1] if part in children), default=0)  # fmt: skip
+    early = {*children[:body]} - {part.split(".")[0] for part in head_parameters(model)}
+    for name, layer in layers.items():
+        if layer == head and ("." not in name or name.split(".")[0] in early):
+            layers[name] = 0
+    return layers

@@ -13,22 +13,22 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import torch
-from filelock import FileLock
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import Module
 
 from emohelpers import config
-from emohelpers.config import files
+from emohelpers.config import files, locks
 from emohelpers.images.augment import Draws
 from emohelpers.images.batches import Batch, Batches, Job, prefetch
 from emohelpers.models import cut
 
+CHECKED = 64  # rows that are compared with their checksums at a time
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what a model computes in, by accelerate's names
 
 
 class Shelf:
-    """Rows of activations by number, in one mapped file, and an array of those that are done."""
+    """Rows of activations by number, in one mapped file, and the checksums of those that are done."""
 
     def __init__(self, file: Path, rows: int, shape: tuple[int, ...], dtype: torch.dtype):
         """Takes up the file, or makes it anew where its size is another or the machine was started since.
@@ -42,23 +42,33 @@ class Shelf:
         numbers = rows * prod(shape)
         done = file.with_suffix(".done")
         file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):  # another process of the same run waits, then finds it
-            if not _whole(file, numbers * dtype.itemsize) or not _whole(done, rows):
+        with locks.lock(file.with_suffix(".lock")):  # another process of the same run waits, then finds it
+            if not _whole(file, numbers * dtype.itemsize) or not _whole(done, 8 * rows):
                 # First the marks: a kill in between must not leave old marks beside new rows.
-                for path, size in ((done, rows), (file, numbers * dtype.itemsize)):
+                for path, size in ((done, 8 * rows), (file, numbers * dtype.itemsize)):
                     path.unlink(missing_ok=True)
                     files.reserve(path, size)
         self.rows = torch.from_file(str(file), shared=True, size=numbers, dtype=dtype).view(rows, *shape)
-        self.done = np.memmap(done, bool, "r+")
+        self.done = np.memmap(done, np.int64, "r+")  # (rows,) odd checksums; 0: not done
+        self.proved = np.zeros(rows, bool)  # rows that this process wrote, or compared with their checksums
 
     def holds(self, numbers: ndarray) -> bool:
-        """Whether all these rows are done."""
-        return bool(self.done[numbers].all())
+        """Whether all these rows are done; one that does not hold what was written counts as not done."""
+        unproved = numbers[~self.proved[numbers] & (self.done[numbers] != 0)]
+        for start in range(0, len(unproved), CHECKED):
+            part = unproved[start : start + CHECKED]
+            whole = _sums(self.take(part)) == self.done[part]
+            self.proved[part[whole]] = True
+            self.done[part[~whole]] = 0
+            if not whole.all():
+                print(f"{(~whole).sum()} kept activations were damaged on the disk: they are computed again.")
+        return bool(self.proved[numbers].all())
 
     def put(self, numbers: ndarray, rows: Tensor) -> None:
         """Keeps rows of `pack` under their numbers; a kill before the last line costs these rows alone."""
         self.rows.index_copy_(0, torch.from_numpy(numbers), rows.cpu())
-        self.done[numbers] = True
+        self.done[numbers] = _sums(rows)
+        self.proved[numbers] = True
 
     def take(self, numbers: ndarray) -> Tensor:
         """The rows of these numbers, for `unpack`."""
@@ -72,6 +82,12 @@ class Shelf:
     def unpack(self, rows: Tensor) -> Tensor:
         """Rows of `pack` -> activations (n, *shape) float32."""
         return (rows.movedim(-1, 1) if self.maps else rows).float()
+
+
+def _sums(rows: Tensor) -> ndarray:
+    """(n,) odd numbers that a change of any row's bits changes: fast enough to go unnoticed on either device."""
+    words = rows.flatten(1).view(torch.int16 if rows.dtype.itemsize == 2 else torch.int32)
+    return (words.sum(1, dtype=torch.int64) * 2 + 1).cpu().numpy()
 
 
 def _whole(file: Path, size: int) -> bool:
@@ -141,7 +157,7 @@ class Views(Batches):
         rng = np.random.default_rng([self.seed, epoch, len(self.rows)])
         anew = rng.random(len(plan)) < (self.fresh if later else 0)
         # The first passes augment as they would without a cache; what a later one misses is drawn as its view was.
-        lost = later and not self.shelf.done.all()
+        lost = later and not self.shelf.holds(np.arange(len(self.shelf.done)))
         draws = self._draws_of(view) if lost else None
         showings = []
         for job, fresh in zip(plan, anew, strict=True):

@@ -23,9 +23,9 @@ from torch.optim import Adam
 from tqdm.auto import tqdm
 
 from emohelpers import config
-from emohelpers.config import files, paths
+from emohelpers.config import files, paths, sealed
 from emohelpers.config.errors import SuiteError
-from emohelpers.models import devices
+from emohelpers.models import devices, weights
 from emohelpers.music import realism
 from emohelpers.music.composer import conditions
 from emohelpers.music.nets import Discriminator, Generator
@@ -157,6 +157,7 @@ class _Run:
         state = {name: getattr(self, name).state_dict() for name in STATE}
         with files.replace(self.last) as temp:
             torch.save({"history": self.history, "average": average, **state}, temp)
+            sealed.close(temp, sealed.ZIP)
 
     def _judge(self, rows: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         """A step of the discriminator."""
@@ -221,7 +222,7 @@ class _Run:
             if not earlier:
                 return
             files.write_bytes(self.last, earlier.read_bytes())
-        state = torch.load(self.last, map_location=self.device, weights_only=True)
+        state = weights.read(self.last)
         for name in STATE:
             getattr(self, name).load_state_dict(state[name])
         self.average.steps, self.average.average = state["average"]
@@ -233,6 +234,7 @@ class _Run:
         for net, name in ((self.generator, "generator.pth"), (self.discriminator, "discriminator.pth")):
             with files.replace(self.folder / name) as temp:
                 torch.save({"settings": net.settings, "weights": net.state_dict()}, temp)
+                sealed.close(temp, sealed.ZIP)
         self._write_history()
         return Fit(self.generator.eval(), DataFrame(self.history))
 

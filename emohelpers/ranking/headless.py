@@ -72,7 +72,7 @@ def learn(root: str, splits: str, preset: str, settings: list[str], earlier: str
     values = read_settings(earlier) if earlier else {}
     preset = values.pop("preset", preset)
     cfg = _config(root, splits, preset, settings, **values)
-    folder = paths.run_folder(STEM, run="headless", output_dir=out or cfg.output_dir)
+    folder = paths.claimed(paths.run_folder(STEM, run="headless", output_dir=out or cfg.output_dir))
     photographs = prepare(cfg)
     _show(photographs)
     photographs.check()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from emohelpers import config, models
-from emohelpers.config import files, paths
+from emohelpers.config import files, locks, paths
 from emohelpers.datasets.faces import write_unreadable
 from emohelpers.models import devices
 from emohelpers.report import facts, forms, interactive, parameters, style
@@ -161,6 +161,7 @@ class Run:
         bands = {name.replace("_", " "): band for name, band in within.items()}
         written = type(self.cfg).writes
         facts.receipt(self.folder, counts=counts, classes=classes, leaks=leaks, files=written, within=bands)
+        locks.release(self.folder)
 
 
 def _plain(value: Any) -> Any:
@@ -182,10 +183,11 @@ def begin(stem: str, kind: type, preset: str, overrides: Any, /, **values: Any) 
     Raises:
         ConfigError: every wrong setting at once, or a name that papermill passed and that nothing would read.
         PermissionError: the results folder cannot be written, with the remedy.
+        Busy: another run is at work in it.
     """
     settings = values | parameters.injected(kind) | parameters.overrides(overrides)
     cfg = config.make(kind, preset, **settings)
-    folder = paths.run_folder(stem, run=paths.run_name(cfg.preset), output_dir=cfg.output_dir)
+    folder = paths.claimed(paths.run_folder(stem, run=paths.run_name(cfg.preset), output_dir=cfg.output_dir))
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
     precision = devices.precision(getattr(cfg, "precision", "auto"))
     print(f"{facts.device_name()}, computes in {precision}; results in {folder}")

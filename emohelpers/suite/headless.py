@@ -126,7 +126,7 @@ def _faces(cfg: Training) -> study.Faces:
 
 
 def _folder(name: str, out: str) -> Path:
-    return paths.run_folder(name, run="headless", output_dir=out)
+    return paths.claimed(paths.run_folder(name, run="headless", output_dir=out))
 
 
 def _show(table: DataFrame) -> None:

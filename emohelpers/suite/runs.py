@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from emohelpers import config
-from emohelpers.config import files, paths, versions
+from emohelpers.config import files, locks, paths, versions
 from emohelpers.config.redaction import redacted
 from emohelpers.suite import execution, records, stamps
 from emohelpers.suite.notebooks import Notebook, NotebookError
@@ -105,7 +105,7 @@ def execute(
     if run.book.damaged:
         return Outcome("failed", 0.0, run.book.path, run.book.damaged)
     paths.run_folder(run.book.stem, output_dir=str(run.folder))
-    lock = FileLock(run.folder.parent / f".{run.book.stem}.lock")
+    lock = locks.lock(run.folder.parent / f".{run.book.stem}.lock")
     stop = stop or threading.Event()
     if not _held(lock, stop):
         return Outcome("interrupted", 0.0, run.folder, "while another runner was at it")
@@ -121,7 +121,7 @@ def execute(
         lock.release()
 
 
-def _held(lock: FileLock, stop: threading.Event) -> bool:
+def _held(lock, stop: threading.Event) -> bool:
     """Waits until the lock is ours; False if `stop` is set before."""
     while not stop.is_set():
         with contextlib.suppress(Timeout):

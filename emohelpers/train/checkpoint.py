@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import Module
 
 from emohelpers import config, models
-from emohelpers.config import files, paths
+from emohelpers.config import files, paths, sealed
 from emohelpers.datasets import leaks
 from emohelpers.images.batches import Batches
+from emohelpers.models import weights
 from emohelpers.train.errors import TrainingError
 from emohelpers.train.step import Step
 
@@ -43,12 +44,14 @@ class Checkpoints:
         """Keeps the weights as they stand, averaged."""
         with self.step.averaged(), files.replace(self.best(epoch)) as temp:
             torch.save(self._weights(), temp)
+            sealed.close(temp, sealed.ZIP)
 
     def save_last(self, history: list[dict[str, Any]], best_epoch: int, status: str) -> None:
         """Keeps all that a resumed run needs; a best epoch before the one it names is removed."""
         progress = {"history": history, "best_epoch": best_epoch, "status": status}
         with files.replace(self.last) as temp:
             torch.save({"weights": self._weights(), **progress, **self.step.state()}, temp)
+            sealed.close(temp, sealed.ZIP)
         for earlier in set(self.home.glob("best-*.pth")) - {self.best(best_epoch)}:  # only now: `last` names its own
             earlier.unlink()
 
@@ -74,7 +77,8 @@ class Checkpoints:
             TrainingError: the file is damaged or of another model.
         """
         try:
-            state = torch.load(self.last, map_location="cpu", weights_only=True)
+            state = weights.read(self.last)
+            weights.read(self.best(state["best_epoch"]))  # a damaged one would be met after the last epoch
             self._put(state["weights"])
             self.step.restore(state)
         except Exception as error:  # torch raises half a dozen types for a file that is not this checkpoint
@@ -86,7 +90,7 @@ class Checkpoints:
 
     def put_best(self, epoch: int) -> None:
         """The best epoch's weights into the model."""
-        self._put(torch.load(self.best(epoch), map_location="cpu", weights_only=True))
+        self._put(weights.read(self.best(epoch)))
 
     def fetch(self) -> Path | None:
         """Takes this very run over from an attached earlier output (a Kaggle session starts with an empty folder)."""

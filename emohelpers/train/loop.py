@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from emohelpers import config, models
-from emohelpers.config import files
+from emohelpers.config import files, locks
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
 from emohelpers.train import checkpoint, setup
@@ -56,9 +56,12 @@ def fit(
     Raises:
         TrainingError: NaN or infinite loss, unknown monitor or tracker, a damaged checkpoint; each says what to do.
         UnusableDevice, OutOfMemory: the card or its memory will not do.
+        Busy: another process trains in this folder.
     """
     whole = Path(folder) / (name or cfg.checkpoint)
-    return Trainer(model, training, validation, objective, cfg, Path(folder), whole, quiet=quiet).run()
+    trainer = Trainer(model, training, validation, objective, cfg, Path(folder), whole, quiet=quiet)
+    with locks.claimed(Path(folder), trainer.processes.is_main_process):
+        return trainer.run()
 
 
 class Trainer:
