@@ -103,6 +103,7 @@ def sweep(
         rounds: measurements behind a speed.
     """
     path = Path(path)
+    # The same for every recipe, so it is computed once.
     fp32 = Runner(source).logits(squares)
     trials = []
     with tempfile.TemporaryDirectory() as folder:
@@ -111,7 +112,9 @@ def sweep(
             trial = judge(source, candidate, squares, labels, fp32=fp32, rounds=rounds, resamples=200)
             trials.append({"recipe": str(recipe), **trial, "reason": budget.refusal(trial)})
         table = DataFrame(trials)
+        # First those within the budget, then by changed answers; of equals the recipe that was tried earlier.
         best = table.assign(refused=table["reason"] != "").sort_values(["refused", "flips"], kind="stable").index[0]
+        # Read while the temporary folder is still there.
         content = (Path(folder) / f"{best}.onnx").read_bytes()
     verdict = {"chosen": trials[best]["recipe"], "reason": trials[best]["reason"]}
     evidence = {"budget": asdict(budget), "pictures": len(squares), "device": facts.device_name(), "tried": trials}
@@ -162,6 +165,7 @@ def judge(
     }
     if labels is None or fp32.ndim == 1:
         return trial
+    # Two tables of predictions are paired by path; arrays have none, so numbers stand in.
     names = [f"{number:06d}" for number in range(len(squares))]
     columns = {} if groups is None else {"group": groups}
 

@@ -114,6 +114,7 @@ def write(
         for exporter, options in _exporters(fold).items():
             try:
                 _export(plain, temp, preprocess.img_size, output, options)
+                # Annotated first: the comparison reads preprocessing and output from the file's metadata.
                 opset = annotate(temp, metadata | {"exporter": exporter})
                 parity = compare(plain, temp, squares, labels)
             except Exception as error:  # exporters fail in dozens of types: each is kept, and all are told
@@ -165,6 +166,7 @@ def exportable(model: Module) -> Module:
     plain = copy.deepcopy(model).cpu().float().eval()
     plain.to(memory_format=torch.contiguous_format).requires_grad_(False)
     for module in plain.modules():
+        # torch has no public way to remove all hooks of a module.
         for name, hooks in vars(module).items():
             if name.endswith("_hooks") and isinstance(hooks, dict):
                 hooks.clear()
@@ -205,6 +207,7 @@ def compare(model: Module, path: str | Path, squares: ndarray, labels: ndarray |
     with torch.inference_mode():
         parts = torch.from_numpy(pictures).split(BATCH)
         by_torch = torch.cat([model(part) for part in parts]).float().numpy()
+    # Small batches of several sizes come first: a batch size that was frozen by the export fails there.
     ends = [*np.cumsum(BATCHES), *range(sum(BATCHES) + BATCH, len(pictures), BATCH)]
     by_onnx = np.concatenate([runner.raw(part) for part in np.split(pictures, ends) if len(part)])
     by_torch = by_torch.reshape(by_onnx.shape)
@@ -223,6 +226,7 @@ def agreement(a: ndarray, b: ndarray) -> float:
     """Share of pictures that get the same class from (n, K) logits; of pairs in the same order from (n,) scores."""
     if a.ndim == 2:
         return float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
+    # Each pair once; memory grows with the square of n.
     pairs = np.triu_indices(len(a), 1)
     order_a = np.sign(np.subtract.outer(a, a))[pairs]
     order_b = np.sign(np.subtract.outer(b, b))[pairs]

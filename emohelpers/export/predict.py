@@ -127,14 +127,17 @@ def pictures(
     if not rows:
         raise PredictionInput(f"nothing to predict: give {SOURCES}")
     table = DataFrame(rows, columns=["path", "face", "left", "top", "side", "square"])
+    # Int64 keeps whole numbers beside the missing ones of rows that are no picture.
     table = table.astype(dict.fromkeys(("left", "top", "side"), "Int64"))
 
     faces = np.stack(squares) if squares else np.empty((0, side, side, 3), np.uint8)
+    # In parts, since as float32 inputs the faces take about four times their memory.
     parts = [probabilities(model, faces[i : i + PART], temperature) for i in range(0, len(faces), PART)]
     shares = DataFrame(np.concatenate(parts) if parts else np.empty((0, len(classes))), columns=classes)
     best = shares.idxmax(axis=1) if len(shares) else Series(dtype=object)
     answers = DataFrame({"predicted": best, "confidence": shares.max(axis=1)})
     answers = answers.join(shares.add_prefix("p_"))
+    # `square` is a face's row in `faces`; a row without one has no answer to join.
     return Answers(table.join(answers, on="square").drop(columns="square"), faces, tuple(notes))
 
 
@@ -210,6 +213,7 @@ def _named(source: Source, notes: list[str], numbers: Iterator[int]) -> Iterator
 
 def _of_array(array: ndarray) -> list[ndarray]:
     """One or more pictures of an array, each (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA."""
+    # Three axes are one picture with its channels, never several grey ones.
     single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
     several = array.ndim == 4 and array.shape[3] in (3, 4)
     if array.dtype != np.uint8 or not (single or several) or 0 in array.shape[-3:]:

@@ -100,6 +100,7 @@ def static(source: str | Path, path: str | Path, squares: ndarray, recipe: Recip
             weight_type=QuantType.QInt8,
             nodes_to_exclude=left_out(proto, recipe),
             calibrate_method=METHODS[recipe.method],
+            # MatMulConstBOnly leaves products of two activations, as in attention, in float.
             extra_options={"MatMulConstBOnly": recipe.weighted, "QDQKeepRemovableActivations": not recipe.gates},
         )
         receipt = asdict(recipe) | {"pictures": len(squares), "reduced": reduced}
@@ -137,6 +138,7 @@ def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
     weighted = [position for position, node in enumerate(nodes) if node.op_type in WEIGHTED]
     in_float = [] if recipe.gates else [node for node in nodes if node.op_type in GATES]
     if stem := round(recipe.stem if recipe.stem >= 1 else recipe.stem * len(convolutions)):
+        # Everything before the first convolution that is quantised.
         end = convolutions[stem] if stem < len(convolutions) else len(nodes)
         in_float += nodes[:end]
     if not recipe.classifier and weighted:

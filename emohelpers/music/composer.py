@@ -78,6 +78,7 @@ def compose(generator: Generator, ratings: ndarray, cfg, folder: str | Path) -> 
     tables = []
     for start in range(0, len(moods), SHARD):
         shard = moods[start : start + SHARD]
+        # Drawn on the CPU for a whole shard: neither the device nor BATCH changes what is composed.
         noise = from_numpy(rng.standard_normal((len(shard), latent), np.float32))
         batches = zip(noise.split(BATCH), from_numpy(shard).split(BATCH), strict=True)
         clips = [generator.clips(z.to(device), mood.to(device)).cpu() for z, mood in batches]

@@ -157,6 +157,7 @@ def batches(
     look = model.spec["preprocess"]
     scale = Scale(tuple(look["mean"]), tuple(look["std"]))
     parts = {}
+    # Scored parts hold every section of a song as a row; `regression.together` averages them again.
     for part in ("val", "test"):
         pictures = sound.sections(songs.clips(strip, part), cfg.sections)
         targets = np.repeat(songs.ratings(part), cfg.sections, axis=0)
@@ -180,6 +181,7 @@ def batches(
 
 def allowed(real: int, synthetic: int, cap: float) -> int:
     """How many synthetic rows may join `real` ones so that they are at most the share `cap` of all."""
+    # s / (real + s) <= cap, solved for s; the small number undoes rounding just below a whole one.
     return min(synthetic, int(real * cap / (1 - cap) + 1e-9))
 
 

@@ -34,6 +34,7 @@ def describe(samples: ndarray, powers: ndarray, mel_db: ndarray, spectrum) -> di
 
     mfcc = feature.mfcc(S=mel_db, n_mfcc=MFCC)
     changes = np.abs(np.diff(mfcc))
+    # In each frame the strongest tone becomes 1: loud frames count no more than quiet ones.
     chroma = librosa.util.normalize(_chroma_filters(rate, size) @ powers, norm=np.inf, axis=0)
     contrast = feature.spectral_contrast(S=magnitude, sr=rate, n_fft=size, hop_length=hop)
     flatness = feature.spectral_flatness(S=powers, power=1.0)
@@ -73,6 +74,7 @@ def _shape(magnitude: ndarray, frequencies: ndarray) -> dict[str, float]:
     """Where the spectrum's weight lies, how wide it is, and below which frequency a share of it lies; in Hz."""
     total = np.maximum(magnitude.sum(axis=0), LOWEST)
     centroid = frequencies @ magnitude / total
+    # E[f^2] - E[f]^2, which rounding can make a little negative: hence the maximum below.
     variance = frequencies**2 @ magnitude / total - centroid**2
     numbers = _moments("centroid", centroid) | _moments("bandwidth", np.sqrt(np.maximum(variance, 0)))
     rising = np.cumsum(magnitude, axis=0)
@@ -95,6 +97,7 @@ def _rhythm(onset: ndarray, frames_a_second: float) -> dict[str, float]:
     if not centred.any():
         return {"tempo": 0.0, "pulse": 0.0, "onsets": 0.0}
     likeness = np.correlate(centred, centred, "full")[len(onset) - 1 :]  # of the clip and itself, by frames of delay
+    # Index i of `pulse` and `bpm` stands for a delay of i + 1 frames.
     pulse = likeness[1:] / likeness[0]
     bpm = 60 * frames_a_second / np.arange(1, len(likeness))
     # Of equally good periods the one near 120 beats a minute, as people tap: Ellis, J. New Music Research 36(1), 2007.

@@ -140,9 +140,11 @@ class _Run:
     def epoch(self) -> None:
         """One pass over the training clips, its judgement and its checkpoint."""
         clock = time.monotonic()
+        # From seed and epoch alone, so that a resumed epoch repeats the same draws.
         rng = default_rng([self.cfg.seed, 2, len(self.history)])
         size = min(self.cfg.gan_batch, len(self.clips))
         order = from_numpy(rng.permutation(len(self.clips)))
+        # Whole batches only: in the means a small last one would count as much as the others.
         batches = order.split(size)[: len(order) // size]
         losses = [self._judge(rows, rng) | self._move(rows, rng) for rows in batches]
         row = {"epoch": len(self.history) + 1}
@@ -166,11 +168,13 @@ class _Run:
         penalty = self.cfg.gan_gradient_penalty
         with no_grad():
             composed = self.generator(self._noise(len(rows), rng), ratings)
+        # The penalty needs the slope at the real clips; indexing has copied them, the store stays as it is.
         real.requires_grad_(penalty > 0)
         true = self.discriminator(real, ratings)
         false = self.discriminator(composed, ratings)
         loss = hinge = relu(1 - true).mean() + relu(1 + false).mean()
         if penalty:
+            # create_graph, since the penalty is itself differentiated by the weights.
             (slope,) = torch.autograd.grad(true.sum(), real, create_graph=True)
             loss = hinge + penalty / 2 * slope.square().sum((1, 2, 3)).mean()
         _step(self.judges, loss)
@@ -182,6 +186,7 @@ class _Run:
         moods = from_numpy(conditions(self.known, len(rows), rng)).to(self.device)
         composed = generator(self._noise(len(rows), rng), moods)
         fooled = self.discriminator(composed, moods).mean()
+        # Turned in time at random, as the clips that the reader was trained on were.
         shift = int(rng.integers(composed.shape[3]))
         heard = self.reader(torch.roll(generator.pictures(composed), shift, dims=2))
         reading = mse_loss(generator.standard(heard), generator.standard(moods))

@@ -72,6 +72,7 @@ def reader(pictures: ndarray, ratings: ndarray, *, seed: int = 0, epochs: int = 
     for _ in range(epochs):
         order = torch.randperm(len(clips))
         for rows in order.split(size)[:batches]:
+            # Turned in time, so that the reader of a few songs does not know them by where they start.
             shift = int(torch.randint(clips.shape[2], ()))
             outputs = net(torch.roll(clips[rows], shift, dims=2))
             optimizer.zero_grad()
@@ -86,6 +87,7 @@ def frechet(a: ndarray, b: ndarray) -> float:
     cov_a = np.cov(a, rowvar=False)
     cov_b = np.cov(b, rowvar=False)
     apart = a.mean(0) - b.mean(0)
+    # abs: rounding makes eigenvalues near 0 negative.
     roots = np.sqrt(np.abs(linalg.eigvals(cov_a @ cov_b).real))  # of the product's root: their sum is its trace
     return float((apart**2).sum() + np.trace(cov_a + cov_b) - 2 * roots.sum())
 
@@ -156,6 +158,7 @@ def table(
     nearest = _nearest(composed, real)
     usual = _nearest(fresh, real)
     near = np.median(nearest), np.median(usual)
+    # The nearest 1 % of held-out songs set the limit, hence 0.01 as the figure of real clips.
     copies = (nearest < np.quantile(usual, 0.01)).mean()
 
     reads = "CCC of the reader; real: on held-out songs' ratings"
@@ -177,6 +180,7 @@ def _distances(real: ndarray, synthetic: ndarray, rng: Generator) -> list[tuple[
     scale = real.std(0) + 1e-6
     real = (real - centre) / scale
     synthetic = (synthetic - centre) / scale
+    # All clouds are of one size, since Frechet's distance falls as clips are added.
     half = min(len(real) // 2, len(synthetic))
     draws = []
     for _ in range(HALVES):

@@ -102,6 +102,7 @@ def filters(spectrum: Spectrum) -> ndarray:
 def power(samples: ndarray, spectrum: Spectrum) -> ndarray:
     """(samples,) -> (1 + n_fft/2, frames) float32 power of the short-time Fourier transform."""
     waves = librosa.stft(samples, n_fft=spectrum.n_fft, hop_length=spectrum.hop)
+    # Both parts squared: np.abs would take a root only to square it again.
     return waves.real**2 + waves.imag**2
 
 
@@ -119,6 +120,7 @@ def pictures(spectrograms: ndarray, shape: tuple[int, int]) -> ndarray:
         # One axis at a time, since OpenCV averages only what shrinks along both.
         picture = _resize(picture, width, len(picture))
         picture = _resize(picture, width, height)
+        # dB run from 0, the loudest, down to -RANGE_DB.
         scaled[i] = np.clip(1 + picture / RANGE_DB, 0, 1)
     return scaled
 
@@ -131,6 +133,7 @@ def decibels(pictures: ndarray) -> ndarray:
 def sections(pictures: ndarray, count: int) -> ndarray:
     """(n, h, count * w) -> (n * count, h, w): every picture cut in time, its sections after each other."""
     n, height, width = pictures.shape
+    # A plain reshape would cut across the mel bands: the axis of sections has to move to the front.
     cut = pictures.reshape(n, height, count, width // count)
     return cut.swapaxes(1, 2).reshape(n * count, height, -1)
 
@@ -147,6 +150,7 @@ def play(spectrogram: ndarray, spectrum: Spectrum, *, rounds: int = 32, seed: in
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # its momentum is "unstable" by a hair at the default
         samples = librosa.griffinlim(np.sqrt(powers), n_iter=rounds, random_state=seed, **sizes)
+    # dB below the loudest point say nothing of loudness: the peak is set to 0.9 of full scale.
     peak = max(float(np.abs(samples).max()), 1e-6)
     return (0.9 * samples / peak).astype(np.float32)
 

@@ -61,6 +61,7 @@ class Augmentation:
         shift = rng.random(n) * self.time_shift
         gain = rng.uniform(-self.gain_db, self.gain_db, n)
         size = rng.random((n, 2)) * (self.mel_mask, self.time_mask)
+        # A mask begins where it still fits.
         first = rng.random((n, 2)) * (1 - size)
         masks = np.stack([first, size], axis=2).reshape(n, 4)
         return Draws(shift.astype(np.float32), gain.astype(np.float32), masks.astype(np.float32))
@@ -122,10 +123,12 @@ def augment(clips: Tensor, draws: Draws, fill: float, width: int) -> Tensor:
     source = (frame + (shift.unsqueeze(1) * frames).long()) % frames
     clips = clips.gather(2, source.unsqueeze(1).expand(n, height, width))
 
+    # In dB a gain is added; 0..1 of the picture spans RANGE_DB.
     clips = torch.where(clips > 0, (clips + gain.view(n, 1, 1) / RANGE_DB).clamp(0, 1), clips)
 
     # One band of tones and one stretch of time are blanked.
     sizes = masks.new_tensor([height, height, width, width])
+    # Each (n, 1), to be compared with all bands or frames of a clip at once.
     low, bands, start, length = (masks * sizes).round().T.unsqueeze(2)
     band = torch.arange(height, device=device)
     in_band = (band >= low) & (band < low + bands)

@@ -89,6 +89,7 @@ def build(
     paths = list(songs.table["path"])
     key = config.digest(_VERSION, descriptors.VERSION, asdict(spectrum), describe, str(songs.root), paths)
     home = Path(folder) / f"{songs.name}-{key}"
+    # A song that was exchanged under the same name makes the store anew.
     contents = _contents(home.with_name(f"{home.name}.json"), songs.root, paths)
     with files.new_folder(home, MARKER, {"sha256": contents}, replace=True) as new:
         if new:
@@ -102,6 +103,7 @@ def build(
         if new:
             raise  # the disk does not keep what was written a moment ago
         print(f"The store {home} is damaged ({error}): its spectrograms are made again.")
+        # Without its marker a folder counts as unfinished, so that the next call replaces it.
         (home / MARKER).unlink(missing_ok=True)
         return build(songs, spectrum, folder, describe=describe, workers=workers)
     heard = DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
@@ -120,6 +122,7 @@ def _contents(table: Path, root: Path, paths: list[str]) -> list[str]:
     except sealed.Damaged as error:
         print(f"{error}: all songs are hashed again.")
         earlier = {}
+    # Path and stamp together: a file that looks changed is hashed again.
     keys = [f"{path} {stamp}" for path, stamp in zip(paths, stamps, strict=True)]
     sha256 = {key: earlier.get(key) or _hashed(root / path) for path, key in zip(paths, keys, strict=True)}
     if sha256 != earlier:
@@ -154,6 +157,7 @@ def _fill(
     """Fills a store: spectrograms.npy, descriptors.csv and index.json."""
     store = home / "spectrograms.npy"
     array = np.lib.format.open_memmap(store, "w+", np.float32, (len(paths), *spectrum.shape))
+    # Workers get the array's path: each opens the file and writes its own rows.
     hear = functools.partial(_hear, store, spectrum, describe)
     jobs = [(row, root / path) for row, path in enumerate(paths)]
     much = len(paths) * spectrum.seconds >= MUCH

@@ -28,6 +28,7 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
         "CutMix only": {"mixup": 0.0, "cutmix": 1.0},
         "MixUp or CutMix": {"mixup": cfg.mixup or 0.4, "cutmix": 1.0},
         "focal loss": {"loss": "focal"},
+        # LDAM's margins are between angles, so it refuses any head but the cosine one.
         "LDAM loss": {"loss": "ldam", "head": "cosine", "mixup": 0.0, "cutmix": 0.0},
         "no class weights": {"class_weight_power": 0.0},
         "class weights": {"class_weight_power": 0.6},
@@ -57,6 +58,7 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
         "unfreeze": {},
     }
     plan["small student"] = (RECIPE, small)
+    # Compared with the untaught student, so that the difference is what the teacher alone adds.
     if teacher:
         plan["small student, taught"] = ("small student", {**small, "teacher": teacher})
     return plan
@@ -84,6 +86,7 @@ def run(
     # a variant brings what it is compared with
     chosen = {RECIPE, *names, *(everything[name][0] for name in names)}
     plan = {}
+    # In the order of `everything`, where each variant comes after what it is compared with.
     for name, (against, change) in everything.items():
         if name in chosen:
             plan[name] = against, config.with_settings(cfg, **{**cfg.ablation, **change})

@@ -46,6 +46,7 @@ class Distillation(Classification):
         self.teacher = teacher.eval().requires_grad_(False)
         self.share = share
         self.temperature = temperature
+        # The teacher decides the student's weights, so it belongs to the run's key.
         sums = [(name, tensor.double().sum().item()) for name, tensor in teacher.state_dict().items()]
         self.fingerprint = config.digest(sums)
 
@@ -63,6 +64,7 @@ class Distillation(Classification):
         inputs, targets = super().mix(inputs, targets)
         device = inputs.device
         self.teacher.to(device)
+        # Of the pictures after augmentation and mixing, so that the advice cannot be computed once and kept.
         logits = self.teacher(inputs * self.scale.to(device) + self.shift.to(device)).float()
         advice = (logits / self.temperature).softmax(1)
         return inputs, torch.stack([losses.shares(targets, len(self.classes)), advice], 1)
@@ -71,6 +73,7 @@ class Distillation(Classification):
         """Scalar training loss of (B, classes) logits and (B, 2, classes) targets."""
         truth, advice = targets.unbind(1)
         log_p = (logits / self.temperature).log_softmax(1)
+        # Soft gradients shrink by 1/T^2 and are scaled back, so that `share` means the same at any T.
         imitation = F.kl_div(log_p, advice, reduction="batchmean") * self.temperature**2
         return (1 - self.share) * super().loss(logits, truth) + self.share * imitation
 

@@ -42,6 +42,7 @@ def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None =
         raise TrainingError(f"{n} samples are too few for {processes.num_processes} processes")
     output, target, position = (_of_all(parts, processes) for parts in (outputs, targets, positions))
     real = position >= 0  # the rest fills up shares that are shorter
+    # Rows come gathered process by process; their positions put them back into the order of the batches.
     order = position[real].argsort()
     if not torch.equal(position[real][order], torch.arange(n)):
         raise TrainingError(f"{int(real.sum())} predictions for {n} samples: some were lost or doubled")

@@ -36,6 +36,7 @@ def across(cfg, sets: Mapping[str, Mapping[str, Any]], folder: str | Path) -> Da
     for here in sets:
         model = study.whole(study.fit(settings[here], faces[here], Path(folder) / here, quiet=True)).model
         for there in sets:
+            # A model's own golden set is guarded against its twins already; a foreign one is not.
             learned = None if here == there else faces[here]
             row = _test(model, faces[there], settings[there], learned)
             rows.append({"trained on": here, "tested on": there, **row})
@@ -114,6 +115,7 @@ def _turn(rest: DataFrame, fold: ndarray, number: int, k: int) -> DataFrame:
     """The rows with `split` train, val and test, where fold `number` tests and the next one validates."""
     chooser = (number + 1) % k
     table = rest.assign(split=np.select([fold == number, fold == chooser], ["test", "val"], "train"))
+    # Synthetic rows share the group of their source, and so its fold; they stay where that fold is trained on.
     real = table["source"] == "original"
     return table[real | (table["split"] == "train")]
 
@@ -135,6 +137,7 @@ def options(members: Sequence[Module], batches: Batches, rows: DataFrame, resamp
         "one model": Mixture(members[:1]),
         "and mirror image": Mixture(members[:1], mirrored=True),
     }
+    # A mixture shows all members the same tensor, so they must be prepared in the same way.
     if len({str(member.spec.get("preprocess")) for member in members}) > 1:
         print("The models prepare a picture in different ways (size, mean or std): they are not asked together.")
     elif n > 1:

@@ -74,6 +74,7 @@ class Trainer:
         self.whole = whole
         self.processes = processes = devices.accelerator(cfg.precision, trackers=cfg.trackers, folder=folder)
         self.stages = {0: cfg.trainable, **cfg.unfreeze}  # epoch -> what is trained from then on
+        # A mistake in the settings ends here, before all weights and data are hashed.
         setup.check(model, objective, cfg, processes, self.stages)
         key = checkpoint.key(model, training, validation, objective, cfg)
         share = (processes.device, processes.process_index, processes.num_processes)
@@ -85,6 +86,7 @@ class Trainer:
         self.say = self.progress.say
         self.step = Step(self.model, objective, cfg, steps, processes, self.say)
         learned = checkpoint.learned(training, validation)
+        # This freezes the model for each stage in turn; `_enter` sets the right stage before every epoch.
         self.checkpoints = checkpoint.Checkpoints(folder, key, self.step, self.stages.values(), learned)
         self.record = Record(self.checkpoints.home, cfg.statistics)
         self.history = []
@@ -137,15 +139,19 @@ class Trainer:
         phase = self._enter(epoch)
         row = {"epoch": epoch + 1, "phase": phase, **self._pass(epoch)}
         if self.processes.is_main_process:
+            # Gradients are recorded now: the next step sets them to zero.
             self.record.epoch(epoch + 1, self.model)
         self.record.steps.clear()
+        # Before the evaluation, so that all processes judge the same BatchNorm statistics.
         self.step.agree()
         with self.step.averaged():
             outputs, targets = evaluate(self.model, self.validation, processes=self.processes)
         for name, value in self.objective.scores(outputs, targets).items():
             row[f"val_{name}"] = value
         row["seconds"] = seconds = time.monotonic() - started
+        # The seconds include the evaluation, so training alone is faster than this says.
         row["images_per_s"] = len(self.training) * self.training.batch_size / seconds
+        # Before saving, since the checkpoint names the best epoch and the status.
         self._judge(row)
         if self.processes.is_main_process:
             self._save()
@@ -161,6 +167,7 @@ class Trainer:
 
     def _pass(self, epoch: int) -> dict[str, float]:
         """One pass over the training part: means of the epoch, and the last step's learning rates."""
+        # Of seed, epoch and process alone: a resumed epoch draws what it would have drawn.
         seed = config.digest(self.cfg.seed, epoch, self.processes.process_index)
         torch.manual_seed(int(seed, 16) % 2**63)
         models.training_mode(self.model)
@@ -171,10 +178,13 @@ class Trainer:
             rates = self.step.rates()
             means = self.step(inputs, targets)
             self.record.step(means, rates)
+            # Sums stay tensors: reading one a step would make the CPU wait for the GPU.
             for name, value in means.items():
                 sums[name] = sums.get(name, 0) + value
+            # A NaN stays in the sum, so that a look now and then misses none.
             if step % CHECK_EVERY == 0 or step == count - 1:
                 self._check_loss(sums["loss"], epoch, step)
+            # The first step compiles; the clock starts anew so that the forecast leaves that out.
             if self.cfg.compile and step == 0 and epoch == self.resumed_at:
                 self.say(f"Compiled, with the first step: {clock(time.monotonic() - started)}.")
                 started = time.monotonic()
@@ -212,6 +222,7 @@ class Trainer:
         budget = self.cfg.time_budget_h
         if not budget:
             return False
+        # The next epoch, taken as a fifth longer than the longest so far, has to end within the budget.
         longest = max((row["seconds"] for row in self.history), default=0)
         late = time.monotonic() - BORN + 1.2 * longest > budget * 3600
         anywhere = self.processes.reduce(torch.tensor(float(late), device=self.processes.device), "sum")

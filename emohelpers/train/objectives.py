@@ -84,6 +84,7 @@ class Classification(Objective):
 
     def mix(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, h, w) and (B,) -> the same, or mixed pictures and (B, classes) soft targets."""
+        # torch's random numbers alone: the seed of an epoch decides them, so that a resumed run mixes alike.
         if self.mixers and len(inputs) > 1 and torch.rand(()) < self.mix_probability:
             mixer = self.mixers[int(torch.randint(len(self.mixers), ()))]
             return mixer(inputs, targets)
@@ -94,6 +95,7 @@ class Classification(Objective):
         each = self.each(logits, targets)
         if self.weights is not None:
             weights = self.weights.to(logits.device)
+            # A soft target's weight is the mean of the classes' weights by its shares.
             each = each * (weights[targets] if targets.ndim == 1 else targets @ weights)
         return each.mean()
 
@@ -108,6 +110,7 @@ class Classification(Objective):
         predicted = logits.argmax(1)
         n = len(self.classes)
         figures = {"loss": loss, **metrics.quick(targets, predicted, n)}
+        # true * n + predicted counts the cells of the confusion matrix, row by row.
         confusion = np.bincount(targets * n + predicted, minlength=n * n)
         _, _, _, f1 = metrics.class_scores(confusion[None])
         for name, value in zip(self.classes, np.nan_to_num(f1[0]), strict=True):
@@ -137,6 +140,7 @@ class Regression(Objective):
         mean = outputs.mean(0)
         true_mean = targets.mean(0)
         covariance = ((outputs - mean) * (targets - true_mean)).mean(0)
+        # Variances over n, not n - 1, as the covariance above is a mean over n.
         spread = outputs.var(0, unbiased=False) + targets.var(0, unbiased=False) + (mean - true_mean) ** 2
         ccc = 2 * covariance / (spread + 1e-6)
         return self.ccc_share * (1 - ccc.mean()) + (1 - self.ccc_share) * error
@@ -183,6 +187,7 @@ class Preference(Objective):
         loss = F.margin_ranking_loss(good, bad, torch.ones_like(good), margin=self.margin)
         if outputs.shape[1] == 2:
             known = ~targets.isnan()
+            # NaN times 0 is NaN: a missing opinion becomes a number before it is masked.
             error = (outputs[:, 1] - targets.nan_to_num()).square() * known
             loss = loss + self.opinion_weight * error.sum() / known.sum().clamp(min=1)
         return loss

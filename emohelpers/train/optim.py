@@ -64,6 +64,7 @@ def restarts(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
     """`cfg.restarts` cosines, one after the other."""
 
     def factor(progress: float) -> float:
+        # At progress 1 the remainder is 0, the full rate again, where the rate has to end at nothing.
         return _half_cosine(progress * cfg.restarts % 1 if progress < 1 else progress)
 
     return _warmed_up(optimizer, cfg, steps, factor)
@@ -77,6 +78,7 @@ def constant(optimizer: torch.optim.Optimizer, cfg, steps: int) -> LRScheduler:
 
 def _warmed_up(optimizer: torch.optim.Optimizer, cfg, steps: int, factor: Callable[[float], float]) -> LRScheduler:
     """Linear for `cfg.warmup_epochs`, then the `factor` of a progress from 0 to 1."""
+    # At most all steps but one, so that a short training still reaches its full rate.
     warm = min(round(cfg.warmup_epochs * steps / cfg.epochs), steps - 1)
 
     def of_step(step: int) -> float:
@@ -116,6 +118,7 @@ class Ema:
                 news.append(tensor.detach())
             else:  # new, or a counter
                 self.average[name] = tensor.detach().clone()
+        # A few kernels for all tensors; torch refuses an empty list.
         if averages:
             torch._foreach_lerp_(averages, news, 1 - decay)
 
@@ -123,6 +126,7 @@ class Ema:
     @torch.no_grad()
     def applied(self, moving: dict[str, Tensor]) -> Iterator[None]:
         """The averages stand in the model inside the block; the trained weights are back after it."""
+        # Values are copied, since optimizer and wrappers hold on to the tensors themselves.
         trained = {name: moving[name].detach().clone() for name in self.average}
         try:
             for name, tensor in self.average.items():

@@ -44,6 +44,7 @@ def check(model: Module, parts: dict[str, Batches], objective, cfg) -> DataFrame
     trial = copy.deepcopy(model).to(device)
     rows = [
         _sanity(trial, batch, classes),
+        # On a copy, since it changes weights, and the gradients below are of the model as it is.
         _overfit(copy.deepcopy(trial), parts["train"], cfg),
         _classes(parts["train"], objective.classes),
         _gradients(trial, batch, objective, cfg),
@@ -91,6 +92,7 @@ def _sanity(model: Module, batches: Batches, classes: int) -> dict[str, Any]:
 def _overfit(model: Module, batches: Batches, cfg) -> dict[str, Any]:
     """All layers learn 32 unaugmented pictures; the loss is read in eval mode, as every later figure will be."""
     n = len(batches.rows)
+    # Spread over the part, since a table may be sorted by class.
     rows = np.linspace(0, n - 1, min(PICTURES, n)).astype(int)
     targets = batches.targets[rows].numpy()
     few = Batches(batches.pixels, batches.rows[rows], targets, batches.preprocess, batch_size=SMALL)
@@ -101,6 +103,7 @@ def _overfit(model: Module, batches: Batches, cfg) -> dict[str, Any]:
             layer.p = 0.0
     optimizer = _overfit_optimizer(model, RATE if cfg.weights == "random" else TRUNK_RATE)
     before = _loss(model, steps)
+    # The random state that training goes on from must not move.
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for _ in range(EPOCHS):

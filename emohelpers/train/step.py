@@ -48,6 +48,7 @@ class Step:
         return phase
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        # Outside of the loop: a retry after lost memory computes the same mixed pictures.
         inputs, targets = self.objective.mix(inputs, targets)
         self.optimizer.zero_grad()  # before, not after: the last step's gradients stay to be looked at
         while True:
@@ -57,6 +58,7 @@ class Step:
             except torch.OutOfMemoryError:
                 pass  # its traceback holds on to the failed pass's tensors: memory is freed only outside of this block
             self._halve(inputs)
+        # With fp16 gradients carry the scaler's factor; accelerate takes it out before it measures the norm.
         if self.clip:
             means["gradient"] = self.processes.clip_grad_norm_(self.trained, self.clip)  # its norm before the clipping
         self.optimizer.step()
@@ -71,11 +73,13 @@ class Step:
         parts = inputs.tensor_split(min(self.parts, len(inputs)))
         means: dict[str, Any] = {}
         for i, (part, target) in enumerate(zip(parts, targets.tensor_split(len(parts)), strict=True)):
+            # Weighted by its share, so that parts of unequal size add up to the gradient of the whole batch.
             share = len(part) / len(inputs)
             last = i == len(parts) - 1  # only then the processes exchange their gradients
             with nullcontext() if last else self.processes.no_sync(self.model):
                 with self.processes.autocast(), of_single_pictures(self.cfg):
                     output = self.model(part)
+                # In fp32 and outside of autocast: a log-softmax in half precision loses small probabilities.
                 loss = self.objective.loss(output.float(), target)
                 self.processes.backward(loss * share)
             figures = {"loss": loss.detach(), **self.objective.running(output, target)}
@@ -87,9 +91,11 @@ class Step:
         """All processes take over the first one's buffers: BatchNorm is synchronised on GPUs only."""
         if self.processes.num_processes == 1:
             return
+        # Parameters are equal already, since their gradients are exchanged; what else moves are buffers.
         parameters = {name for name, _ in self.plain.named_parameters()}
         averages = self.ema.average if self.ema else {}
         for tensors in (self.moving, averages):
+            # A set's order differs between processes, and all must broadcast the same tensor at a time.
             for name in sorted(set(tensors) - parameters):
                 torch.distributed.broadcast(tensors[name], 0)
 
@@ -116,6 +122,7 @@ class Step:
         """Takes up what `state` gave."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        # Parts that the memory once called for are used again, unless the config now names more.
         self.parts = max(self.parts, state["parts"])
         if self.processes.scaler and state["scaler"]:
             self.processes.scaler.load_state_dict(state["scaler"])
@@ -130,6 +137,7 @@ class Step:
                 "img_size, or freeze more (trainable)."
             )
         self.parts *= 2
+        # The parts that did fit have left their gradients.
         self.optimizer.zero_grad()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

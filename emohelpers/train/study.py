@@ -81,6 +81,7 @@ def prepare(cfg) -> Faces:
     dataset = manifests.load(cfg.manifest, cfg.dataset_root, cfg.labels_csv)
     if cfg.combined_labels:
         dataset = edits.read(dataset, cfg.combined_labels, cfg.augmented_root)
+    # Before the check, since only decoding shows which files are damaged.
     decoded = pixels.build(dataset, pixels.side_for(dataset, cfg), paths.cache_folder() / "pixels")
     dataset = manifests.check(dataset, decoded, cfg.max_unreadable)
     golden_folder = paths.outputs_root() / "golden"
@@ -91,6 +92,7 @@ def prepare(cfg) -> Faces:
 def build(cfg, faces: Faces) -> tuple[Module, dict[str, Batches]]:
     """The config's model, its first stage trainable, and the batches of each part as it wants them."""
     model = models.build(cfg, faces.classes)
+    # This also writes the preprocessing into the model's spec, from where checkpoints take it.
     prepared = models.preprocess(model, side=faces.pixels.side, zoom=cfg.eval_zoom, grey=cfg.grayscale)
     models.freeze(model, cfg.trainable)
     return model, images.by_split(faces.table, faces.pixels, prepared, faces.classes, cfg)
@@ -149,6 +151,7 @@ def refuse_trained_on(model: Module, faces: Faces, name: str | Path) -> None:
     golden = faces.part("golden")["path"]
     hashes = zip(golden, faces.pixels.hashes(golden), strict=True)
     learned = set(facts["learned"].tolist())
+    # By content and not by path, since files may have been renamed.
     known = [path for path, sha256 in hashes if not learned.isdisjoint(leaks.numbers([sha256]).tolist())]
     if known:
         raise TrainingError(
