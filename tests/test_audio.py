@@ -119,3 +119,19 @@ def test_descriptors_say_what_is_heard() -> None:
     )
     assert fast["centroid_mean"] > slow["centroid_mean"] and fast["onsets"] > slow["onsets"]
     assert slow["major_minus_minor"] < 0 < fast["major_minus_minor"]
+
+
+def test_channels_that_cancel_and_an_offset_are_heard(tmp_path: Path) -> None:
+    tone = tones.tone(3.0)[:, 0]
+    soundfile.write(tmp_path / "turned.wav", np.stack([tone, -tone], 1), tones.RATE)
+    soundfile.write(tmp_path / "lifted.wav", 0.5 * tone + 0.3, tones.RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "lift.wav", np.full(len(tone), 0.3), tones.RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "plain.wav", tone, tones.RATE)
+    spectrum = Spectrum(sample_rate=tones.RATE, seconds=2.0)
+    plain, _ = sound.decode(tmp_path / "plain.wav", spectrum)
+    turned, _ = sound.decode(tmp_path / "turned.wav", spectrum)
+    lifted, _ = sound.decode(tmp_path / "lifted.wav", spectrum)
+    assert np.abs(turned - plain).max() < 1e-3
+    assert np.abs(lifted - 0.5 * plain).max() < 1e-2 and abs(lifted.mean()) < 1e-2
+    with pytest.raises(UnreadableSong, match="silent"):  # a constant is no sound
+        sound.decode(tmp_path / "lift.wav", spectrum)

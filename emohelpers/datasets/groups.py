@@ -11,9 +11,8 @@ from numpy import ndarray
 from pandas import DataFrame, Series
 
 from emohelpers.config.errors import SuiteError
-from emohelpers.datasets import audit
+from emohelpers.datasets import audit, twins
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.datasets.thumbnails import twins
 
 
 class SplitError(SuiteError, ValueError):
@@ -27,9 +26,8 @@ def grouped(table: DataFrame, pixels: Pixels, likeness: float) -> DataFrame:
     """
     photographs = table[originals(table)]
     paths = list(photographs["path"])
-    thumbs = pixels.thumbnails(paths)
     keys = [list(photographs["group"]), pixels.hashes(paths)]
-    names = audit.joined(paths, keys, twins(thumbs, thumbs, likeness))
+    names = audit.joined(paths, keys, twins.rows(pixels, paths, likeness))
     group = dict(zip(paths, names, strict=True))
     rows = zip(sources(table), table["group"], strict=True)
     return table.assign(group=[group.get(source) or group.get(name, name) for source, name in rows])

@@ -1,6 +1,6 @@
 """The leak guard: what a part shares with pictures that are held out, by id, group, lineage, content or looks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from pandas import DataFrame, Series
 
 from emohelpers.datasets.groups import sources
 from emohelpers.datasets.pixels import Pixels
-from emohelpers.datasets.thumbnails import twins
+from emohelpers.datasets.thumbnails import twins as alike
+from emohelpers.datasets.twins import twins
 
 GIVES_WAY = (("golden", "val"), ("golden", "train"), ("val", "train"))  # the second to the first
 DECIDES = ("manifest", "testset_csv", "golden", "golden_cap", "val_share", "split_seed", "twin_similarity")
@@ -41,15 +42,16 @@ def guard(table: DataFrame, pixels: Pixels, likeness: float) -> tuple[DataFrame,
     """
     removed = []
     # In this order, so that training gives way to the validation part that is left and to no other row.
+    near = twins(likeness, (pixels, list(table["path"])))
     for held, part in GIVES_WAY:
-        shared = _shared(table, pixels, likeness, held, part)
+        shared = _shared(table, pixels, likeness, near, held, part)
         removed.append(shared.assign(part=part))
         table = table[(table["split"] != part) | ~table["path"].isin(shared["path"])]
-    left = sum(len(_shared(table, pixels, likeness, held, part)) for held, part in GIVES_WAY)
+    left = sum(len(_shared(table, pixels, likeness, near, held, part)) for held, part in GIVES_WAY)
     return table.reset_index(drop=True), Leaks(pd.concat(removed, ignore_index=True), left)
 
 
-def _shared(table: DataFrame, pixels: Pixels, likeness: float, held: str, part: str) -> DataFrame:
+def _shared(table: DataFrame, pixels: Pixels, likeness: float, near: DataFrame, held: str, part: str) -> DataFrame:
     """Rows of `part` that share something with the part `held`: path, label, reason, partner."""
     source = Series(sources(table), table.index)
     rows = table[table["split"] == part]
@@ -69,17 +71,31 @@ def _shared(table: DataFrame, pixels: Pixels, likeness: float, held: str, part: 
         for path, key in zip(paths, keys, strict=True):
             if key and key in partner_of:
                 shared.setdefault(path, (reason, partner_of[key]))
-    for partner, row in twins(pixels.thumbnails(partner_paths), pixels.thumbnails(paths), likeness):
+    for partner, row in alike(pixels.thumbnails(partner_paths), pixels.thumbnails(paths), likeness):
         shared.setdefault(paths[row], ("near-duplicate", partner_paths[partner]))
+    partner_of = dict(zip(pixels.hashes(partner_paths), partner_paths, strict=True))
+    contents = {first: second for first, second in _both_ways(near) if second in partner_of}
+    for path, sha256 in zip(paths, pixels.hashes(paths), strict=True):
+        if sha256 in contents:
+            shared.setdefault(path, ("near-duplicate", partner_of[contents[sha256]]))
     label = dict(zip(paths, rows["label"], strict=True))
     lines = [(path, label[path], reason, partner) for path, (reason, partner) in shared.items()]
     return DataFrame(lines, columns=["path", "label", "reason", "partner"])
 
 
+def _both_ways(near: DataFrame) -> Iterator[tuple[str, str]]:
+    """The contents of each pair of `twins`, in either order."""
+    yield from zip(near["first"], near["second"], strict=True)
+    yield from zip(near["second"], near["first"], strict=True)
+
+
 def known(rows: DataFrame, pixels: Pixels, learned: DataFrame, their: Pixels, likeness: float) -> ndarray:
     """(n,) bool: which rows of one data set show a picture, or a twin of one, among the rows of another."""
-    same = np.isin(pixels.hashes(rows["path"]), their.hashes(learned["path"]))
-    pairs = twins(pixels.thumbnails(rows["path"]), their.thumbnails(learned["path"]), likeness)
+    contents = set(their.hashes(learned["path"])) - {""}
+    near = twins(likeness, (pixels, list(rows["path"])), (their, list(learned["path"])))
+    contents |= {first for first, second in _both_ways(near) if second in contents}
+    same = np.isin(pixels.hashes(rows["path"]), list(contents))
+    pairs = alike(pixels.thumbnails(rows["path"]), their.thumbnails(learned["path"]), likeness)
     same[pairs[:, 0]] = True
     return same
 

@@ -13,7 +13,7 @@ import pandas as pd
 from pandas import DataFrame, Series
 
 from emohelpers.config import files, paths
-from emohelpers.datasets import audit, decoding, locate, pairs
+from emohelpers.datasets import audit, decoding, locate, pairs, twins
 from emohelpers.datasets.drawn import defects, photos
 from emohelpers.datasets.groups import shuffled
 from emohelpers.datasets.locate import Listing, Tree, fold, is_hidden, parts_of
@@ -22,7 +22,6 @@ from emohelpers.datasets.pixels import Pixels
 from emohelpers.datasets.spelling import unified
 from emohelpers.datasets.tables import column
 from emohelpers.datasets.text_files import numbers, read_csv
-from emohelpers.datasets.thumbnails import twins
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}  # when nobody has decided
 QUALITY = 95  # of the JPEGs that `spoiled` writes, the unspoiled ones too
@@ -197,9 +196,8 @@ def _scenes(photographs: Sequence[Path]) -> list[str]:
 def draw_splits(data: Pairs, pixels: Pixels, likeness: float, *, seed: int = 42) -> dict[str, list[str]]:
     """The content of a splits.json by `SHARES`: scenes, equal contents, near-duplicates and mirror images together."""
     paths = list(data.table["path"])
-    thumbs = pixels.thumbnails(paths)
     keys = [list(data.table["scene"]), pixels.hashes(paths), [path.split("/")[0] for path in paths]]
-    group_of = dict(zip(paths, audit.joined(paths, keys, twins(thumbs, thumbs, likeness)), strict=True))
+    group_of = dict(zip(paths, audit.joined(paths, keys, twins.rows(pixels, paths, likeness)), strict=True))
     members: dict[str, set[str]] = {}
     for folder, good in zip(data.pairs["folder"], data.pairs["good"], strict=True):  # several pairs may come of one
         members.setdefault(group_of[good], set()).add(folder)

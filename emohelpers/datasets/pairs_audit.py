@@ -4,11 +4,13 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 from pandas import DataFrame
 
 from emohelpers.datasets import decoding, thumbnails
 from emohelpers.datasets.pairs import PARTS, PairError, Pairs
 from emohelpers.datasets.pixels import Pixels
+from emohelpers.datasets.twins import twins
 
 CONVERTED = ("CMYK", "16-bit", "turned by EXIF", "colour profile")  # dealt with in `decoding`
 NOTES = (*CONVERTED, "small validation set", "scene unknown", "scores missing")  # said, but no reason to stop
@@ -23,7 +25,7 @@ def audit(data: Pairs, pixels: Pixels, *, min_side: int, likeness: float, min_de
     Args:
         pixels: the decoded pictures of `data`.
         min_side: pixels that the shorter side must have.
-        likeness: cosine of thumbnails from which two pictures count as one, see `thumbnails.twins`.
+        likeness: cosine of thumbnails from which two pictures count as one, see `twins`.
         min_delta: gain of accuracy that early stopping looks for.
     """
     headers = [(kind, path, text) for path in data.table["path"] for kind, text in _header(data.root / path, min_side)]
@@ -127,9 +129,18 @@ def _alike(data: Pairs, pixels: Pixels, likeness: float) -> Iterator[tuple[str, 
     table = data.table[data.table["split"].isin(PARTS)]
     table = table.assign(sha256=pixels.hashes(table["path"]))
     thumbs = pixels.thumbnails(table["path"])
+    cosines = thumbnails.twins(thumbs, thumbs, likeness)
+    turned = (thumbnails.mirrored(thumbs[cosines[:, 0]]) * thumbs[cosines[:, 1]]).sum(1)
+    plain = (thumbs[cosines[:, 0]] * thumbs[cosines[:, 1]]).sum(1)
+    pairs = [*zip(cosines, np.maximum(plain, turned), turned > plain, strict=True)]
+    row_of = {sha256: row for row, sha256 in enumerate(table["sha256"])}
+    near = twins(likeness, (pixels, list(table["path"])))
+    pairs += [
+        (sorted((row_of[pair.first], row_of[pair.second])), pair.likeness, pair.mirrored) for pair in near.itertuples()
+    ]
     rows = list(table.itertuples())
     reported = set()
-    for i, j in thumbnails.twins(thumbs, thumbs, likeness):
+    for (i, j), value, is_mirrored in pairs:
         earlier = rows[i]
         later = rows[j]
         contents = (earlier.sha256, later.sha256)
@@ -138,8 +149,5 @@ def _alike(data: Pairs, pixels: Pixels, likeness: float) -> Iterator[tuple[str, 
         if i >= j or not apart or contents[0] == contents[1] or contents in reported:
             continue
         reported.add(contents)
-        plain = float(thumbs[i] @ thumbs[j])
-        turned = float(thumbnails.mirrored(thumbs[[i]])[0] @ thumbs[j])
-        kind = "mirrored copy across splits" if turned > plain else "near-duplicate across splits"
-        cosine = max(plain, turned)
-        yield kind, later.path, f"{later.split}; like {earlier.path} in {earlier.split} ({cosine:.3f})"
+        kind = "mirrored copy across splits" if is_mirrored else "near-duplicate across splits"
+        yield kind, later.path, f"{later.split}; like {earlier.path} in {earlier.split} ({value:.3f})"

@@ -19,6 +19,8 @@ from emohelpers.config import files
 from emohelpers.config.errors import SuiteError
 
 SILENCE = 1e-4  # peak of the samples (full scale 1) below which nothing is heard: -80 dB
+CANCELLED = 0.1  # of the strongest channel's level: less is left of a mixture whose channels cancel (-20 dB)
+OFFSET = 1e-3  # mean of the samples (full scale 1) from which it is taken away: -60 dB, far above a codec's rounding
 SHORTEST = 0.9  # of the seconds of a clip; what lacks up to a tenth is filled with silence, less is refused
 RANGE_DB = 80.0  # below a clip's loudest point; librosa.power_to_db's top_db
 
@@ -82,7 +84,7 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[ndarray, dict[str, flo
     if seconds < SHORTEST * spectrum.seconds:
         raise UnreadableSong(f"lasts {seconds:.1f} s, {spectrum.seconds:g} s are needed: too short, or cut off")
 
-    mono = sound @ np.full(channels, 1 / channels, np.float32)  # over so short an axis `mean` takes 40 times as long
+    mono = _mixed(sound)
     if not np.isfinite(mono).all() or np.abs(mono).max() < SILENCE:
         raise UnreadableSong("is silent, or holds no finite sound")
     if rate != spectrum.sample_rate:
@@ -90,6 +92,22 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[ndarray, dict[str, flo
     clip = librosa.util.fix_length(mono, size=spectrum.samples)
     filled = max(spectrum.seconds - seconds, 0.0)
     return clip, {"duration": duration, "sample_rate": rate, "channels": channels, "filled": filled}
+
+
+def _mixed(sound: ndarray) -> ndarray:
+    """(samples, channels) -> (samples,): their mean, without an offset that carries no sound.
+
+    Where channels cancel (one of them is turned over), the strongest is heard instead.
+    """
+    channels = sound.shape[1]
+    mono = sound @ np.full(channels, 1 / channels, np.float32)  # over so short an axis `mean` takes 40 times as long
+    offsets = sound.mean(0, dtype=np.float64)
+    strength = sound.std(0, dtype=np.float64)
+    if channels > 1 and mono.std(dtype=np.float64) < CANCELLED * strength.max():
+        strongest = int(strength.argmax())
+        mono, offsets = sound[:, strongest], offsets[[strongest]]
+    offset = offsets.mean()
+    return mono - np.float32(offset) if abs(offset) > OFFSET else mono
 
 
 @functools.lru_cache(maxsize=8)
