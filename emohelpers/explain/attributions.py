@@ -74,6 +74,7 @@ class _BatchedLime(LimeImageExplainer):
         device = self.classifier.device
         names, number = np.unique(segments, return_inverse=True)
         visible = self.random_state.randint(0, 2, num_samples * len(names)).reshape(num_samples, len(names))
+        # The first row is the whole picture, from which lime measures the distance of the others.
         visible[0] = 1
         # All pictures of a batch are composed at once: each pixel asks whether its segment is visible.
         picture, replacement = torch.from_numpy(np.stack([image, fudged_image])).to(device)
@@ -110,6 +111,7 @@ def lime(
         # Each pixel takes the weight of its segment.
         names, number = np.unique(explanation.segments, return_inverse=True)
         weights = np.zeros(len(names), np.float32)
+        # local_exp numbers segments as the columns of `data_labels` do: in the order of np.unique.
         for segment, weight in explanation.local_exp[target]:
             weights[segment] = weight
         maps[i] = weights[number].reshape(maps[i].shape)

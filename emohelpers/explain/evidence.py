@@ -101,6 +101,7 @@ def measure(
             figures[method] |= summary(_localisation(value, masks), groups)
         # What needs more maps: of nets with random weights, of another class, with another seed.
         likeness = randomised[method]
+        # The correlations come net after net, so the faces' groups are repeated as often.
         figures[method] |= summary({"random_weights": likeness}, np.resize(few_groups, len(likeness)))
         repeated = _repeated(explainer, method, few_squares, few_targets, few_values[method])
         figures[method] |= summary(repeated, few_groups)
@@ -158,6 +159,7 @@ def _random_weights(explainer: Explainer, squares, targets, values: Mapping[str,
     for i in range(cfg.random_weights * CHEAP):
         random_net = faithfulness.randomised(explainer.classifier, inputs, cfg.seed + i)
         for method, maps in values.items():
+            # Methods that draw samples cost most and see only the first nets.
             if i < cfg.random_weights or METHODS[method].deterministic:
                 blank = explainer.maps(method, squares, targets, seed=cfg.seed, classifier=random_net, check=False)
                 likeness[method].append(faithfulness.rank_correlation(maps, blank.values))

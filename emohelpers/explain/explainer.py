@@ -48,6 +48,7 @@ class Explainer:
         layers = [self.classifier.layer] if self.layer_is_fixed else candidates(self.classifier.model)
         columns = ["method", "layer", "grid", "gain", "low", "high", "chosen"]
         trials = DataFrame(columns=columns)
+        # Over a copy: a method that is refused is removed meanwhile.
         for method in list(self.layers):
             table = DataFrame([self._trial(method, layer, squares, targets) for layer in layers], columns=columns)
             # The layer with the largest gain; one with an empty map has none.

@@ -47,6 +47,7 @@ def deletion_insertion(
     """
     # In two passes, which is twenty times faster.
     sigma = BLUR * inputs.shape[-1]
+    # Kernels must be odd; two standard deviations to either side.
     size = 2 * round(2 * sigma) + 1
     blurred = gaussian_blur(gaussian_blur(inputs, [size, 1], sigma), [1, size], sigma)
     rank = torch.from_numpy(_ranks(maps, seed))[:, None].to(inputs.device)
@@ -68,6 +69,7 @@ def deletion_insertion(
 def _ranks(maps: ndarray, seed: int) -> ndarray:
     """Place of each pixel (n, h, w), 0 for the highest; chance decides among equal ones, not where they lie."""
     chance = np.random.default_rng(seed).random(maps[0].size, np.float32)
+    # lexsort sorts by its last key first; argsort of an order gives each pixel its place in it.
     ranks = [np.lexsort((chance, -values)).argsort() for values in maps.reshape(len(maps), -1)]
     return np.stack(ranks).reshape(maps.shape)
 

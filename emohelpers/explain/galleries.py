@@ -77,6 +77,7 @@ def faces(galleries: Mapping[str, Gallery]) -> Iterator[tuple[str, Figure]]:
     titles = list(dict.fromkeys(chain.from_iterable(columns.values())))
     first = next(iter(galleries.values()))
     for i, (path, label) in enumerate(first.predictions[["path", "label"]].itertuples(index=False)):
+        # Models differ in their methods: a cell stays empty, so that columns keep their method.
         no_map = dict.fromkeys(titles)
         pictures = [no_map | {title: column[i] for title, column in columns[model].items()} for model in galleries]
         captions = [f"{model}\n{gallery.captions()[i]}" for model, gallery in galleries.items()]
@@ -108,6 +109,7 @@ def class_means(
         mean_faces = means(pictures).astype(np.uint8)
         for method in dict.fromkeys(methods[model]):
             if method in maps[model]:
+                # Scaled before the mean, so that one face with a strong map does not stand for its class.
                 mean_maps = means(heatmaps.unit(maps[model][method].values))
                 rows.append(list(heatmaps.overlay(mean_faces, mean_maps)))
                 captions.append(f"{model}\n{METHODS[method].title}")

@@ -13,6 +13,7 @@ PIXELS = (1, 2)  # axes of maps (n, h, w)
 
 def as_input(masks: ndarray, preprocess: Preprocess) -> ndarray:
     """Masks (n, s, s) bool of pictures -> (n, img_size, img_size) of the model's inputs."""
+    # Masks take the same way as pictures, cropped and scaled, and are cut at half white again.
     white = masks.astype(np.uint8)[..., None] * 255
     pictures = np.repeat(white, 3, axis=3)
     return preprocess.evaluate(pictures)[..., 0] > 127

@@ -103,7 +103,6 @@ def sweep(
         rounds: measurements behind a speed.
     """
     path = Path(path)
-    # The same for every recipe, so it is computed once.
     fp32 = Runner(source).logits(squares)
     trials = []
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +113,6 @@ def sweep(
         table = DataFrame(trials)
         # First those within the budget, then by changed answers; of equals the recipe that was tried earlier.
         best = table.assign(refused=table["reason"] != "").sort_values(["refused", "flips"], kind="stable").index[0]
-        # Read while the temporary folder is still there.
         content = (Path(folder) / f"{best}.onnx").read_bytes()
     verdict = {"chosen": trials[best]["recipe"], "reason": trials[best]["reason"]}
     evidence = {"budget": asdict(budget), "pictures": len(squares), "device": facts.device_name(), "tried": trials}

@@ -166,7 +166,6 @@ def exportable(model: Module) -> Module:
     plain = copy.deepcopy(model).cpu().float().eval()
     plain.to(memory_format=torch.contiguous_format).requires_grad_(False)
     for module in plain.modules():
-        # torch has no public way to remove all hooks of a module.
         for name, hooks in vars(module).items():
             if name.endswith("_hooks") and isinstance(hooks, dict):
                 hooks.clear()
@@ -226,7 +225,6 @@ def agreement(a: ndarray, b: ndarray) -> float:
     """Share of pictures that get the same class from (n, K) logits; of pairs in the same order from (n,) scores."""
     if a.ndim == 2:
         return float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
-    # Each pair once; memory grows with the square of n.
     pairs = np.triu_indices(len(a), 1)
     order_a = np.sign(np.subtract.outer(a, a))[pairs]
     order_b = np.sign(np.subtract.outer(b, b))[pairs]

@@ -137,7 +137,6 @@ def pictures(
     best = shares.idxmax(axis=1) if len(shares) else Series(dtype=object)
     answers = DataFrame({"predicted": best, "confidence": shares.max(axis=1)})
     answers = answers.join(shares.add_prefix("p_"))
-    # `square` is a face's row in `faces`; a row without one has no answer to join.
     return Answers(table.join(answers, on="square").drop(columns="square"), faces, tuple(notes))
 
 

@@ -138,7 +138,6 @@ def left_out(proto: ModelProto, recipe: Recipe) -> list[str]:
     weighted = [position for position, node in enumerate(nodes) if node.op_type in WEIGHTED]
     in_float = [] if recipe.gates else [node for node in nodes if node.op_type in GATES]
     if stem := round(recipe.stem if recipe.stem >= 1 else recipe.stem * len(convolutions)):
-        # Everything before the first convolution that is quantised.
         end = convolutions[stem] if stem < len(convolutions) else len(nodes)
         in_float += nodes[:end]
     if not recipe.classifier and weighted:

@@ -120,7 +120,6 @@ def filters(spectrum: Spectrum) -> ndarray:
 def power(samples: ndarray, spectrum: Spectrum) -> ndarray:
     """(samples,) -> (1 + n_fft/2, frames) float32 power of the short-time Fourier transform."""
     waves = librosa.stft(samples, n_fft=spectrum.n_fft, hop_length=spectrum.hop)
-    # Both parts squared: np.abs would take a root only to square it again.
     return waves.real**2 + waves.imag**2
 
 
@@ -138,7 +137,6 @@ def pictures(spectrograms: ndarray, shape: tuple[int, int]) -> ndarray:
         # One axis at a time, since OpenCV averages only what shrinks along both.
         picture = _resize(picture, width, len(picture))
         picture = _resize(picture, width, height)
-        # dB run from 0, the loudest, down to -RANGE_DB.
         scaled[i] = np.clip(1 + picture / RANGE_DB, 0, 1)
     return scaled
 

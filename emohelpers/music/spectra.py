@@ -61,7 +61,6 @@ class Augmentation:
         shift = rng.random(n) * self.time_shift
         gain = rng.uniform(-self.gain_db, self.gain_db, n)
         size = rng.random((n, 2)) * (self.mel_mask, self.time_mask)
-        # A mask begins where it still fits.
         first = rng.random((n, 2)) * (1 - size)
         masks = np.stack([first, size], axis=2).reshape(n, 4)
         return Draws(shift.astype(np.float32), gain.astype(np.float32), masks.astype(np.float32))

@@ -122,7 +122,6 @@ def _contents(table: Path, root: Path, paths: list[str]) -> list[str]:
     except sealed.Damaged as error:
         print(f"{error}: all songs are hashed again.")
         earlier = {}
-    # Path and stamp together: a file that looks changed is hashed again.
     keys = [f"{path} {stamp}" for path, stamp in zip(paths, stamps, strict=True)]
     sha256 = {key: earlier.get(key) or _hashed(root / path) for path, key in zip(paths, keys, strict=True)}
     if sha256 != earlier:

@@ -95,6 +95,7 @@ def int8(folder: Path, photographs: Photographs, cfg: Any) -> dict[str, Any]:
     best = trials[trials["place"] != ""].iloc[0]
     path = Path(best["place"])
     agreement = parity(folder / FP32, path, photographs, "val")
+    # The sweep counted any two pictures; a release is judged on the pairs of the data too.
     reasons = [best["reason"]] if best["reason"] else []
     if agreement["flips"] > WORTH["flips"]:
         reasons.append(f"{agreement['flips']:.1%} of the validation pairs flip, {WORTH['flips']:.0%} allowed")
@@ -102,6 +103,7 @@ def int8(folder: Path, photographs: Photographs, cfg: Any) -> dict[str, Any]:
         reasons.append(f"tau {agreement['tau']:.3f} between int8 and fp32, {WORTH['tau']} asked")
     reason = "; ".join(reasons)
     trial = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    # Settled once more, since the pairs may reject what the sweep promoted.
     path = int8_files.settle(folder / INT8, path.read_bytes(), trial | {"reason": reason})
     verdict = {
         "promoted": not reason,
@@ -137,10 +139,12 @@ def latency(model: Module, folder: Path, *, rounds: int = 30) -> dict[str, float
             entrants[f"onnxruntime {precision}"] = lambda runner=runner: runner.raw(picture)
     threads = torch.get_num_threads()
     milliseconds = {name: [] for name in entrants}
+    # torch's threads are those of the process; onnxruntime's are set for each session above.
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
             for _ in range(WARM_UP + rounds):
+                # In turn within a round, so that a busy moment of the machine slows all alike.
                 for name, answer in entrants.items():
                     started = time.perf_counter()
                     answer()

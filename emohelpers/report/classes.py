@@ -49,6 +49,7 @@ def confusion_matrices(
     """Counts, and beside them the same as percent of each true class; a class without pictures stays empty."""
     counts = metrics.confusion(predictions, classes)
     support = counts.sum(axis=1, keepdims=True)
+    # NaN where a class has no pictures: seaborn leaves such a cell empty.
     percent = np.divide(100 * counts, support, out=np.full(counts.shape, np.nan), where=support > 0)
     side = max(3.6, 0.56 * len(classes) + 0.6)
     with style.house():
@@ -85,6 +86,7 @@ def per_class_bars(table: DataFrame, title: str = "Every class") -> Figure:
             place, table["f1"], width=0.62, color=[style.paler(c, 0.25) for c in style.colours(list(table["class"]))]
         )
         bars = {"ecolor": style.INK, "capsize": 3, "elinewidth": 1.2}
+        # Intervals stand left and right of the middle, so that neither covers the other.
         axis.errorbar(place - 0.12, table["f1"], yerr=_arms(table, "f1"), fmt="none", **bars)
         axis.errorbar(
             place + 0.14,
@@ -107,4 +109,5 @@ def per_class_bars(table: DataFrame, title: str = "Every class") -> Figure:
 
 def _arms(table: DataFrame, figure: str) -> ndarray:
     """Lengths (2, K) of the interval to either side."""
+    # A bootstrap interval may miss its own value, and matplotlib refuses negative lengths.
     return np.clip([table[figure] - table[f"{figure}_low"], table[f"{figure}_high"] - table[figure]], 0, None)

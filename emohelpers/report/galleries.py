@@ -35,6 +35,7 @@ def gallery(
         figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
+        # Not strict: the last row may have axes to spare, which stay off.
         for i, (axis, image, caption) in enumerate(zip(axes.flat, images, captions, strict=False)):
             axis.set_axis_on()
             axis.imshow(image, interpolation="lanczos")
@@ -76,6 +77,7 @@ def errors(
         by: see `surest`.
     """
     mistakes = surest(predictions, classes, count, by)
+    # -1 for a path that is not there, which as an index would be the last picture.
     rows = Index(pixels.paths).get_indexer(mistakes["path"])
     missing = mistakes["path"].to_numpy()[rows < 0]
     if missing.size:

@@ -129,6 +129,7 @@ class _Run:
         waiting = {target: self._jobs(target) for target in self.plan.jobs}
         with ThreadPoolExecutor(self.editor.workers) as pool:
             while not self.answers.paused and (batch := self._next(waiting)):
+                # In the order of the batch, so that rows are the same however fast answers come.
                 answers = pool.map(self.answers.get, batch)
                 self._judge(batch, answers)
                 self._status("running")
@@ -153,6 +154,7 @@ class _Run:
         batch: list[Job] = []
         targets = list(waiting)
         while targets and len(batch) < ROUND:
+            # Over a copy: a class without an open slot or another face leaves `targets` meanwhile.
             for target in list(targets):
                 slots = self.slots[target]
                 job = None
@@ -177,6 +179,7 @@ class _Run:
                     continue
                 except UnreadableImage:
                     reason = "not a picture"
+            # None was not asked for, since the run is paused: it is no try and gets no row.
             if reason is not None:
                 self.rows.append({**_row(job), "reason": f"editor: {reason}"})
         if not pictures:
@@ -194,6 +197,7 @@ class _Run:
 
     def _picture(self, job: Job, content: bytes) -> _Picture:
         edit = fit_square(decode(content), self.side)
+        # Of an edit in a ready set the face may be unknown: a black square stands in for it.
         face = square(self.dataset, job.path, self.side) if job.path else np.zeros_like(edit)
         return _Picture(job, content, edit, face)
 

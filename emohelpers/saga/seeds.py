@@ -32,6 +32,7 @@ def over_seeds(tables: Tables, classes: Sequence[str], fraction: float, resample
         columns = {}
         for seed in seeds:
             predictions = compare.aligned(first, tables[fraction, seed])
+            # A one-hot cell a face: summed over any resample they are its confusion matrix.
             columns[str(seed)] = metrics.one_hot(true, metrics.read(predictions, classes).guess, len(classes))
         return columns
 
@@ -47,6 +48,7 @@ def over_seeds(tables: Tables, classes: Sequence[str], fraction: float, resample
     before, after = (each(_observed(columns)) for columns in (without, edited))
     rows = []
     for name, pair in bootstrap.paired(without, edited, groups, means, resamples=resamples).items():
+        # One value a seed, of the faces as observed and not of a resample.
         gains = (after[name] - before[name])[:, 0]
         row = {
             "class": name[0],

@@ -91,6 +91,7 @@ def carry_out(
     finally:
         table.clear()
         engine.close()
+        # After an interruption: what ended while the engine closed is still told.
         for future, run in going.items():
             if future.done() and not future.cancelled():
                 table.say(run, _result(future, run))
@@ -182,6 +183,7 @@ def preview(chains: Sequence[Sequence[Run]], places: int, asked_again: Callable[
                 continue
             listed.add(run.folder)
             reason = "asked for again" if asked_again(run) else runs.changed(run, runs.made_of(run))
+            # What needs a run that is done again follows it, although nothing of its own changed.
             reason = reason or ", ".join(f"after {need.book.stem}" for need in run.needs if need.folder in dirty)
             seconds = plan.expected(run, before)
             time_needed = f"about {duration(seconds)}" if seconds is not None else "never timed"

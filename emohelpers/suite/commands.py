@@ -64,6 +64,7 @@ def receipts(names: list[str], notebooks: Path, timeout: float, check: bool) -> 
     if check:
         return _check_stripped([books[stem] for stem in stems])
     root = tempfile.mkdtemp(prefix="emohelpers-receipts-")
+    # With an empty cache too: receipts must not depend on what lies on this machine.
     os.environ |= {"EMOHELPERS_OUTPUTS": root, "EMOHELPERS_CACHE": f"{root}/cache"}
     _end_by_signals()
     (chain,) = plan.chains(books, stems, {}, [{}], "demo")

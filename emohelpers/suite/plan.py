@@ -26,6 +26,7 @@ def axes(texts: Sequence[str]) -> list[Point]:
         if not (name and equals and rest):
             raise NotebookError(f"--grid {text!r} is not NAME=VALUE,VALUE,...")
         try:
+            # First as a JSON list, for numbers and texts with commas; bare words are no JSON.
             values = json.loads(f"[{rest}]")
         except ValueError:
             values = [config.value(part, f"--grid {name} =") for part in rest.split(",")]
@@ -114,6 +115,7 @@ def fit(book: Notebook, values: Mapping[str, Any]) -> None:
         if name not in book.parameters:
             raise NotebookError(f"{book.stem} has no parameter {name}; it has {', '.join(book.parameters) or 'none'}")
         default = book.parameters[name]
+        # By `type`, since isinstance would take True for an int.
         same = default is None or default is ... or type(entry) is type(default)
         if not same and not (type(default) is float and type(entry) is int):
             remedy = f"; write --param '{name}=\"...\"' for a text" if isinstance(default, str) else ""

@@ -111,6 +111,7 @@ def execute(
         return Outcome("interrupted", 0.0, run.folder, "while another runner was at it")
     try:
         _clear(run, stop)
+        # Under the lock: another runner may have done this run, or what it needs, while we waited.
         content = made_of(run)
         if not again and not changed(run, content):
             return Outcome("done before", 0.0, run.folder / f"{run.book.stem}.ipynb")
@@ -188,8 +189,10 @@ def _start(
         "parameters": dict(run.values),
         "made_of": content,
     }
+    # An old part would be read as this run's if papermill ended before it wrote one.
     part.unlink(missing_ok=True)
     start = time.monotonic()
+    # What the status says where an exception such as Ctrl-C ends the block below.
     state = "interrupted"
     error = "ended from outside"
     papermill = execution.start(book.path, part, run.values, log, {"EMOHELPERS_RUN": run.name, **environment})
@@ -206,6 +209,7 @@ def _start(
         seconds = round(time.monotonic() - start, 1)
         if state == "done":
             about["cell"] = about["cells"]
+            # Before the status says done, so that nobody finds it done without its notebook.
             part.replace(final)
         last = {"status": state, "seconds": seconds, "error": error, "heartbeat": time.time()}
         files.write_json(folder / "status.json", redacted(about | last))

@@ -28,7 +28,6 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
         "CutMix only": {"mixup": 0.0, "cutmix": 1.0},
         "MixUp or CutMix": {"mixup": cfg.mixup or 0.4, "cutmix": 1.0},
         "focal loss": {"loss": "focal"},
-        # LDAM's margins are between angles, so it refuses any head but the cosine one.
         "LDAM loss": {"loss": "ldam", "head": "cosine", "mixup": 0.0, "cutmix": 0.0},
         "no class weights": {"class_weight_power": 0.0},
         "class weights": {"class_weight_power": 0.6},

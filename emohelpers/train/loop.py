@@ -149,7 +149,6 @@ class Trainer:
         for name, value in self.objective.scores(outputs, targets).items():
             row[f"val_{name}"] = value
         row["seconds"] = seconds = time.monotonic() - started
-        # The seconds include the evaluation, so training alone is faster than this says.
         row["images_per_s"] = len(self.training) * self.training.batch_size / seconds
         # Before saving, since the checkpoint names the best epoch and the status.
         self._judge(row)

@@ -110,7 +110,6 @@ class Classification(Objective):
         predicted = logits.argmax(1)
         n = len(self.classes)
         figures = {"loss": loss, **metrics.quick(targets, predicted, n)}
-        # true * n + predicted counts the cells of the confusion matrix, row by row.
         confusion = np.bincount(targets * n + predicted, minlength=n * n)
         _, _, _, f1 = metrics.class_scores(confusion[None])
         for name, value in zip(self.classes, np.nan_to_num(f1[0]), strict=True):
