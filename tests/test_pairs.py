@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from emohelpers.config.errors import SuiteError
+from emohelpers.config.paths import InputNotFound
 from emohelpers.datasets import decoding, pairing, pairs, pairs_audit
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import defects, photos
@@ -167,6 +168,26 @@ def test_pairs_of_scored_pictures_keep_to_scene_gap_and_order(tmp_path):
         pairing.from_scores(tmp_path, scored, tmp_path / "none", min_gap=9)
     with pytest.raises(FileExistsError, match="holds something already: name another"):
         pairing.from_scores(tmp_path, scored, tmp_path / "made", min_gap=1)
+
+
+@pytest.mark.parametrize("way", ["absolute", "dots", "link", "linked folder"])
+def test_no_path_of_a_table_leads_out_of_its_folder_unless_that_is_allowed(way, tmp_path, monkeypatch):
+    home = tmp_path / "scored"
+    for place in (home, tmp_path / "private"):
+        place.mkdir()
+        Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(place / "a.png")
+    private = tmp_path / "private" / "a.png"
+    (home / "link.png").symlink_to(private)
+    (home / "folder").symlink_to(private.parent)
+    names = {"absolute": str(private), "dots": "../private/a.png", "link": "link.png", "linked folder": "folder/a.png"}
+    scored = pd.DataFrame({"path": ["a.png", names[way]], "scene": "../../s", "score": [2.0, 1.0]})
+    with pytest.raises(InputNotFound, match="leads to .*private/a.png, out of"):
+        pairing.from_scores(home, scored, tmp_path / "out", min_gap=0.5)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("EMOHELPERS_INPUTS", str(private.parent))
+    made = pairing.from_scores(home, scored, tmp_path / "out", min_gap=0.5)
+    assert len([path for path in made.rglob("*.png") if path.is_file()]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"scored", "private", "out"}
 
 
 def test_drawn_splits_hold_together_what_belongs_together(tmp_path):

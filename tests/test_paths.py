@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -289,3 +290,36 @@ def test_a_result_that_nobody_made_says_what_to_run_and_leaves_no_folder(places)
     assert str(places / "outputs" / "full" / STEM / "metrics.json") in text and str(places / "input") in text
     assert "make run NB=01" in text and "Add Input -> Notebooks" in text
     assert not (places / "outputs").exists(), "looking for a result made its folder"
+
+
+NOBODY = """import os, pwd
+def nobody(*_): raise KeyError('uid not found')
+pwd.getpwuid = nobody
+import emohelpers, getpass, jupyter_core.paths, skimage.data
+from pathlib import Path
+from emohelpers.config import paths
+print(Path.home().is_dir(), getpass.getuser())
+try: print(paths.outputs_root())
+except paths.InputNotFound as error: print(error)
+print(Path.home())"""
+
+
+def test_a_user_without_a_home_works_and_his_tilde_is_refused(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "USER", "LOGNAME")}
+    environment |= {"EMOHELPERS_OUTPUTS": "~/results", "PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run([sys.executable, "-c", NOBODY], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    lines = ran.stdout.splitlines()
+    refused = "'~/results': there is no such home folder on this machine. Write the whole path"
+    assert lines[:2] == ["True nobody", refused], ran.stderr
+    assert not Path(lines[2]).exists()  # the stand-in for a home
+
+
+@pytest.mark.parametrize("name", ["EMOHELPERS_OUTPUTS", "EMOHELPERS_CACHE", "EMOHELPERS_INPUTS"])
+def test_a_tilde_is_the_home_folder(name: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(name, "~/a")
+    folders = {paths.outputs_root(), paths.cache_folder(), *paths.input_roots()}
+    assert tmp_path / "a" in folders
+    monkeypatch.setenv(name, "~no-such-user/a")
+    with pytest.raises(paths.InputNotFound, match="no such home folder"):
+        paths.outputs_root(), paths.cache_folder(), paths.input_roots()

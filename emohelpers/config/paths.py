@@ -22,16 +22,30 @@ class InputNotFound(SuiteError, FileNotFoundError):
     """Names the input, the places tried, what was there instead, and the remedy."""
 
 
-def expanded(text: str) -> Path:
+def expanded(text: str | Path) -> Path:
     """A path that a user wrote, `~` in it replaced by the home folder.
 
     Raises:
         InputNotFound: nobody knows where that is.
     """
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:  # neither HOME nor an entry of this user, or another user's `~name`
-        raise InputNotFound(f"{text!r}: there is no such home folder on this machine. Write the whole path") from error
+    path = os.path.expanduser(text)  # unlike pathlib's it leaves a `~name` that nobody has
+    if str(text)[:1] == "~" and (path == str(text) and not os.path.exists(path) or "emohelpers-nobody-" in path):
+        raise InputNotFound(f"{text!r}: there is no such home folder on this machine. Write the whole path")
+    return Path(path)
+
+
+def below(root: Path, name: str) -> Path:
+    """The file `name` of a table, below `root` or, by a link, below a folder that `EMOHELPERS_INPUTS` names.
+
+    Raises:
+        InputNotFound: it lies elsewhere.
+    """
+    file = root / name
+    if not any(file.resolve().is_relative_to(folder.resolve()) for folder in (root, *input_roots())):
+        raise InputNotFound(
+            f"{name!r} leads to {file.resolve()}, out of {root}: copy it there, or name its folder in EMOHELPERS_INPUTS"
+        )
+    return file
 
 
 def host() -> str:

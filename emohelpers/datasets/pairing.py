@@ -103,6 +103,7 @@ def from_scores(
 
     Raises:
         PairError: no pair is that far apart.
+        InputNotFound: a path leads out of `root`.
         FileExistsError: `out` holds something already.
     """
     lines = []
@@ -127,7 +128,7 @@ def from_scores(
             for side, path in zip(SIDES, both, strict=True):
                 target = home / folder / side / Path(path).name
                 target.parent.mkdir(parents=True)
-                shutil.copyfile(Path(root) / path, target)
+                shutil.copyfile(paths.below(Path(root), path), target)
         files.write_json(home / "splits.json", _by_scene(scores, shares, seed))
         files.write_csv(scores, home / "scores.csv")
         files.write_csv(scored.assign(wrong=scored.get("wrong", "")), home / "pictures.csv")
