@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from torch import nn
 from torch.nn import Module
 
 from emohelpers.config import files, sealed
+from emohelpers.config.registry import HEADS
 from emohelpers.images.preprocess import Preprocess
 from emohelpers.models import heads, weights
 from emohelpers.models.weights import WeightsError
@@ -17,6 +19,17 @@ from emohelpers.models.weights import WeightsError
 SPEC = ("backbone", "img_size", "head", "head_width", "head_dropout")  # what a checkpoint needs to be built again
 
 OPTIONS = {"in_chans", "embed_dim", "depth", "num_heads", "drop_rate"}  # of timm; others could load further files
+
+
+class Spec(BaseModel):
+    """What a file says of its model; a file from elsewhere may say anything."""
+
+    backbone: str
+    img_size: Annotated[int, Field(ge=8, le=4096)]
+    head: Annotated[str, HEADS.choice]
+    head_width: Annotated[int, Field(ge=1, le=2**16)]
+    head_dropout: Annotated[float, Field(ge=0, lt=1)]
+    classes: Annotated[list[str], Field(min_length=1)]
 
 
 def build(cfg, classes: Sequence[str]) -> Module:
@@ -127,6 +140,10 @@ def load(path: str | Path, *, classes: Sequence[str] | None = None, backbone: st
         saved = weights.read(Path(path))
         spec = saved.pop("spec")
         tensors = saved.pop("weights")
+        Spec.model_validate(spec)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+        raise WeightsError(f"{path} is not a checkpoint of this suite: {'; '.join(problems)}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{path} is not a checkpoint of this suite: {str(error)[:200]} is not in it") from error
     # What was saved must be what is asked for, before any weight is used.
