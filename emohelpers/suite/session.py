@@ -83,7 +83,7 @@ def install(extras: Mapping[str, Sequence[str]], *, network: bool) -> list[str]:
 def _pinned(path: Path, requirements: Sequence[str]) -> str:
     """The lines of a list that bring some requirements."""
     names = {canonicalize_name(Requirement(text).name) for text in requirements}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     return "".join(line for line in lines if canonicalize_name(line.partition("==")[0]) in names)
 
 
