@@ -46,6 +46,7 @@ OURS = (
 )
 CHECKPOINT = "vit_baseline_best_model.pth"
 EACH = 25  # pictures a class
+LOCK = ".run.lock"  # keeps other trainings out of the folder; hidden, and empty
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +110,7 @@ def refused(home: Path, kept: tuple[str, ...] = ("config.json",), **values) -> s
     with pytest.raises(OURS) as caught:
         go(home, **values)
     results = Path(values.get("OUTPUT_DIR") or home / "results")
-    more = [name for name in left(results) if not any(fnmatch(name, pattern) for pattern in kept)]
+    more = [name for name in left(results) if not any(fnmatch(name, pattern) for pattern in (*kept, LOCK))]
     assert not more, "the results folder holds more than a refused run may leave"
     assert not list(home.rglob("*.part*")), "half a file was left"
     return str(caught.value)
@@ -426,6 +427,7 @@ def test_results_can_be_written_and_the_decoded_pictures_cannot(tmp_path, monkey
 FULL = """
 import json, subprocess, sys
 from pathlib import Path
+import numpy as np
 import torch
 import training_job
 from emohelpers import models, train
@@ -506,13 +508,15 @@ say(case="decoded", same=bool(same))
 def test_a_full_disk_is_told_and_costs_at_most_one_epoch(tmp_path):
     permitted([*MOUNTS, "mount", "-t", "tmpfs", "-o", "size=1m", "none", str(tmp_path)])
     told = {line["case"]: line for line in child(MOUNTS, FULL, tmp_path)}
-    assert {Path(file).name for file in told["small"]["files"]} <= {"steps.csv", "best-1.pth"}, "whole files or none"
+    assert {Path(file).name for file in told["small"]["files"]} <= {"steps.csv", "best-1.pth", LOCK}, (
+        "whole files or none"
+    )
     tells(told["small"]["text"], f"cannot write {tmp_path / 'small' / 'checkpoints'}", "The disk is full", "OUTPUT_DIR")
     tells(
         told["large"]["text"], f"cannot write {tmp_path / 'large' / 'checkpoints'}", "The disk is full: free some space"
     )
     kept = {Path(file).name for file in told["large"]["files"]}
-    assert kept == {"best-1.pth", "last.pth", "steps.csv", "history.csv", "filler"}, (
+    assert kept == {"best-1.pth", "last.pth", "steps.csv", "history.csv", "filler", LOCK}, (
         "more or less than the first epoch's files"
     )
     assert told["after"] == {"case": "after", "kept": 1, "same": True, "epochs": 3}
@@ -562,7 +566,7 @@ def outcome(process: subprocess.Popen, place: Path) -> str:
 def test_the_notebook_shows_the_message_and_stops_before_training(tmp_path, values, parts):
     spoil(tmp_path / "faces", faces(tmp_path / "faces"))
     tells(outcome(*papermill(tmp_path, **values)), *parts)
-    assert left(tmp_path / "results") <= {"config.json"} and not list(tmp_path.rglob(".*.part*"))
+    assert left(tmp_path / "results") <= {"config.json", LOCK} and not list(tmp_path.rglob(".*.part*"))
 
 
 def test_killed_while_it_trains_and_run_again_it_ends_in_the_same_bits(tmp_path):

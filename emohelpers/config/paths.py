@@ -8,6 +8,7 @@ from pathlib import Path
 
 from emohelpers.config import locks, secrets
 from emohelpers.config.errors import SuiteError
+from emohelpers.config.listing import listing
 
 DOTENV = Path(".env")
 
@@ -149,29 +150,6 @@ def _folders(place: Path) -> list[Path]:
         return sorted(p for p in place.iterdir() if os.path.isdir(p))
     except OSError:  # not there, or closed to us: for the search the same, and `listing` tells which
         return []
-
-
-def listing(folder: Path, depth: int = 2, limit: int = 12) -> str:
-    """A few lines of what lies below `folder`, for error messages."""
-    if not folder.is_dir():
-        return f"{folder} " + ("is a file" if folder.is_file() else "does not exist")
-    lines: list[str] = []
-
-    def walk(place: Path, level: int) -> None:
-        try:
-            entries = sorted(place.iterdir())[:limit]
-        except OSError as error:  # an error message must not fail itself
-            lines.append("  " * level + f"(cannot be listed: {error.strerror})")
-            return
-        for entry in entries:
-            if len(lines) < limit:
-                inside = os.path.isdir(entry)
-                lines.append("  " * level + entry.name + ("/" if inside else ""))
-                if inside and level < depth:
-                    walk(entry, level + 1)
-
-    walk(folder, 1)
-    return f"{folder} holds:\n" + ("\n".join(lines) or "  nothing")
 
 
 def _places(name: str) -> list[Path]:

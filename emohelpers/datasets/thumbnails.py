@@ -20,7 +20,7 @@ def thumbnail(square: ndarray) -> ndarray:
 def mirrored(thumbs: ndarray) -> ndarray:
     """Thumbnails (n, 256) of the pictures' mirror images."""
     squares = thumbs.reshape(-1, SIDE, SIDE)
-    return squares[:, :, ::-1].reshape(len(thumbs), -1)
+    return squares[:, :, ::-1].reshape(thumbs.shape)
 
 
 def likenesses(left: ndarray, right: ndarray) -> ndarray:

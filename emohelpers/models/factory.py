@@ -21,11 +21,14 @@ SPEC = ("backbone", "img_size", "head", "head_width", "head_dropout")  # what a 
 OPTIONS = {"in_chans", "embed_dim", "depth", "num_heads", "drop_rate"}  # of timm; others could load further files
 
 
+Side = Annotated[int, Field(ge=8, le=4096)]  # pixels
+
+
 class Spec(BaseModel):
     """What a file says of its model; a file from elsewhere may say anything."""
 
     backbone: str
-    img_size: Annotated[int, Field(ge=8, le=4096)]
+    img_size: Side | tuple[Side, Side]  # of a square, or height and width of a spectrogram
     head: Annotated[str, HEADS.choice]
     head_width: Annotated[int, Field(ge=1, le=2**16)]
     head_dropout: Annotated[float, Field(ge=0, lt=1)]

@@ -94,8 +94,8 @@ def _layers(model: Module) -> dict[str, int]:
     layers = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
     head = max(layers.values())
     children = [name for name, _ in model.named_children()]
-    body = max((children.index(part) for name, layer in layers.items() if layer == head - 1
-                for part in name.split(".")[:1] if part in children), default=0)  # fmt: skip
+    last = {name.split(".")[0] for name, layer in layers.items() if layer == head - 1}
+    body = max((children.index(part) for part in last if part in children), default=0)
     early = {*children[:body]} - {part.split(".")[0] for part in head_parameters(model)}
     for name, layer in layers.items():
         if layer == head and ("." not in name or name.split(".")[0] in early):
