@@ -30,7 +30,7 @@ LEAST = 0.9  # likeness from which pairs are kept
 FIRST_LOOK = 0.75  # correlation of the coarse pictures from which the finer ones are looked at
 TONES = 0.12  # difference in brightness and colour, in standard deviations, that the other pixels do not exceed
 STEPS, CONVERGED = 12, 3e-3  # of the registration: at most, and the gain in correlation that ends it
-MANY = 5000  # pictures whose pairs are kept on the disk
+MANY = 500  # pictures whose pairs are kept on the disk
 _VERSION = 1  # raise when other pairs would be found
 _known: dict[str, DataFrame] = {}  # the last searches of this process
 
