@@ -14,6 +14,7 @@ from emohelpers.suite import notebooks
 
 WIDTH = 600  # pixels; the eight pictures add about .4 MB to the notebooks
 NAME = "expected.jpg"
+SHOWS = "**A demo run shows**"
 FIGURES = {  # number of the notebook -> the figure of its demo run, and what it shows
     "01": ("confusion_matrix_baseline", "Confusion matrices of the golden test set"),
     "02": ("edits", "Faces, their edits and what the gates said"),
@@ -46,8 +47,8 @@ def attach(path: Path, picture: bytes, caption: str) -> None:
     """Puts `picture` under the first cell's text, in the place of an earlier one."""
     book = notebooks.load(path)
     first = book.cells[0]
-    text = first.source.split("\n\n![", 1)[0]
-    first.source = f"{text}\n\n![{caption}](attachment:{NAME})"
+    text = first.source.split(f"\n\n{SHOWS}", 1)[0]
+    first.source = f"{text}\n\n{SHOWS}: {caption[0].lower()}{caption[1:]}.\n\n![{caption}](attachment:{NAME})"
     first.attachments = {NAME: {"image/jpeg": base64.b64encode(picture).decode()}}
     with files.replace(path) as temp:
         temp.write_text(notebooks.canonical(book), encoding="utf-8")

@@ -188,8 +188,9 @@ def find_result(stem: str, file: str, *, run: str, named: str = "") -> Path:
     found = own if own.is_file() else attached(file, ["", stem, KAGGLE_FOLDERS.get(stem, stem), f"{run}/{stem}"])
     if found:
         return found
+    places = [str(own), *(f"below {root}" for root in input_roots())]
     raise InputNotFound(
-        f"{file} of notebook {stem} was not found: looked for {own} and below {[str(p) for p in input_roots()]}. "
+        f"{file} of notebook {stem} was not found: looked for {', '.join(places)}. "
         f"Run {stem}.ipynb first (make run NB={stem[:2]}), or on Kaggle attach its output by Add Input -> Notebooks."
     )
 

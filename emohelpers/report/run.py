@@ -190,6 +190,7 @@ def begin(stem: str, kind: type, preset: str, overrides: Any, /, **values: Any) 
     folder = paths.claimed(paths.run_folder(stem, run=paths.run_name(cfg.preset), output_dir=cfg.output_dir))
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
     precision = devices.precision(getattr(cfg, "precision", "auto"))
-    print(f"{facts.device_name()}, computes in {precision}; results in {folder}")
+    number = "fp32" if precision == "no" else precision  # accelerate's word for no mixed precision
+    print(f"{facts.device_name()}, computes in {number}; results in {folder}")
     print(cfg)
     return Run(stem, cfg, folder)
