@@ -1,8 +1,8 @@
 """Folders and caches that one process uses at a time, on file systems with locks and without."""
 
 import errno
-import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -78,20 +78,26 @@ def test_without_flock_one_waits_for_the_other(tmp_path, kind) -> None:
     second.release()
 
 
-def test_another_hosts_owner_is_told_and_not_waited_for_whatever_its_clock_says(tmp_path) -> None:
+@pytest.mark.parametrize("host", ["another-host", f"{socket.gethostname()}?pidns-f0"], ids=["host", "container"])
+@pytest.mark.parametrize("timeout", [None, 0.2])
+def test_an_owner_that_nobody_here_can_ask_is_told_and_not_waited_for(tmp_path, host, timeout, monkeypatch) -> None:
+    monkeypatch.setattr(locks, "LOOK", 0.2)
     owner = tmp_path / "lock.owner"
-    for born in (0, time.time() + 1e6):
-        owner.write_text(json.dumps(["another-host", os.getpid(), born]))
-        with pytest.raises(locks.Busy, match=f"on another-host has .*If it has ended, remove {owner}"):
-            locks.Owner(owner).acquire()
-    owner.write_text(json.dumps([socket.gethostname(), os.getpid(), 1.0]))  # the number is another process's now
-    locks.Owner(owner).acquire(timeout=5)
+    number = os.getpid() if host == "another-host" else 2**30  # no process here has that number
+    owner.write_text(f"{number}\n{host}\n")
+    for written in (0, time.time() + 1e6):  # by another machine's clock
+        os.utime(owner, (written, written))
+        with pytest.raises(
+            locks.Busy, match=f"process {number} on {re.escape(host)} has .*If it has ended, remove {owner}"
+        ):
+            locks.Owner(owner).acquire(timeout=timeout)
 
 
-def test_an_owner_that_died_while_it_wrote_its_name_is_not_waited_for_without_end(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(locks, "TORN", 0.1)
+def test_an_owner_that_died_before_it_wrote_its_name_is_not_waited_for(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(locks, "LOOK", 0.2)
     (tmp_path / "lock.owner").touch()
-    locks.Owner(tmp_path / "lock.owner").acquire()
+    with pytest.raises(locks.Busy, match=r"process \(without a name\) .*If it has ended, remove"):
+        locks.Owner(tmp_path / "lock.owner").acquire()
 
 
 def test_temporary_files_of_another_host_are_left_alone(tmp_path) -> None:

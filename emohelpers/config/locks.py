@@ -1,23 +1,20 @@
 """Locks between processes that end with their process; where a file system has no flock, a file names its owner."""
 
 import errno
-import json
 import os
 import socket
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from emohelpers.config.errors import SuiteError
 
 # how a file system says that it has no flock: a container's, Lustre's, some NFS
 MISSING = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
-TORN = 10.0  # seconds after which an owner's file without a name is of a process that died while it wrote
+LOOK = 3.0  # seconds between two looks at who has a lock; filelock needs two to know a dead owner
 _claims: dict[Path, "FileLock | Owner"] = {}  # results folders of this process
 
 
@@ -41,7 +38,7 @@ def claim(folder: Path) -> bool:
         return False
     ours = lock(place / ".run.lock")
     try:
-        ours.acquire(timeout=0)
+        ours.acquire(timeout=0.2)  # a dead owner's file gives way at the second look
     except Timeout:
         raise Busy(
             f"{folder} is in use by another run, and two would mix their settings and weights. Wait for its end (shut "
@@ -69,69 +66,34 @@ def release(folder: Path) -> None:
         ours.release()
 
 
-class Owner:
-    """A file with host, process and its start. Of this host a dead owner is known; no clock is compared with ours."""
+class Owner(SoftFileLock):
+    """A file with process and host. filelock takes it from a dead process of this host, and of another it knows none."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def acquire(self, timeout: float = -1) -> None:
-        """Waits while a process of this host has it.
+    def acquire(self, timeout: float | None = None, **options):
+        """Waits while a process of this host has it, at most `timeout` seconds.
 
         Raises:
             Timeout: as with filelock.
-            Busy: a process of another host has it, which may be dead.
+            Busy: nobody here can tell whether its owner lives.
         """
-        started = time.monotonic()
-        text = json.dumps([socket.gethostname(), os.getpid(), psutil.Process().create_time()])
         while True:
-            with suppress(FileExistsError):
-                handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                with open(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
-                return
-            self._remove_dead(torn=time.monotonic() - started > TORN)
-            if 0 <= timeout <= time.monotonic() - started and self.path.exists():
-                raise Timeout(str(self.path))
-            time.sleep(0.05)
+            try:
+                return super().acquire(LOOK if timeout is None else timeout, **options)
+            except Timeout:
+                with suppress(FileNotFoundError):  # given back just now
+                    self._refuse_unknown()
+                if timeout is not None:
+                    raise
 
-    def release(self) -> None:
-        """Lets the next one in."""
-        self.path.unlink(missing_ok=True)
-
-    def __enter__(self) -> "Owner":
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def _remove_dead(self, *, torn: bool) -> None:
-        text = ""
-        try:
-            text = self.path.read_text(encoding="utf-8")
-            host, pid, born = json.loads(text)
-        except FileNotFoundError:
-            return
-        except (ValueError, TypeError):  # it is being written
-            if not torn:
-                return
-        else:
-            if host != socket.gethostname():
-                raise Busy(
-                    f"process {pid} on {host} has {self.path.parent} in use, and this file system has no locks that "
-                    f"would tell whether it lives. If it has ended, remove {self.path}."
-                )
-            # Process numbers are used again: the start time tells whether it is the same process.
-            with suppress(psutil.NoSuchProcess):
-                if abs(psutil.Process(pid).create_time() - born) < 2:
-                    return
-        dead = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:8]}")
-        with suppress(FileNotFoundError):
-            self.path.rename(dead)  # one of those who wait succeeds
-            if dead.read_text(encoding="utf-8") != text:  # and this is already the next owner's
-                dead.rename(self.path)
-            dead.unlink()
+    def _refuse_unknown(self) -> None:
+        pid, host, *_ = [*Path(self.lock_file).read_text(encoding="utf-8", errors="replace").split("\n"), ""]
+        # filelock adds a container's number behind a question mark.
+        if host.partition("?")[0] != socket.gethostname() or not psutil.pid_exists(int(pid or -1)):
+            raise Busy(
+                f"process {pid or '(without a name)'} on {host or 'this or another host'} has "
+                f"{Path(self.lock_file).parent} in use, and this file system has no locks that would tell whether it "
+                f"lives. If it has ended, remove {self.lock_file}."
+            )
 
 
 def _flock_works(path: Path) -> bool:
