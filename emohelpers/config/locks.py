@@ -67,7 +67,7 @@ def release(folder: Path) -> None:
 
 
 class Owner(SoftFileLock):
-    """A file with process and host. filelock takes it from a dead process of this host, and of another it knows none."""
+    """A file with process and host; filelock takes it from a dead process of this host, and knows no other's."""
 
     def acquire(self, timeout: float | None = None, **options):
         """Waits while a process of this host has it, at most `timeout` seconds.

@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +24,8 @@ from emohelpers.datasets.locate import is_file
 from emohelpers.datasets.thumbnails import SIDE, thumbnail
 
 SAMPLE = 1024  # bytes at a file's start, middle and end that are read at every start
-EACH = 512  # files that a thread looks at in a row
+EACH = 512  # files or rows that a thread looks at in a row
+DAMAGED = "damaged"  # in the place of a row's stamp
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Index:
     thumbs: ndarray
     reasons: dict[int, str] = field(default_factory=dict)  # row -> why it cannot be read
     pixels: str = ""  # name of the file that holds the rows
-    damage: str = ""  # why what was saved cannot be used
+    damage: str = ""  # what of it is not as it was written
     array: ndarray | None = None  # (n, side, side, 3) uint8, mapped
 
     def todo(self, stamps: list[str]) -> list[int]:
@@ -61,7 +62,7 @@ class Index:
 
     @classmethod
     def read(cls, home: Path, shape: tuple[int, ...]) -> "Index":
-        """What was saved of pictures (n, side, side, 3); nothing is known of a new store, nor of a damaged one."""
+        """What was saved of pictures (n, side, side, 3); nothing is known of a new store, nor of what is damaged."""
         if not (home / "index.json").is_file():
             return cls.new(shape[0])
         try:
@@ -73,6 +74,11 @@ class Index:
                 raise sealed.Damaged("its thumbnails or its pixels are not those that were written")
         except (OSError, EOFError, ValueError) as error:  # ValueError: also a file that is no array, or too short
             return cls.new(shape[0], damage=str(error))
+        sums = _by_threads(lambda row: zlib.crc32(index.array[row]), range(len(index.stamps)))
+        wrong = [row for row, stamp in enumerate(index.stamps) if stamp and sums[row] != index.checksums[row]]
+        for row in wrong:
+            index.stamps[row], index.sha256[row] = DAMAGED, ""
+        index.damage = f"{len(wrong):,} of its pictures are not those that were written" if wrong else ""
         return index
 
     def open(self, home: Path, mode: str = "r") -> ndarray:
@@ -83,10 +89,6 @@ class Index:
     def promised(self, row: int) -> bool:
         """Whether a reader may use this row."""
         return bool(self.stamps[row]) and row not in self.reasons
-
-    def whole(self, row: int) -> bool:
-        """Whether a row's pixels are those that were written."""
-        return zlib.crc32(self.array[row]) == self.checksums[row]
 
     def write(self, home: Path) -> None:
         """Saves it whole, and removes what earlier ones named."""
@@ -119,49 +121,6 @@ def _name(thumbs: ndarray) -> str:
     return f"thumbs-{zlib.crc32(thumbs):08x}.npy"
 
 
-class Squares:
-    """The pictures of a store, (n, side, side, 3) uint8 by row; a row meets its checksum when it is first read."""
-
-    def __init__(self, home: Path, index: Index, decode_again: Callable[[list[int]], Index]) -> None:
-        self.home = home
-        self.index = index
-        self.decode_again = decode_again
-        self.shape = index.array.shape
-        self.dtype = index.array.dtype
-        self.proved = np.zeros(len(self), bool)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index) -> ndarray:
-        rows = np.arange(len(self))[index]
-        flat = rows.ravel()
-        squares = self.index.array[flat]
-        checksums = self.index.checksums
-        # Rows are proved once: later epochs read them without a checksum.
-        if any(zlib.crc32(squares[i]) != checksums[flat[i]] for i in np.flatnonzero(~self.proved[flat])):
-            self._mend()
-            return self[index]
-        self.proved[flat] = True
-        return squares.reshape(*rows.shape, *self.shape[1:])
-
-    def __array__(self, dtype=None, copy=None) -> ndarray:
-        return self[:]
-
-    def _mend(self) -> None:
-        """Decodes again what is damaged on the disk, after a look at all rows."""
-        damaged = [row for row in range(len(self)) if not self.index.whole(row)]
-        print(f"{len(damaged):,} decoded pictures in {self.home} were damaged on the disk: they are decoded again.")
-        index = self.decode_again(damaged)
-        if index.sha256 != self.index.sha256:
-            raise sealed.Damaged(
-                f"{len(damaged):,} decoded pictures in {self.home} are damaged, and pictures were changed since this "
-                "run began, so that they cannot be decoded again. Start it once more."
-            )
-        self.index = index
-        self.proved[:] = False
-
-
 def stamps(root: Path, paths: list[str], workers: int | None = None) -> list[str]:
     """What tells a changed file apart, or "missing": size, times, inode, its folder's, and a sample of its bytes.
 
@@ -175,9 +134,7 @@ def stamps(root: Path, paths: list[str], workers: int | None = None) -> list[str
         if folder not in listings:
             listings[folder] = _listing(root / folder)
         files_and_stats.append(listings[folder].get(name))
-    parts = [files_and_stats[start : start + EACH] for start in range(0, len(paths), EACH)]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        return [stamp for part in pool.map(lambda part: list(map(_stamp, part)), parts) for stamp in part]
+    return _by_threads(_stamp, files_and_stats, workers)
 
 
 def _listing(folder: Path) -> dict[str, tuple[str, int, str]]:
@@ -202,16 +159,20 @@ def _stamp(file_and_stat: tuple[str, int, str] | None) -> str:
     file, size, stat = file_and_stat
     sample = 0
     try:
-        handle = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        try:
+        with open(file, "rb", buffering=0) as content:
             for start in (0, size // 2, size - SAMPLE) if size > SAMPLE else (0,):
-                os.lseek(handle, start, os.SEEK_SET)
-                sample = zlib.crc32(os.read(handle, SAMPLE), sample)
-        finally:
-            os.close(handle)
+                content.seek(start)
+                sample = zlib.crc32(content.read(SAMPLE), sample)
     except OSError:
         return f"{stat}:closed"
     return f"{stat}:{sample:x}"
+
+
+def _by_threads(function: Callable, values: Sequence, workers: int | None = None) -> list:
+    """`function` of each value; many at a time, as handing them over one by one takes longer than the work."""
+    parts = [values[start : start + EACH] for start in range(0, len(values), EACH)]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        return [result for part in pool.map(lambda part: list(map(function, part)), parts) for result in part]
 
 
 def reserve(file: Path, shape: tuple[int, ...]) -> None:

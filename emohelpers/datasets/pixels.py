@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,9 +22,8 @@ from tqdm.auto import tqdm
 from emohelpers.config import locks
 from emohelpers.datasets import decoding, pixel_store
 from emohelpers.datasets.decoding import BROKEN, UnreadableImage, decode, fit_square
-from emohelpers.datasets.pixel_store import Index, Squares
+from emohelpers.datasets.pixel_store import Index
 
-DAMAGED = "damaged"  # in the place of a row's stamp
 PART = 1024  # pictures between two savings of the progress
 _VERSION = 4  # raise when decoding or resizing changes: an old store is then made again
 
@@ -48,7 +47,7 @@ class Pixels(ByPath):
     """Decoded pictures in the order of the table they were built from."""
 
     paths: list[str]
-    array: Squares  # (N, side, side, 3) uint8, by row; memory-mapped
+    array: "ndarray | _Stacked"  # (N, side, side, 3) uint8, by row; memory-mapped
     sha256: list[str]  # of the file's bytes; "" if unreadable
     thumbs: ndarray  # (N, 256) float32, see `thumbnails`
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
@@ -74,7 +73,7 @@ class Pixels(ByPath):
 class _Stacked:
     """Arrays of equal pictures, read by row as if they were one."""
 
-    def __init__(self, arrays: list[Squares]):
+    def __init__(self, arrays: list[ndarray]):
         self.arrays = arrays
         self.starts = np.cumsum([0, *map(len, arrays)])
         self.shape = (int(self.starts[-1]), *arrays[0].shape[1:])
@@ -143,27 +142,19 @@ def _store(name: str, root: Path, paths: list[str], side: int, folder, workers: 
     home = Path(folder) / f"{name}-{side}px-{key}"
     shape = (len(paths), side, side, 3)
 
-    def bring_up_to_date(damaged: Sequence[int] = ()) -> Index:
+    index = Index.read(home, shape)
+    if index.todo(stamps):
         with pixel_store.room(home, math.prod(shape)):
             home.mkdir(parents=True, exist_ok=True)
             home.with_suffix(".lock").touch()
         with locks.lock(home.with_suffix(".lock")):  # a second process waits, then finds it done
             index = Index.read(home, shape)
             if index.damage:
-                print(f"The store {home} is damaged ({index.damage}): its pictures are decoded again.")
-            for row in damaged if index.pixels else ():  # unless another process was quicker
-                if not index.whole(row):
-                    index.stamps[row], index.sha256[row] = DAMAGED, ""
+                print(f"The store {home} is damaged ({index.damage}): what is wrong is decoded again.")
             if todo := index.todo(stamps):
                 _fill(home, index, shape, root, paths, stamps, todo, workers)
-            return index
-
-    index = Index.read(home, shape)
-    if index.todo(stamps):
-        index = bring_up_to_date()
     unreadable = {paths[row]: reason for row, reason in index.reasons.items()}
-    squares = Squares(home, index, bring_up_to_date)
-    return Pixels(paths, squares, list(index.sha256), index.thumbs, unreadable)
+    return Pixels(paths, index.array, index.sha256, index.thumbs, unreadable)
 
 
 def _fill(home: Path, index: Index, shape: tuple, root: Path, paths, stamps, todo: list[int], workers) -> None:
