@@ -9,7 +9,7 @@ from test_explain import Corners, corner_masks, faces, lit, net, settings
 from emohelpers.datasets.drawn import expressed
 from emohelpers.datasets.drawn import faces as drawn
 from emohelpers.datasets.labels import EMOTIONS
-from emohelpers.explain import Classifier, Explainer, evidence, faithfulness, localisation
+from emohelpers.explain import Classifier, Explainer, Panel, evidence, faithfulness, localisation
 from emohelpers.explain.methods import Maps
 from emohelpers.explain.verdicts import verdict
 from emohelpers.metrics import bootstrap
@@ -107,6 +107,11 @@ def test_the_evidence_believes_a_true_method_and_no_other() -> None:
     assert found.table().loc["SHAP", "pointing"] == "1.00 [1.00, 1.00]"
     without = evidence.measure(one, squares, targets, np.arange(16), made, few=np.arange(8))
     assert "pointing" not in without.figures["shap"]
+    panel = object.__new__(Panel)
+    panel.evidence = {"first": without, "second": found}
+    headline, figure = next(iter(panel.figures().items()))
+    assert headline.startswith("second, ") and headline.endswith(", pointing")
+    assert figure["value"] == 1 == panel.values("pointing").max() > panel.values("pointing").min()
 
 
 GOOD = {

@@ -3,13 +3,18 @@ import shutil
 from pathlib import Path
 
 import bars
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from emohelpers import models
+from emohelpers import config, explain, metrics, models, report, train
 from emohelpers.config import paths
+from emohelpers.config.explain import Explain
+from emohelpers.config.faces import Augmented, Enhanced, Transfer
+from emohelpers.saga import fractions
 from emohelpers.suite import cli, headless
+from emohelpers.train import study
 
 SMALL = [text for name, value in bars.VALUES.items() for text in ("--set", f"{name}={json.dumps(value)}")]
 
@@ -83,6 +88,53 @@ def test_evaluate_refuses_a_model_that_was_trained_on_todays_golden_faces(home, 
     torch.save(saved, path)
     assert cli.main(["evaluate", str(path), "--out", str(tmp_path / "out")]) == 0
     assert "does not say what it was trained on" in capsys.readouterr().out
+
+
+@pytest.fixture
+def knowing(home, trained, tmp_path):
+    """A model, the YAML, and faces of which some that the model was trained on are golden."""
+    faces = study.prepare(bars.settings(trained[1], split_seed=7))
+    return home / "outputs" / "headless" / "transfer" / "best_model.pth", trained[1], faces
+
+
+def test_notebook_03_refuses_a_baseline_that_knows_golden_faces(knowing, tmp_path):
+    checkpoint, _, faces = knowing
+    shutil.copy(checkpoint, tmp_path / fractions.CHECKPOINT)
+    (tmp_path / "metrics.json").write_text(json.dumps({"split": faces.golden.sha256, "status": "finished"}))
+    (tmp_path / "config.json").write_text("{}")
+    cfg = config.make(Augmented, "demo", baseline_dir=str(tmp_path))
+    with pytest.raises(train.TrainingError, match=rf"{fractions.CHECKPOINT} was trained or chosen on .* golden today"):
+        fractions.baseline(cfg, faces)
+
+
+@pytest.mark.parametrize("kind", [Transfer, Enhanced])
+def test_notebooks_04_and_05_refuse_to_be_compared_with_a_model_that_knows_golden_faces(kind, knowing, tmp_path):
+    checkpoint, yaml, faces = knowing
+    run = report.Run("a notebook", bars.settings(yaml, kind=kind, compare_with="01_baseline_training"), tmp_path)
+    earlier = paths.results("01_baseline_training", run.name)
+    earlier.mkdir(parents=True, exist_ok=True)
+    shutil.copy(checkpoint, earlier)
+    golden = faces.part("golden")
+    true = golden["label"].map(faces.classes.index)
+    scores = np.full((len(true), len(faces.classes)), 1 / len(faces.classes))
+    metrics.predictions(golden["path"], true, scores, faces.classes).to_csv(earlier / "predictions.csv")
+    with pytest.raises(train.TrainingError, match=r"best_model.pth was trained or chosen on .* golden today"):
+        run.earlier(faces)
+
+
+def test_notebook_06_refuses_to_explain_a_model_by_faces_that_it_knows(knowing):
+    checkpoint, _, faces = knowing
+    with pytest.raises(train.TrainingError, match="^the net was trained or chosen on .* golden today"):
+        explain.Panel({"the net": models.load(checkpoint)}, faces, config.make(Explain, "demo"))
+
+
+def test_a_wrong_variant_or_teacher_is_told_before_any_data_is_read(home, tmp_path, capsys):
+    command = ["ablation", "transfer", "--preset", "demo", "--set", "manifest=no_such"]
+    assert cli.main([*command, "--variant", "mixdown"]) == 2
+    assert "no such variant: mixdown" in capsys.readouterr().err
+    assert cli.main([*command, "--teacher", str(tmp_path / "none.pth")]) == 2
+    assert cli.main(["train", *command[1:], "--set", f"teacher={tmp_path / 'none.pth'}"]) == 2
+    assert capsys.readouterr().err.count("teacher must be a checkpoint that this suite wrote") == 2
 
 
 def test_what_cannot_be_done_is_said_in_one_line(home, tmp_path, capsys, monkeypatch):

@@ -204,6 +204,7 @@ def test_sentences_follow_from_the_figures() -> None:
     told = results.sentences([mean, good, half], results.paired(good, half, 200), checks, 200)
     assert told[0].startswith("good: CCC valence 0.9") and told[0].endswith("both above the mean predictor.")
     assert told[1].endswith("valence alone is above the mean predictor.")
+    assert next(iter(results.figures([good, mean, half, good], 100))) == "good, ccc_valence", "the page headlines it"
     assert "helped for valence" in told[2] and "harmed for arousal" in told[3] and "0.90 and 0.80" in told[4]
 
 

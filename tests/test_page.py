@@ -17,6 +17,7 @@ from PIL import Image
 
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.suite.page import findings, index, thumbnails
+from emohelpers.suite.page.findings import FIRST
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -132,6 +133,17 @@ def test_comparison_is_paired_and_refused_where_the_pictures_differ(tmp_path: Pa
     assert "not compared" in text and "verdict better" in text
     compared = text[text.index("Beside the baseline") :].partition("</section>")[0]
     assert compared.count('class="plot"') == 2, "accuracy and macro F1 of both beside each other"
+
+
+def test_the_card_headlines_the_first_figure_of_a_notebook_that_has_no_accuracy(tmp_path: Path) -> None:
+    for stem, names in (("07_g", ["net, ccc_valence", "mean predictor, ccc_valence"]), ("08_h", ["tau", FIRST[2]])):
+        folder = result(tmp_path, stem, pictures=False)
+        figures = {name: {"value": value} for name, value in zip(names, (0.6, 0.0), strict=True)}
+        (folder / "metrics.json").write_text(json.dumps({"figures": figures}))
+    text = index.write(tmp_path).read_text()
+    cards = [card.partition("</article>")[0] for card in text.split("<h3>")[1:]]
+    assert "<b>0.600</b> net, ccc valence" in cards[0] and "mean predictor" not in cards[0]
+    assert "pairwise accuracy" in cards[1] and "tau" not in cards[1]
 
 
 def test_a_link_to_another_points_folder_is_not_told_twice(tmp_path: Path) -> None:

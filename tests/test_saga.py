@@ -274,6 +274,11 @@ def test_tables_of_a_guard_count_what_it_refused():
         "identity": 1,
         "declined": 1,
     }
+    tried = told.assign(parent=list("abcd"), path="x.png")
+    edits = generation.Edits(tried, Path(), Path(), "attached", "done", 4, 1.0)
+    combined = SimpleNamespace(removed=[], left=0)
+    facts = guard.facts(Guard([], table), edits, table, combined)
+    assert facts["figures"]["edits_accepted"]["value"] == 0.25 and facts["figures"]["edits_accepted"]["n"] == 4
     faces = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
     planted = planting.planted(
         Guard([gates.Ssim(0.3, 0.9)], None), faces, faces, ["sad", "fear"] * 4, list("abcdefgh"), seed=0

@@ -138,13 +138,23 @@ class Panel:
         return {name: measured.verdicts() for name, measured in self.evidence.items()}
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Model -> method -> figure -> value, interval and n, for metrics.json."""
-        return {name: measured.figures for name, measured in self.evidence.items()}
+        """Name, "model, method, figure", -> value, interval and n, for metrics.json; the best pointing is first."""
+        best = self.values("pointing").nlargest(1).index
+        return {name: self._rows[name] for name in [*best, *self._rows]}
 
     def values(self, figure: str) -> Series:
         """One figure of every model and method that has it."""
-        by_method = [figures for methods in self.figures().values() for figures in methods.values()]
-        return Series([figures[figure]["value"] for figures in by_method if figure in figures], dtype=float)
+        rows = {name: row["value"] for name, row in self._rows.items() if name.endswith(f", {figure}")}
+        return Series(rows, dtype=float)
+
+    @property
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        return {
+            f"{model}, {method}, {figure}": row
+            for model, measured in self.evidence.items()
+            for method, figures in measured.figures.items()
+            for figure, row in figures.items()
+        }
 
     def class_means(self) -> Figure:
         """The mean map of each class by the most believable CAM and by SHAP."""

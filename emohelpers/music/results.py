@@ -88,12 +88,8 @@ def save(
     tables = [contender.predictions.assign(contender=contender.name) for contender in contenders]
     files.write_csv(pd.concat(tables, ignore_index=True), run / "predictions.csv")
 
-    figures = {}
-    for contender in contenders:
-        scores = regression.scores(contender.predictions, resamples=run.cfg.bootstrap)
-        figures |= {f"{contender.name}, {name}": figure for name, figure in scores.items()}
     run.save(
-        figures,
+        figures([best, *contenders], run.cfg.bootstrap),  # the page of results headlines the first
         split=songs.digest,
         seconds=seconds + sum(contender.training.seconds for contender in nets),
         fold=run.cfg.fold,
@@ -107,6 +103,12 @@ def save(
         lines.append(f"All of this is about {run.demo}: it shows that the machinery works, and says nothing of music.")
     run.text("results.txt", "\n".join(lines))
     archive(run)
+
+
+def figures(contenders: Sequence[Contender], resamples: int) -> dict[str, dict[str, float]]:
+    """Name, "contender, figure", -> value, interval and n."""
+    scores = {contender.name: regression.scores(contender.predictions, resamples=resamples) for contender in contenders}
+    return {f"{name}, {figure}": row for name, rows in scores.items() for figure, row in rows.items()}
 
 
 def sentences(contenders: Sequence[Contender], differences: DataFrame, checks: DataFrame, resamples: int) -> list[str]:

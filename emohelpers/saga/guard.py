@@ -10,6 +10,7 @@ from pandas import DataFrame, Series
 
 from emohelpers.config.registry import GATES
 from emohelpers.datasets.edits import Combined
+from emohelpers.metrics import bootstrap
 from emohelpers.saga.gates import Gate, Sample
 from emohelpers.saga.sentences import SENTENCES
 
@@ -83,8 +84,10 @@ def acceptance(edits: DataFrame, classes: Sequence[str]) -> DataFrame:
 
 
 def facts(guard: Guard, edits, planted: DataFrame, combined: Combined) -> dict[str, Any]:
-    """What metrics.json says of a run of notebook 02."""
+    """What metrics.json says of a run of notebook 02, as arguments of `Run.save`."""
+    tried = edits.table
     return {
+        "figures": {"edits_accepted": bootstrap.mean(tried["accepted"].to_numpy(float), tried["parent"])},
         "seconds": edits.seconds,
         "accepted": len(edits.accepted),
         "removed": len(combined.removed),

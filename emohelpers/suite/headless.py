@@ -15,7 +15,7 @@ from emohelpers.config.shared import Training
 from emohelpers.datasets import faces as manifests
 from emohelpers.datasets import pixels as store
 from emohelpers.report import facts, sentences
-from emohelpers.train import ablation, folds, study
+from emohelpers.train import ablation, distil, folds, study
 
 RECIPES = {"baseline": Baseline, "transfer": Transfer, "enhanced": Enhanced}
 
@@ -23,6 +23,8 @@ RECIPES = {"baseline": Baseline, "transfer": Transfer, "enhanced": Enhanced}
 def train(recipe: str, preset: str, settings: list[str], out: str) -> None:
     """Trains a recipe and evaluates it on its golden set."""
     cfg = _config(recipe, preset, settings)
+    if cfg.teacher:
+        distil.teacher(cfg.teacher)  # one that is missing is told before the data are prepared
     folder = _folder(recipe, out or cfg.output_dir)
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
     faces = _faces(cfg)
@@ -38,6 +40,7 @@ def train(recipe: str, preset: str, settings: list[str], out: str) -> None:
 def ablate(recipe: str, preset: str, settings: list[str], variants: list[str], teacher: str, out: str) -> None:
     """Trains a recipe and its variants, and prints their paired differences."""
     cfg = _config(recipe, preset, settings)
+    ablation.plan(cfg, variants or None, teacher)  # a wrong name is told before the data are prepared
     folder = _folder(f"{recipe}_ablation", out)
     table = ablation.run(cfg, _faces(cfg), folder, variants or None, teacher=teacher)
     _show(table)

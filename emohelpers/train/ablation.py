@@ -10,7 +10,7 @@ from pandas import DataFrame
 from emohelpers import config, metrics
 from emohelpers.config import files
 from emohelpers.metrics import compare
-from emohelpers.train import study
+from emohelpers.train import distil, study
 from emohelpers.train.study import Faces
 
 RECIPE = "recipe"
@@ -63,40 +63,48 @@ def variants(cfg, teacher: str = "") -> dict[str, tuple[str, dict[str, Any]]]:
     return plan
 
 
-def run(
-    cfg, faces: Faces, folder: str | Path, names: Sequence[str] | None = None, teacher: str | Path = ""
-) -> DataFrame:
+def plan(cfg, names: Sequence[str] | None = None, teacher: str = "") -> dict[str, tuple[str, Any]]:
+    """Name -> (what it is compared with, its config) of the recipe and of the variants in `names` (None: all).
+
+    Raises:
+        ConfigError: an unknown variant, or a variant that the recipe does not allow.
+        InputNotFound, WeightsError: the teacher is not there, or no checkpoint.
+    """
+    if teacher:
+        distil.teacher(teacher)
+    everything = {RECIPE: (RECIPE, {}), **variants(cfg, teacher)}
+    if names is None:
+        names = list(everything)
+    if unknown := [name for name in names if name not in everything]:
+        raise config.ConfigError(f"no such variant: {', '.join(unknown)}. There are: {', '.join(everything)}")
+    # A variant brings what it is compared with, and comes after it in the order of `everything`.
+    chosen = {*names, *(everything[name][0] for name in names), *[RECIPE] * bool(names)}
+    return {
+        name: (against, config.with_settings(cfg, **{**cfg.ablation, **change}))
+        for name, (against, change) in everything.items()
+        if name in chosen
+    }
+
+
+def run(cfg, faces: Faces, folder: str | Path, names: Sequence[str] | None = None, teacher: str = "") -> DataFrame:
     """Trains the recipe and its variants (None: all) with `cfg.ablation`'s values, one after the other.
 
     One row each, figures on the validation part, `difference` in macro F1 to `against` with its paired 95 % interval.
     The golden set stays out of it: what is chosen by a table must not be judged by the same pictures. A row that was
     trained before is not trained again.
 
-    Raises:
-        ConfigError: an unknown variant, or a variant that the recipe does not allow, before anything is trained.
+    Raises what `plan` does, before anything is trained.
     """
-    everything = {RECIPE: (RECIPE, {}), **variants(cfg, str(teacher))}
-    if names is None:
-        names = list(everything)
-    if unknown := [name for name in names if name not in everything]:
-        raise config.ConfigError(f"no such variant: {', '.join(unknown)}. There are: {', '.join(everything)}")
-    if not names:
-        return DataFrame(columns=COLUMNS)
-    # a variant brings what it is compared with
-    chosen = {RECIPE, *names, *(everything[name][0] for name in names)}
-    plan = {}
-    # In the order of `everything`, where each variant comes after what it is compared with.
-    for name, (against, change) in everything.items():
-        if name in chosen:
-            plan[name] = against, config.with_settings(cfg, **{**cfg.ablation, **change})
     predictions: dict[str, DataFrame] = {}
     rows = []
-    for name, (against, settings) in plan.items():
+    for name, (against, settings) in plan(cfg, names, teacher).items():
         predictions[name], row = _train(settings, faces, Path(folder) / _slug(name))
         compared = compare.compare(predictions[against], predictions[name], faces.classes, resamples=cfg.bootstrap)
         gain = compare.overall(compared, "macro_f1")
         row |= {column: gain[column] for column in study.PAIRED}
         rows.append({"variant": name, "against": against, **row})
+    if not rows:
+        return DataFrame(columns=COLUMNS)
     table = DataFrame(rows)
     files.write_csv(table, Path(folder) / "ablation.csv")
     return table

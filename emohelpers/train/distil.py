@@ -53,10 +53,9 @@ class Distillation(Classification):
     @classmethod
     def of(cls, cfg, classes: Sequence[str], labels: Sequence[str], student: Module) -> "Distillation":
         """The objective of a config that names a teacher: a checkpoint of the same classes and img_size."""
-        remedy = "teacher must be a checkpoint that this suite wrote (best_model.pth); empty: none."
-        teacher = models.load(paths.find_input(cfg.teacher, remedy=remedy), classes=classes)
+        guide = teacher(cfg.teacher, classes)
         options = Classification.options(cfg, classes, labels)
-        return cls(classes, teacher, student, share=cfg.teacher_share, temperature=cfg.teacher_temperature, **options)
+        return cls(classes, guide, student, share=cfg.teacher_share, temperature=cfg.teacher_temperature, **options)
 
     @torch.no_grad()
     def mix(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,3 +84,9 @@ class Distillation(Classification):
 def _channels(values: Sequence[float]) -> Tensor:
     """(3,) -> (3, 1, 1)"""
     return torch.tensor(values).view(3, 1, 1)
+
+
+def teacher(checkpoint: str, classes: Sequence[str] = ()) -> Module:
+    """The model of a setting `teacher`; raises `InputNotFound` and `WeightsError` with the remedy."""
+    remedy = "teacher must be a checkpoint that this suite wrote (best_model.pth); empty: none."
+    return models.load(paths.find_input(checkpoint, remedy=remedy), classes=classes or None)
