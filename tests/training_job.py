@@ -23,11 +23,11 @@ HARD = {  # everything that has state: averages, momentum, schedule, dropout, mi
 }  # fmt: skip
 
 
-def job(folder: Path, **values):
-    """Model, training and validation batches, objective and config of the small training."""
+def job(folder: Path, *, each: int = 16, **values):
+    """Model, training and validation batches, objective and config of the small training; `each` pictures a class."""
     cfg = config.make(Baseline, "demo", **{**HARD, **values})
     made = (folder / "in").is_dir()  # two processes must not both write
-    data = (pictures.known if made else pictures.write)(folder / "in", each=16)
+    data = (pictures.known if made else pictures.write)(folder / "in", each=each)
     pixels = store.build(data, 32, folder / "cache")
     model = models.build(cfg, data.classes)
     prepared = models.preprocess(model, side=32, zoom=cfg.eval_zoom)

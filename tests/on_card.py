@@ -1,0 +1,138 @@
+"""What trainings do on a CUDA card; test_cuda.py runs these on the make-believe one of card.py."""
+
+import gc
+
+import card
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import training_job
+from test_gan import bars
+from test_gan import settings as of_gan
+
+from emohelpers import config, train
+from emohelpers.config.music import Music
+from emohelpers.config.ranking import Ranking
+from emohelpers.datasets import pairing, pairs
+from emohelpers.datasets import pixels as store
+from emohelpers.datasets.drawn import photos
+from emohelpers.music import composer, contenders, gan
+from emohelpers.music.spectra import Augmentation, Scale, Spectra
+from emohelpers.ranking import model as ranking
+from emohelpers.ranking.photographs import Photographs
+from emohelpers.train import loop
+
+FROZEN = {"trainable": 1, "mixup": 0.0, "cutmix": 0.0, "weights": "demo", "img_size": 96, "head_width": 32}
+
+
+@pytest.fixture
+def small_card():
+    """Sets how much the card has beside what is taken now; afterwards it has all again."""
+
+    def room(megabytes: float) -> None:
+        gc.collect()
+        torch.cuda.empty_cache()
+        card.capacity(torch.cuda.memory_reserved() + megabytes * 2**20)
+
+    yield room
+    card.capacity(15.8e9)
+
+
+def faces(folder, **values):
+    return training_job.job(folder, **{"each": 4, "epochs": 1, "batch_size": 4, **values})
+
+
+def transfer(folder):
+    values = {"backbone": "test_byobnet", "weights": "demo", "img_size": 96, "head_width": 32, "trainable": 1}
+    more = {"unfreeze": {1: "all"}, "epochs": 2, "loss": "ldam", "head": "cosine", "mixup": 0.0, "cutmix": 0.0}
+    return faces(folder, **values, **more)
+
+
+def scores(folder):
+    drawn = photos.write_photos(folder / "photos", scenes=12)
+    pairing.from_scores(drawn, pd.read_csv(drawn / "photos.csv"), folder / "pairs", min_gap=0.8)
+    values = {"img_size": 48, "epochs": 1, "backbone": "test_efficientnet", "head_width": 32, "batch_size": 4}
+    cfg = config.make(Ranking, "demo", dataset_root=str(folder / "pairs"), patience=0, **values)
+    data = pairs.read(folder / "pairs", demo="drawn scenes")
+    pixels = store.build(data, store.side_for(data, cfg), folder / "cache")
+    model, parts = ranking.build(cfg, Photographs(data, pixels, pd.DataFrame({"stops": []})), folder)
+    return model, parts["train"], parts["val"], train.Preference.of(cfg), cfg
+
+
+def songs(folder):
+    shape = {"ast_shape": (32, 48), "ast_width": 48, "ast_layers": 2, "ast_epochs": 1, "batch_size": 8, "patience": 0}
+    cfg = contenders.from_scratch(config.make(Music, "demo", **shape))
+    rng = np.random.default_rng(0)
+    pictures = rng.random((96, 32, 48)).astype(np.float16)
+    ratings = rng.uniform(-1, 1, (96, 2)).astype(np.float32)
+    model = contenders.transformer(cfg, pictures)
+    scale = Scale(*(tuple(model.spec["preprocess"][name]) for name in ("mean", "std")))
+    held = Spectra(pictures[72:], ratings[72:], scale, batch_size=8)
+    learns = Spectra(pictures[:72], ratings[:72], scale, batch_size=8, augmentation=Augmentation.of(cfg), width=48)
+    return model, learns, held, train.Regression(cfg.ccc_share, 1), cfg
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Grows by a number a training step: how often the processor has waited for the card so far."""
+    totals: list[int] = []
+    step = loop.Step.__call__
+
+    def counted(self, *batch):
+        means = step(self, *batch)
+        totals.append(card.waits.total())
+        return means
+
+    monkeypatch.setattr(loop.Step, "__call__", counted)
+    card.waits.clear()
+    return totals
+
+
+def test_the_card_is_as_strict_as_a_real_one():
+    on_card = torch.ones(2, 3, device="cuda")
+    with pytest.raises(RuntimeError, match="same device"):
+        on_card + torch.ones(2, 3)
+    with pytest.raises(TypeError, match="numpy"):
+        on_card.numpy()
+    with pytest.raises(RuntimeError, match="generator"):
+        torch.rand(2, device="cuda", generator=torch.Generator())
+    large = torch.full((2, 2), 300.0, device="cuda", dtype=torch.float16)
+    assert (large @ large).isinf().all() and (large.float() @ large.float()).isfinite().all()
+    with torch.autocast("cuda"):
+        assert torch.nn.Linear(3, 1).cuda()(on_card).dtype == torch.float16
+    allocated = torch.cuda.memory_allocated()
+    block = torch.empty(10_000_000, dtype=torch.uint8, device="cuda")
+    assert torch.cuda.memory_allocated() - allocated == pytest.approx(10_000_000, abs=512)
+    card.waits.clear()
+    assert block.new_zeros(3).sum().item() == 0 and torch.equal(on_card, on_card)
+    torch.ones(3).to("cuda", non_blocking=True)
+    assert card.waits.total() == 2
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(20 * 10**9, dtype=torch.uint8, device="cuda")
+
+
+@pytest.mark.parametrize("task, count", [(faces, 4), (transfer, 4), (scores, 4), (songs, 4)])
+def test_a_training_of_each_task(task, count, tmp_path, waits):
+    model, training, *rest = task(tmp_path)
+    initial = [parameter.detach().clone() for parameter in model.parameters()]
+    done = train.fit(model, training, *rest, tmp_path / "out", quiet=True)
+    assert done.status == "finished" and done.history["train_loss"].notna().all()
+    assert all(parameter.is_cuda for parameter in done.model.parameters())
+    assert any(not torch.equal(a, b.cpu()) for a, b in zip(initial, done.model.parameters(), strict=True))
+    # The first steps put constants on the card, and after the first the loss is looked at.
+    steps = np.diff(waits[2 : len(training)])
+    assert len(steps) > 1 and (steps == count).all(), card.waits
+
+
+@pytest.mark.parametrize("penalty", [0.0, 5.0])
+def test_a_gan_of_songs(penalty, tmp_path, monkeypatch):
+    clips, ratings = bars(48)
+    cfg = of_gan(gan_epochs=1, gan_batch=8, gan_gradient_penalty=penalty, n_synthetic=20)
+    totals = []
+    step = gan._step
+    monkeypatch.setattr(gan, "_step", lambda *batch: (step(*batch), totals.append(card.waits.total())))
+    done = gan.fit(clips, ratings, cfg, tmp_path, quiet=True)
+    # of discriminator and generator together
+    assert (np.diff(totals[2::2]) == 5).all() and len(totals) == 12, card.waits
+    assert len(composer.compose(done.generator, ratings, cfg, tmp_path)) == 20
