@@ -67,7 +67,8 @@ def prepare(model: Module, parts: dict[str, Batches], cfg, folder: Path) -> tupl
         folder: scratch space; caches of earlier settings in it are removed.
     """
     two = Job(np.arange(min(2, len(parts["val"].rows))), None)
-    example = next(parts["val"].load([two]))[0]
+    here = next(model.parameters()).device  # a card, where the model was trained before
+    example = next(parts["val"].on(here).load([two]))[0]
     # This comes first: it changes the operations by which `_keep` decides whether a cache pays.
     alone = class_token.read_alone(model, example)
     try:
