@@ -82,6 +82,8 @@ def test_embedding_has_length_one_and_the_score_stands_alone(made):
     with torch.inference_mode():
         both, alone = done.model(inputs), model.scorer(done.model)(inputs)
     hook.remove()
+    alone_already = model.scorer(done.model)
+    assert model.scorer(alone_already) is not alone_already, "what an export does to it, it does to the user's model"
     assert both.shape == (5, 2) and alone.shape == (5, 1) and seen[0].shape == (5, 32)
     assert torch.allclose(seen[0].norm(dim=1), torch.ones(5), atol=1e-5)
     assert torch.allclose(both[:, :1], alone, atol=1e-6)

@@ -47,15 +47,15 @@ def build(cfg: Any, photographs: Photographs, folder: Path) -> tuple[Module, dic
 
 def scorer(model: Module) -> Module:
     """A copy that gives the score alone, (B, 1): what is exported."""
+    alone = copy.deepcopy(model).eval()
     if model.spec["classes"] == [SCORE]:
-        return model
-    alone = copy.deepcopy(model)
+        return alone
     head = alone.get_submodule(alone.pretrained_cfg["classifier"])
     last = head[-1]
     head[-1] = nn.Linear(last.in_features, 1)
     head[-1].load_state_dict({"weight": last.weight.detach()[:1], "bias": last.bias.detach()[:1]})
     alone.spec = {**model.spec, "classes": [SCORE]}
-    return alone.eval()
+    return alone
 
 
 def scores(model: Module, squares: ndarray) -> ndarray:

@@ -128,7 +128,7 @@ def parity(a: Path, b: Path, photographs: Photographs, part: str) -> dict[str, f
 
 def latency(model: Module, folder: Path, *, rounds: int = 30) -> dict[str, float]:
     """Median milliseconds of one picture on one thread, in turn: PyTorch, onnxruntime fp32, and int8 where promoted."""
-    plain = scorer(model).cpu().eval()
+    plain = scorer(model).cpu()
     side = plain.spec["img_size"]
     picture = np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)
     tensor = torch.from_numpy(picture)
