@@ -165,6 +165,8 @@ class Batches:
         if self._resident is not None:
             return True
         free, _ = torch.cuda.mem_get_info(self.device)
+        # What PyTorch keeps of ended computations is free for the next.
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         return len(self.rows) * self.pixels.side**2 * 3 < RESIDENT * free
 
     def _from_card(self, plan: list[Job]) -> Iterator[Batch]:
