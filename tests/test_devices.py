@@ -68,6 +68,22 @@ def test_auto_is_what_the_card_computes_natively(monkeypatch, name, capability, 
     assert precision("auto") == auto and precision("fp32") == "no" and precision("fp16") == "fp16"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA out of memory. Tried to allocate 20.00 MiB.",
+        "CUDA error: out of memory\nCUDA kernel errors might be reported later",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
+    ],
+)
+def test_a_lack_of_memory_is_known_in_the_words_of_every_library(words):
+    assert devices.out_of_memory(RuntimeError(words))
+    assert not devices.out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
 def test_bf16_that_is_only_emulated_is_refused(monkeypatch):
     card(monkeypatch, "Tesla T4", (7, 5))
     with pytest.raises(UnusableDevice, match=r"Tesla T4 only emulates bf16.*precision='auto'"):

@@ -1,11 +1,14 @@
 import copy
+import gc
 import importlib.util
 import json
+import math
 import random
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from accelerate.state import AcceleratorState
 
 from emohelpers import models, train
 from emohelpers.datasets.labels import EMOTIONS
+from emohelpers.models import devices
 from emohelpers.train import loop, objectives, step
 
 SCRIPT = str(Path(training_job.__file__))
@@ -230,6 +234,93 @@ def test_memory_too_small_for_one_picture_is_an_error(tmp_path):
     job[0].register_forward_pre_hook(full)
     with pytest.raises(train.OutOfMemory, match="out of memory with two pictures"):
         train.fit(*job, tmp_path / "out", quiet=True)
+
+
+def greedy(*_):
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def test_memory_that_ends_outside_of_a_step_names_the_settings_that_help(tmp_path):
+    """An allocation that no machine can serve, while the validation part is judged, in a training and after it."""
+    job = training_job.job(tmp_path, epochs=1)
+    job[0].register_forward_pre_hook(lambda module, inputs: None if module.training else greedy())
+    with pytest.raises(train.OutOfMemory, match="allocate.*Lower batch_size") as caught:
+        train.fit(*job, tmp_path / "out", quiet=True)
+    assert caught.value.__context__ is None, "the failed call's tensors are held on to"
+    with pytest.raises(train.OutOfMemory, match="Lower batch_size"):
+        train.evaluate(job[0], job[2])
+
+
+@pytest.fixture
+def scaled(monkeypatch):
+    """The loss is scaled as in fp16, by PyTorch's own scaler; returns a function that makes some steps overflow."""
+    real = devices.accelerator
+
+    def accelerator(*arguments, **options):
+        processes = real(*arguments, **options)
+        processes.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        return processes
+
+    def overflow(model, *steps):
+        count = iter(range(10**6))
+        model.fc.weight.register_hook(lambda gradient: gradient * (math.inf if next(count) in steps else 1))
+
+    monkeypatch.setattr(devices, "accelerator", accelerator)
+    return overflow
+
+
+SCALED = {"epochs": 2, "backbone": "test_resnet", "img_size": 32, "head": "linear", "mixup": 0.0, "cutmix": 0.0}
+
+
+@pytest.mark.parametrize("clip", [1.0, 0.0])
+def test_steps_that_overflow_are_counted_told_and_left_out_of_the_mean(tmp_path, capsys, scaled, clip):
+    job = training_job.job(tmp_path, **SCALED, clip=clip)
+    scaled(job[0], 0, 3)
+    done = train.fit(*job, tmp_path / "out")
+    steps = pd.read_csv(tmp_path / "out" / "steps.csv")
+    assert list(done.history["skipped"]) == [2, 0]
+    assert list(steps["gradient"].isna()) == [True, False, False, True, *8 * [False]]
+    assert np.allclose(done.history["train_gradient"], steps.groupby("epoch")["gradient"].mean())
+    assert capsys.readouterr().out.count("skipped 2 (fp16 overflowed)") == 1
+
+
+def test_a_training_most_of_whose_steps_overflow_is_an_error(tmp_path, scaled):
+    job = training_job.job(tmp_path, **SCALED)
+    scaled(job[0], *range(1, 5))
+    with pytest.raises(train.TrainingError, match=r"overflowed in 4 of the 6 steps.*precision='fp32'"):
+        train.fit(*job, tmp_path / "out", quiet=True)
+
+
+def test_a_finished_training_holds_no_memory_but_its_model(tmp_path, scaled, monkeypatch):
+    held = []
+    end = step.Step.end
+
+    def ended(self):
+        held.extend(weakref.ref(thing) for thing in (self, self.optimizer, self.optimizer.optimizer))
+        end(self)
+
+    monkeypatch.setattr(step.Step, "end", ended)
+    gc.disable()
+    try:
+        done = fit(tmp_path, **SCALED)
+        assert not any(thing() for thing in held) and len(held) == 3
+    finally:
+        gc.enable()
+    assert all(parameter.grad is None for parameter in done.model.parameters())
+
+
+def test_the_forecast_leaves_out_what_the_first_step_alone_takes(tmp_path, capsys, monkeypatch):
+    job = training_job.job(tmp_path, epochs=1, batch_size=8)
+    now = [0.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+
+    def slow(module, _):
+        if module.training:
+            now[0] += 1 if now[0] else 600
+
+    job[0].register_forward_pre_hook(slow)
+    train.fit(*job, tmp_path / "out")
+    assert len(job[1]) == 12 and "Expected: about 12.0 s an epoch" in capsys.readouterr().out
 
 
 def test_two_processes_start_as_one_and_count_every_sample_once(tmp_path):

@@ -3,6 +3,7 @@
 import atexit
 import ctypes
 import gc
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,15 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from emohelpers.config.errors import SuiteError
 
 # of glibc's mallopt
 M_MMAP_MAX = -4
 M_TRIM_THRESHOLD = -1
+# what accelerate does not know as a lack of memory: CUDA's own error, and those of cuBLAS and cuDNN
+NO_MEMORY = re.compile("^CUDA (error: )?out of memory|_ALLOC(ATION)?_FAILED")
 
 
 class UnusableDevice(SuiteError, RuntimeError):
@@ -85,6 +89,9 @@ def accelerator(
     on_cpu = device().type == "cpu"
     if on_cpu:
         keep_memory()
+    else:  # what a training that failed has left, and its peak, are not this one's
+        clear_device_cache(garbage_collection=True)
+        torch.cuda.reset_peak_memory_stats()
     AcceleratorState._reset_state()  # a notebook may train twice, in another precision
     joined = processes(
         mixed_precision=precision(setting),
@@ -135,8 +142,13 @@ def keep_local(trackers: Sequence[str], folder: str | Path) -> None:
         mlflow.set_tracking_uri(f"sqlite:///{Path(folder).resolve() / 'mlflow.db'}")
 
 
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether the card or the CPU had no memory left, in the words of PyTorch, CUDA, cuBLAS or cuDNN."""
+    return should_reduce_batch_size(error) or bool(NO_MEMORY.search(str(error)))
+
+
 def peak_memory_gb() -> float:
-    """Most memory taken so far: on the card if there is one, else by the process."""
+    """Most memory taken so far: on the card by the last training if there is one, else by the process."""
     if device().type == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
     if sys.platform == "win32":

@@ -1,9 +1,11 @@
 """What stops a training."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 
 from emohelpers.config.errors import SuiteError
+from emohelpers.models import devices
 
 
 class TrainingError(SuiteError, RuntimeError):
@@ -26,4 +28,24 @@ def of_single_pictures(cfg) -> Iterator[None]:
 
 
 class OutOfMemory(SuiteError, RuntimeError):
-    """Even two pictures at a time do not fit, with the remedy."""
+    """What has to be in memory at a time does not fit, with the remedy."""
+
+
+def within_memory(function: Callable) -> Callable:
+    """The same function, with `OutOfMemory` in the place of what PyTorch and its libraries say of a lack of memory."""
+
+    @wraps(function)
+    def told(*arguments, **options):
+        try:
+            return function(*arguments, **options)
+        except RuntimeError as error:
+            if isinstance(error, SuiteError) or not devices.out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        # Outside of that block, or the new error would hold on to the failed call's tensors by the old one's traceback.
+        raise OutOfMemory(
+            f"{reason} Lower batch_size, choose a smaller backbone or img_size, or freeze more (trainable); on a card "
+            "that something else computes on too, end that first."
+        )
+
+    return told

@@ -10,9 +10,10 @@ from torch.nn import Module
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
 from emohelpers.models.ensemble import Mixture
-from emohelpers.train.errors import TrainingError
+from emohelpers.train.errors import TrainingError, within_memory
 
 
+@within_memory
 @torch.no_grad()
 def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None = None) -> tuple[ndarray, ndarray]:
     """Outputs (n, ...) float32 and targets (n, ...) in the order of `batches.rows`, every sample exactly once.
@@ -22,6 +23,7 @@ def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None =
 
     Raises:
         TrainingError: more processes than samples, or samples lost on the way.
+        OutOfMemory: a batch does not fit.
     """
     processes = processes or devices.processes(cpu=devices.device().type == "cpu")
     device = processes.device

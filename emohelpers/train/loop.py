@@ -20,18 +20,19 @@ from emohelpers.config import files, locks
 from emohelpers.images.batches import Batches
 from emohelpers.models import devices
 from emohelpers.train import checkpoint, setup
-from emohelpers.train.errors import TrainingError
+from emohelpers.train.errors import TrainingError, within_memory
 from emohelpers.train.evaluation import evaluate
 from emohelpers.train.outcome import Fit
 from emohelpers.train.progress import Progress, clock, epoch_line
-from emohelpers.train.record import Record
+from emohelpers.train.record import Record, Sums
 from emohelpers.train.step import Step
 
 BORN = time.monotonic()  # the time budget counts from here: what a session limit counts from
 CHECK_EVERY = 50  # steps between looks at the loss: reading it stalls a GPU
-PROBE_STEPS = 10  # after these the expected duration is printed
+PROBE_STEPS = 10  # timed after the first, which starts the card up or compiles; then the duration is forecast
 
 
+@within_memory
 def fit(
     model: Module,
     training: Batches,
@@ -170,30 +171,26 @@ class Trainer:
         seed = config.digest(self.cfg.seed, epoch, self.processes.process_index)
         torch.manual_seed(int(seed, 16) % 2**63)
         models.training_mode(self.model)
-        sums = {}
+        sums = Sums()
         started = time.monotonic()
         count = len(self.training)
         for step, (inputs, targets, _) in enumerate(self.training.epoch(epoch)):
             rates = self.step.rates()
             means = self.step(inputs, targets)
             self.record.step(means, rates)
-            # Sums stay tensors: reading one a step would make the CPU wait for the GPU.
-            for name, value in means.items():
-                sums[name] = sums.get(name, 0) + value
-            # A NaN stays in the sum, so that a look now and then misses none.
-            if step % CHECK_EVERY == 0 or step == count - 1:
-                self._check_loss(sums["loss"], epoch, step)
-            # The first step compiles; the clock starts anew so that the forecast leaves that out.
-            if self.cfg.compile and step == 0 and epoch == self.resumed_at:
-                self.say(f"Compiled, with the first step: {clock(time.monotonic() - started)}.")
+            sums.add(means)
+            if step % CHECK_EVERY == 0 or step in (PROBE_STEPS, count - 1):
+                self._check_loss(sums.sums["loss"], epoch, step)
+            if step == 0:  # its loss was read, as that of PROBE_STEPS is: what lies between is computed, not queued
+                if self.cfg.compile and epoch == self.resumed_at:
+                    self.say(f"Compiled, with the first step: {clock(time.monotonic() - started)}.")
                 started = time.monotonic()
             if step == PROBE_STEPS and not self.history:
-                seconds = (time.monotonic() - started) / (step + 1) * count
+                seconds = (time.monotonic() - started) / PROBE_STEPS * count
                 total = clock(seconds * self.cfg.epochs)
                 self.say(f"Expected: about {clock(seconds)} an epoch, {total} for {self.cfg.epochs} epochs.")
             self.progress.bar.update()
-        means = {f"train_{name}": float(self.processes.reduce(total, "mean")) / count for name, total in sums.items()}
-        return means | rates
+        return sums.means(count, self.processes) | rates
 
     def _judge(self, row: dict[str, Any]) -> None:
         """Marks the best epoch so far and decides on early stopping."""
@@ -255,5 +252,6 @@ class Trainer:
             self.checkpoints.save_whole(self.whole, self.cfg, epoch, self.history)
         for tracker in processes.trackers:  # end_training would end the process group too, which evaluation needs
             tracker.finish()
+        self.step.end()
         seconds = history["seconds"].sum()
         return Fit(self.model, history, self.best, self.status, self.whole, seconds, devices.peak_memory_gb())

@@ -32,6 +32,8 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
         f"{row['seconds']:.1f} s",
         row["status"] or "-",
     ]
+    if row.get("skipped"):
+        parts.insert(-1, f"skipped {row['skipped']} (fp16 overflowed)")
     return " · ".join(parts)
 
 

@@ -10,6 +10,41 @@ from torch.nn import Module
 
 from emohelpers.config import files
 from emohelpers.models.statistics import statistics
+from emohelpers.train.errors import TrainingError
+
+
+class Sums:
+    """Sums of an epoch's steps. They stay tensors: reading one a step would make the CPU wait for the GPU."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, means: dict[str, Tensor]) -> None:
+        """Adds a step. A NaN of the loss stays in its sum, so that a look now and then misses none."""
+        if "skipped" in means:
+            means = means | {"gradient": means["gradient"].nan_to_num()}
+        for name, value in means.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+
+    def means(self, steps: int, processes) -> dict[str, float]:
+        """`train_` figures, and how many steps were `skipped` where fp16 may overflow.
+
+        Raises:
+            TrainingError: most were.
+        """
+        sums = {name: float(processes.reduce(total, "mean")) for name, total in self.sums.items()}
+        means = {f"train_{name}": total / steps for name, total in sums.items()}
+        if "skipped" not in sums:
+            return means
+        skipped = int(sums["skipped"])
+        if skipped > steps / 2:
+            raise TrainingError(
+                f"fp16 overflowed in {skipped} of the {steps} steps of an epoch, and those moved nothing. Set "
+                "precision='fp32', lower lr, or lengthen warmup_epochs."
+            )
+        del means["train_skipped"]
+        means["train_gradient"] *= steps / (steps - skipped)
+        return means | {"skipped": skipped}
 
 
 class Record:

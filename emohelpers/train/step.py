@@ -1,16 +1,19 @@
 """One optimizer step: forward and backward in as many parts as the memory asks for, clip, move, average."""
 
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.parallel import DistributedDataParallel
 
 from emohelpers import models
+from emohelpers.models import devices
 from emohelpers.train import optim
 from emohelpers.train.errors import OutOfMemory, of_single_pictures
 
@@ -55,12 +58,19 @@ class Step:
             try:
                 means = self.forward_backward(inputs, targets)
                 break
-            except torch.OutOfMemoryError:
-                pass  # its traceback holds on to the failed pass's tensors: memory is freed only outside of this block
+            except RuntimeError as error:
+                if not devices.out_of_memory(error):
+                    raise
+            # Outside of that block, since the error's traceback holds on to the failed pass's tensors.
             self._halve(inputs)
         # With fp16 gradients carry the scaler's factor; accelerate takes it out before it measures the norm.
-        if self.clip:
-            means["gradient"] = self.processes.clip_grad_norm_(self.trained, self.clip)  # its norm before the clipping
+        scaled = self.processes.scaler is not None
+        if self.clip or scaled:
+            norm = self.processes.clip_grad_norm_(self.trained, self.clip or math.inf)  # before the clipping
+            means["gradient"] = norm
+        if scaled:  # the scaler skips a step whose gradients overflowed, and takes a smaller factor
+            means["gradient"] = norm.where(norm.isfinite(), math.nan)
+            means["skipped"] = 1 - norm.isfinite().float()
         self.optimizer.step()
         self.schedule.step()  # also where fp16 overflowed and the fused optimizer moved nothing: it ends with training
         if self.ema:
@@ -130,6 +140,11 @@ class Step:
             self.ema.steps, average = state["ema"]
             self.ema.average = {name: tensor.to(self.processes.device) for name, tensor in average.items()}
 
+    def end(self) -> None:
+        """Lets go of the gradients, and of the optimizer, whose wrapper holds on to itself where fp16 is scaled."""
+        self.optimizer.zero_grad()
+        vars(self.optimizer).clear()
+
     def _halve(self, inputs: Tensor) -> None:
         if self.parts * 2 > len(inputs) // 2:  # BatchNorm needs two
             raise OutOfMemory(
@@ -139,6 +154,5 @@ class Step:
         self.parts *= 2
         # The parts that did fit have left their gradients.
         self.optimizer.zero_grad()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        clear_device_cache(garbage_collection=True)
         self.say(f"Out of memory: each batch is now computed in {self.parts} parts, with the same effect.")
