@@ -135,3 +135,33 @@ def test_channels_that_cancel_and_an_offset_are_heard(tmp_path: Path) -> None:
     assert np.abs(lifted - 0.5 * plain).max() < 1e-2 and abs(lifted.mean()) < 1e-2
     with pytest.raises(UnreadableSong, match="silent"):  # a constant is no sound
         sound.decode(tmp_path / "lift.wav", spectrum)
+
+
+def test_an_mp3_that_does_not_count_its_frames_is_read_to_its_end(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    loud, quiet = rng.uniform(-0.5, 0.5, 4 * 44100), 1e-3 * rng.uniform(-0.5, 0.5, 8 * 44100)
+    wave = np.concatenate([loud, quiet, loud])
+    soundfile.write(tmp_path / "a.mp3", wave, 44100, bitrate_mode="VARIABLE", compression_level=0.3)
+    content = (tmp_path / "a.mp3").read_bytes()
+    rates = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)  # kbit/s, of MPEG-1's layer III
+    header = 144000 * rates[content[2] >> 4] // 44100 + (content[2] >> 1 & 1)
+    assert b"Xing" in content[:header]
+    tag = b"ID3\3\0\0\0\2\0\0" + bytes(2 << 14)  # 32 kB, as a cover picture has them
+    (tmp_path / "bare.mp3").write_bytes(tag + content[header:])
+    assert soundfile.info(tmp_path / "bare.mp3").duration < 12, "libsndfile's guess"
+    spectrum = Spectrum(sample_rate=44100, seconds=15.0)
+    samples, heard = sound.decode(tmp_path / "bare.mp3", spectrum)
+    assert heard["duration"] == pytest.approx(16, abs=0.1)
+    levels = [samples[44100 * s : 44100 * (s + 1)].std() for s in (2, 8, 14)]
+    assert levels[0] == pytest.approx(levels[2], rel=0.1) and levels[1] < 0.01 * levels[0]
+    _, whole = sound.decode(tmp_path / "a.mp3", spectrum)
+    assert whole["duration"] == pytest.approx(16, abs=0.01)
+
+
+def test_a_flac_that_does_not_say_its_length_is_counted(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", tones.tone(5.0), tones.RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0  # the last 36 bits of what precedes the MD5: as an encoder writes them into a pipe
+    content[22:26] = bytes(4)
+    (tmp_path / "a.flac").write_bytes(content)
+    assert sound.decode(tmp_path / "a.flac", SHORT)[1]["duration"] == pytest.approx(5, abs=0.1)

@@ -201,7 +201,7 @@ def test_equal_audio_is_one_group(deam: Path) -> None:
     data = songs.load("deam", deam)
     paths = list(data.table["path"])
     heard = SimpleNamespace(
-        unreadable={}, sha256=["same" if p.endswith(("/2.wav", "/9.wav")) else p for p in paths],
+        unreadable={}, recordings=paths, sha256=["same" if p.endswith(("/2.wav", "/9.wav")) else p for p in paths],
         rows=lambda wanted: np.array([paths.index(p) for p in wanted]),
     )  # fmt: skip
     table = songs.check(data, heard).table.set_index("song")

@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from emohelpers.config import paths
 from emohelpers.datasets import manifest, problems, ratings
+from emohelpers.datasets.audit import joined
 from emohelpers.datasets.labels import TARGETS
 from emohelpers.datasets.locate import ManifestError, Tree
 from emohelpers.datasets.ratings import Ratings
@@ -105,7 +106,7 @@ def check(songs: Songs, heard: Any = None, max_unreadable: float = 0.0) -> Songs
     """The songs that can be used, where those that cannot are at most the share `max_unreadable` (0..1) of all.
 
     Args:
-        heard: of `spectrograms.build`: what could not be read is left out, and songs of equal content become one group.
+        heard: of `spectrograms.build`: what could not be read is left out, and one recording is one group.
 
     Raises:
         ManifestError: with all problems at once; the first songs that are left out are named with their reasons.
@@ -116,14 +117,22 @@ def check(songs: Songs, heard: Any = None, max_unreadable: float = 0.0) -> Songs
         reasons = table["path"].map(heard.unreadable).set_axis(table["song"]).dropna()
         left_out |= reasons.to_dict()
     table = table[~table["song"].isin(list(left_out))].reset_index(drop=True)
+    repeats = ""
     if heard is not None:
-        table["sha256"] = [heard.sha256[row] for row in heard.rows(table["path"])]
+        rows = heard.rows(table["path"])
+        table["sha256"] = [heard.sha256[row] for row in rows]
+        table["recording"] = [heard.recordings[row] for row in rows]
         # One recording under two ids is one group, or it would stand in two parts.
-        table["group"] = table.groupby("sha256")["song"].transform("first")
+        table["group"] = joined(list(table["song"]), [list(table["sha256"]), list(table["recording"])])
+        ids = table.groupby("group")["song"].agg(list)
+        again = ids[ids.str.len() > 1]
+        if len(again):
+            names = " and ".join(again.iloc[0])
+            repeats = f"{len(again):,} recordings stand under several ids, e.g. {names}: each is in one part"
     total = len(table) + len(left_out)
     problem, note = problems.leave_out(left_out, total, max_unreadable, kind="songs", root=songs.root)
     problems.stop(songs.title, songs.root, [*songs.problems, problem])
-    return replace(songs, table=table, notes=[*songs.notes, *filter(None, [note])], left_out=left_out)
+    return replace(songs, table=table, notes=[*songs.notes, *filter(None, [note, repeats])], left_out=left_out)
 
 
 def quadrants(table: DataFrame) -> ndarray:
@@ -156,9 +165,9 @@ def split(table: DataFrame, cfg) -> DataFrame:
 
 
 def leaks(table: DataFrame) -> int:
-    """Songs of val and test that share id, audio or group with another part; looked up again, not remembered."""
+    """Songs that share id, audio, recording or group with another part; looked up again, not remembered."""
     count = 0
-    for key in ("song", "path", "group", "sha256"):
+    for key in ("song", "path", "group", "sha256", "recording"):
         if key in table:
             parts = table.groupby(key)["split"].nunique()
             count += int((parts > 1).sum())

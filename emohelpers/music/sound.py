@@ -3,8 +3,11 @@
 The transform is librosa's; only the mel filters are kept between songs, which librosa computes again for each.
 """
 
+import contextlib
 import functools
 import math
+import os
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,7 @@ SILENCE = 1e-4  # peak of the samples (full scale 1) below which nothing is hear
 CANCELLED = 0.1  # of the strongest channel's level: less is left of a mixture whose channels cancel (-20 dB)
 OFFSET = 1e-3  # mean of the samples (full scale 1) from which it is taken away: -60 dB, far above a codec's rounding
 SHORTEST = 0.9  # of the seconds of a clip; what lacks up to a tenth is filled with silence, less is refused
+UNKNOWN = 2**63 - 1  # samples of a file that does not say its length, in libsndfile's words
 RANGE_DB = 80.0  # below a clip's loudest point; librosa.power_to_db's top_db
 
 
@@ -66,35 +70,63 @@ def decode(path: str | Path, spectrum: Spectrum) -> tuple[ndarray, dict[str, flo
         UnreadableSong: not audio, cut off, too short, or silent; says which.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with opened(path) as file:
             rate = file.samplerate
             channels = file.channels
-            duration = file.frames / rate
-            file.seek(0)  # without it an MP3 decoder's samples differ in their last bits
             sound = file.read(math.ceil(spectrum.seconds * rate), dtype="float32", always_2d=True)
+            length = file.frames if file.frames < UNKNOWN else len(sound)
+            with contextlib.suppress(soundfile.SoundFileError):  # behind the music there may be anything
+                while file.frames == UNKNOWN and (more := len(file.read(1 << 16))):
+                    length += more
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:
         reason = str(error).partition(": ")[2] or str(error)
         raise UnreadableSong(f"is not audio that can be decoded ({reason})") from error
 
-    # The header tells the length before a cut, give or take what an encoder adds.
+    # A header tells the length before a cut, give or take what an encoder adds.
     seconds = len(sound) / rate
-    promised = min(spectrum.seconds, duration)
+    promised = min(spectrum.seconds, length / rate)
     if seconds < promised - 0.5:
         raise UnreadableSong(f"is cut off: {seconds:.1f} s can be decoded where its header promises {promised:.1f} s")
     if seconds < SHORTEST * spectrum.seconds:
         raise UnreadableSong(f"lasts {seconds:.1f} s, {spectrum.seconds:g} s are needed: too short, or cut off")
 
-    mono = _mixed(sound)
+    mono = mixed(sound)
     if not np.isfinite(mono).all() or np.abs(mono).max() < SILENCE:
         raise UnreadableSong("is silent, or holds no finite sound")
     if rate != spectrum.sample_rate:
         mono = librosa.resample(mono, orig_sr=rate, target_sr=spectrum.sample_rate)
     clip = librosa.util.fix_length(mono, size=spectrum.samples)
     filled = max(spectrum.seconds - seconds, 0.0)
-    return clip, {"duration": duration, "sample_rate": rate, "channels": channels, "filled": filled}
+    return clip, {"duration": length / rate, "sample_rate": rate, "channels": channels, "filled": filled}
 
 
-def _mixed(sound: ndarray) -> ndarray:
+def opened(path: str | Path) -> soundfile.SoundFile:
+    """A song's file at its start; its `frames` are `UNKNOWN` unless the file counts them itself.
+
+    libsndfile guesses them for such an MP3 by its first frame, and reads no further. By a pipe it reads to the end.
+    """
+    file = soundfile.SoundFile(path)
+    if file.format != "MP3":
+        return file
+    content = Path(path).read_bytes()
+    while content[:3] == b"ID3":  # tags, whose sizes have seven bits a byte
+        content = content[10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(content[6:10])) :]
+    content = content.lstrip(b"\0")
+    if b"Xing" in content[:64] or b"Info" in content[:64]:
+        file.seek(0)  # without it an MP3 decoder's samples differ in their last bits
+        return file
+    file.close()
+    out, into = os.pipe()
+
+    def feed() -> None:
+        with contextlib.suppress(BrokenPipeError), open(into, "wb") as pipe:
+            pipe.write(content)
+
+    threading.Thread(target=feed, daemon=True).start()
+    return soundfile.SoundFile(out)
+
+
+def mixed(sound: ndarray) -> ndarray:
     """(samples, channels) -> (samples,): their mean, without an offset that carries no sound.
 
     Where channels cancel (one of them is turned over), the strongest is heard instead.

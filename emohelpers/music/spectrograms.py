@@ -22,14 +22,15 @@ from tqdm.auto import tqdm
 from emohelpers import config
 from emohelpers.config import files, sealed
 from emohelpers.datasets import pixel_store
+from emohelpers.datasets.audit import joined
 from emohelpers.datasets.pixels import ByPath
-from emohelpers.music import descriptors, sound
+from emohelpers.music import descriptors, landmarks, sound
 from emohelpers.music.sound import Spectrum, UnreadableSong
 
 MUCH = 3600.0  # seconds of sound from which processes save more than their start costs
 MARKER = "made_of.json"
 BAR = {"desc": "listen", "unit": "song", "mininterval": 2}  # of progress
-_VERSION = 2  # raise when decoding or the transform changes: an old store is then made again
+_VERSION = 3  # raise when decoding, the transform or the search for repeats changes: an old store is then made again
 
 
 class BrokenWorker(RuntimeError):
@@ -46,6 +47,7 @@ class Spectrograms(ByPath):
     heard: DataFrame  # a row a song: duration (s), sample_rate (Hz), channels, filled (s of silence added)
     descriptors: DataFrame  # a row a song, see `descriptors.describe`; no columns if they were not asked for
     spectrum: Spectrum
+    recordings: list[str]  # the first path of each song's recording, see `landmarks`; its own if not described
     unreadable: dict[str, str] = field(default_factory=dict)  # path -> reason
 
     def of(self, paths: Sequence[str]) -> list[ndarray]:
@@ -79,7 +81,7 @@ def build(
     Args:
         folder: the store is made in a folder of it named by spectrum and songs; their contents decide whether it is
             used, and what is damaged is made again.
-        describe: also computes the descriptors, while the song is at hand.
+        describe: also computes the descriptors and looks for repeated recordings, while the song is at hand.
         workers: songs made at a time, all cores if none is named; from `MUCH` sound on each by a process of its own.
 
     Raises:
@@ -109,7 +111,8 @@ def build(
     heard = DataFrame(index["heard"], columns=["duration", "sample_rate", "channels", "filled"])
     numbers = pd.read_csv(home / "descriptors.csv") if describe else DataFrame(index=range(len(paths)))
     array = np.load(home / "spectrograms.npy", mmap_mode="r")
-    return Spectrograms(paths, array, index["sha256"], heard, numbers, spectrum, index["unreadable"])
+    known = index["sha256"], heard, numbers, spectrum, index["recordings"], index["unreadable"]
+    return Spectrograms(paths, array, *known)
 
 
 def _contents(table: Path, root: Path, paths: list[str]) -> list[str]:
@@ -147,6 +150,7 @@ class _Song:
 
     heard: dict = field(default_factory=dict)
     descriptors: dict = field(default_factory=dict)
+    landmarks: ndarray = field(default_factory=landmarks.NONE.copy)
     reason: str = ""  # why it cannot be read
 
 
@@ -169,6 +173,7 @@ def _fill(
     index = {
         "heard": [song.heard for song in songs],
         "sha256": ["" if path in reasons else sha256 for path, sha256 in zip(paths, contents, strict=True)],
+        "recordings": joined(paths, [], landmarks.repeats([song.landmarks for song in songs])),
         "unreadable": dict(sorted(reasons.items())),
         "checksums": {file.name: _checksum(file) for file in sorted(home.iterdir())},
     }
@@ -204,10 +209,11 @@ def _hear(store: Path, spectrum: Spectrum, describe: bool, job: tuple[int, Path]
     row, path = job
     try:
         samples, heard = sound.decode(path, spectrum)
+        peaks = landmarks.of(path) if describe else landmarks.NONE
     except (UnreadableSong, OSError) as error:
         return _Song(reason=str(error))
     powers = sound.power(samples, spectrum)
     spectrogram = sound.mel(powers, spectrum)
     np.lib.format.open_memmap(store, "r+")[row] = spectrogram
     numbers = descriptors.describe(samples, powers, spectrogram, spectrum) if describe else {}
-    return _Song(heard, numbers)
+    return _Song(heard, numbers, peaks)
