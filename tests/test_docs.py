@@ -74,3 +74,12 @@ def test_relative_links_lead_somewhere(page):
         assert target.exists(), f"{page.name}: {link}"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{page.name}: {link}; headings: {sorted(anchors(target))}"
+
+
+def test_the_minutes_on_a_t4_of_the_readme_are_those_of_the_notebooks():
+    for name, cell in re.findall(
+        r"\(notebooks/(\w+)\.ipynb\) \|[^|]*\|([^|]*)\|", (ROOT / "README.md").read_text("utf-8")
+    ):
+        source = (ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8")
+        row = re.search(r"\*\*minutes on a T4\*\* \|([^|]*)\|", source)[1]
+        assert set(re.findall(r"\d+", cell)) <= set(re.findall(r"\d+", row)), name
