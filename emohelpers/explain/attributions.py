@@ -8,6 +8,9 @@ from numpy import ndarray
 from torch import Tensor
 
 from emohelpers.explain.classifier import Classifier
+from emohelpers.models import devices
+
+SCALE = 1024  # of gradients on their way: in half precision small ones would be lost; a power of two rounds nothing
 
 
 def expected_gradients(
@@ -45,10 +48,10 @@ def expected_gradients(
         start = background[starts[batch]]
         difference = inputs[picture] - start
         point = (start + position[batch] * difference).requires_grad_()
-        with torch.enable_grad():
-            score = classifier.model(point).gather(1, classes[batch]).sum()
+        with torch.enable_grad(), devices.autocast(device):
+            score = SCALE * classifier.model(point).float().gather(1, classes[batch]).sum()
         (gradient,) = torch.autograd.grad(score, point)
-        total.index_add_(0, picture, gradient * difference)
+        total.index_add_(0, picture, gradient / SCALE * difference)
     return (total / samples).cpu().numpy()
 
 

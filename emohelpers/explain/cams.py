@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from emohelpers.explain.classifier import Classifier, ExplanationError, is_transformer
+from emohelpers.models import devices
 
 
 def class_activation(library: type[BaseCAM], classifier: Classifier, inputs: Tensor, targets: ndarray) -> ndarray:
@@ -19,6 +20,7 @@ def class_activation(library: type[BaseCAM], classifier: Classifier, inputs: Ten
     maps = []
     for batch in classifier.batches(len(inputs)):
         outputs = [ClassifierOutputTarget(int(target)) for target in targets[batch]]
+        # In fp32 on a card too: Grad-CAM++ takes gradients to the third power, which half precision does not hold.
         with torch.enable_grad(), classifier.gradients_from_layer() as layer:
             cam = library(classifier.model, [layer], reshape_transform=classifier.grid)
             try:  # not its own `with`: that swallows an IndexError and goes on without a map
@@ -52,9 +54,11 @@ def rollout(classifier: Classifier, inputs: Tensor) -> ndarray:
     for batch in classifier.batches(len(inputs)):
         # From block to block: how much of each patch arrives in each token.
         flow = None
-        for attention in extract(inputs[batch]).values():  # each (n, heads, N, N), first block first
+        with devices.autocast(classifier.device):
+            attentions = extract(inputs[batch])
+        for attention in attentions.values():  # each (n, heads, N, N), first block first
             residual = torch.eye(attention.shape[-1], device=attention.device)
-            mixed = (attention.mean(1) + residual) / 2
+            mixed = (attention.float().mean(1) + residual) / 2
             flow = mixed if flow is None else mixed @ flow
         # What arrives in the class token, back on the grid of the patches.
         tokens = flow[:, 0] if prefix else flow.mean(1)  # (n, N)

@@ -78,7 +78,8 @@ class Classifier:
     @torch.no_grad()
     def logits(self, inputs: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, K)."""
-        return torch.cat([self.model(part) for part in inputs.split(self.batch_size)])
+        with devices.autocast(self.device):
+            return torch.cat([self.model(part).float() for part in inputs.split(self.batch_size)])
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """(n, 3, h, w) -> (n, K), rows sum to 1."""

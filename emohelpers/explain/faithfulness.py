@@ -99,7 +99,7 @@ def randomised(classifier: Classifier, inputs: Tensor, seed: int) -> Classifier:
             module.reset_running_stats()
             module.momentum = None  # the plain average
             module.train()
-    with torch.no_grad():
+    with torch.no_grad():  # in fp32 on a card too: a random net's numbers may leave the range of half precision
         for batch in inputs.split(classifier.batch_size):
             model(batch)
     return replace(classifier, model=model.eval())

@@ -25,6 +25,7 @@ from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import decoding, locate
 from emohelpers.export import detector, hub
 from emohelpers.export.runner import BATCH, Runner, inputs
+from emohelpers.models import devices
 from emohelpers.report import galleries, style
 
 TABLE = "predictions.csv"
@@ -165,7 +166,7 @@ def probabilities(model: Model, squares: ndarray, temperature: float | None = No
         return model.probabilities(squares)
     tensor = torch.from_numpy(inputs(squares, models.prepared(model, squares.shape[1])))
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    with torch.inference_mode(), devices.autocast(device):
         logits = torch.cat([model(part.to(device)).float().cpu() for part in tensor.split(BATCH)])
     return softmax(logits.numpy() / (temperature or model.spec.get("temperature", 1.0)), axis=1)
 

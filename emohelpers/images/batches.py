@@ -124,9 +124,8 @@ class Batches:
         if self._stays_on_card():
             yield from self._from_card(plan)
             return
-        for (positions, draws), pixels in prefetch(self._gather, plan):
-            pixels = torch.from_numpy(pixels).to(self.device, non_blocking=True)
-            yield self._batch(positions, pixels, draws)
+        for (positions, draws), pixels in prefetch(self._ready, plan):
+            yield self._batch(positions, pixels.to(self.device, non_blocking=True), draws)
 
     def preview(self, n: int, epoch: int = 0) -> ndarray:
         """The first pictures of a pass as the model gets them: (n, img_size, img_size, 3) uint8."""
@@ -138,8 +137,13 @@ class Batches:
                 break
         return np.stack(pictures[:n])
 
+    def _ready(self, job: Job) -> tuple[Job, Tensor]:
+        """What the thread does for a batch."""
+        job, pixels = self._gather(job)
+        return job, pinned(torch.from_numpy(pixels), self.device)
+
     def _gather(self, job: Job) -> tuple[Job, ndarray]:
-        """What the thread does for a batch: (n, h, w, 3) uint8, and the draws that are left for the card."""
+        """(n, h, w, 3) uint8, and the draws that are left for the card."""
         # A card augments whole batches itself; what is not augmented is resized on the CPU, on any machine.
         if job.draws is not None and self.device.type == "cuda":
             return job, self.pixels.take(self.rows[job.positions])
@@ -172,9 +176,11 @@ class Batches:
     def _from_card(self, plan: list[Job]) -> Iterator[Batch]:
         if self._resident is None:
             self._resident = torch.from_numpy(self.pixels.take(self.rows)).to(self.device)
-        for positions, draws in plan:
-            squares = self._resident[torch.from_numpy(positions).to(self.device)]
-            yield self._batch(positions, squares, draws)
+        # All indices of a pass at once: the CPU waits for a copy.
+        order = torch.from_numpy(np.concatenate([job.positions for job in plan])).to(self.device)
+        batches = order.split([len(job.positions) for job in plan])
+        for (positions, draws), rows in zip(plan, batches, strict=True):
+            yield self._batch(positions, self._resident[rows], draws)
 
 
 def by_split(table, pixels: Pixels, preprocess: Preprocess, classes: Sequence[str], cfg) -> dict[str, Batches]:
@@ -192,6 +198,11 @@ def by_split(table, pixels: Pixels, preprocess: Preprocess, classes: Sequence[st
                 targets = votes.votes(rows, classes, cfg.soft_labels)
         parts[part] = Batches(pixels, pixels.rows(rows["path"]), targets, preprocess, **options)
     return parts
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """In memory that a card reads while the CPU goes on, if that is where it goes."""
+    return tensor.pin_memory() if device.type == "cuda" else tensor
 
 
 def prefetch(work: Callable, jobs: Sequence, depth: int = AHEAD) -> Iterator:

@@ -26,7 +26,7 @@ from emohelpers.images.batches import Batches, Job
 from emohelpers.models import class_token, cut, devices
 from emohelpers.models.freeze import depth, freeze, moving
 from emohelpers.models.trial import examined
-from emohelpers.models.views import HALF, Shelf, Views
+from emohelpers.models.views import Shelf, Views
 
 PAYS = 1.2  # times less work over the whole training, from which cache="auto" takes the cache
 FEWEST = 2  # views that cache="auto" accepts
@@ -92,7 +92,7 @@ def _keep(model: Module, parts: dict[str, Batches], cfg, folder: Path, example: 
     precision = devices.precision(cfg.precision)
     with torch.no_grad():
         largest = cut.activations(model, trunk, example).abs().max()
-    dtype = torch.float16 if precision in HALF and largest < LARGEST else torch.float32
+    dtype = torch.float16 if precision in devices.HALF and largest < LARGEST else torch.float32
     width = prod(trunk.shape) * dtype.itemsize  # bytes of a picture
     pictures = {part: len(parts[part].rows) for part in ("train", "val")}
     views, free = _views_that_fit(pictures, width, cfg, folder)

@@ -2,6 +2,7 @@
 
 import atexit
 import ctypes
+import functools
 import gc
 import re
 import sys
@@ -19,6 +20,7 @@ from emohelpers.config.errors import SuiteError
 # of glibc's mallopt
 M_MMAP_MAX = -4
 M_TRIM_THRESHOLD = -1
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what a model computes in, by accelerate's names
 # what accelerate does not know as a lack of memory: CUDA's own error, and those of cuBLAS and cuDNN
 NO_MEMORY = re.compile("^CUDA (error: )?out of memory|_ALLOC(ATION)?_FAILED")
 
@@ -43,13 +45,7 @@ def precision(setting: str = "auto") -> str:
     """
     if device().type == "cpu":
         return _cpu_precision(setting)
-    try:
-        torch.ones(8, device="cuda").sum().item()  # is_available() is true on a P100 too; only an operation tells
-    except RuntimeError as error:
-        raise UnusableDevice(
-            f"{torch.cuda.get_device_name()} cannot run this PyTorch ({str(error).splitlines()[0]}). "
-            "On Kaggle choose Settings -> Accelerator -> GPU T4 x2: the P100 is no longer supported there."
-        ) from error
+    _try(torch.cuda.get_device_name())
     # Turing (T4) and earlier emulate bf16.
     native_bf16 = torch.cuda.get_device_capability() >= (8, 0)
     if setting == "bf16" and not native_bf16:
@@ -57,6 +53,27 @@ def precision(setting: str = "auto") -> str:
     if setting == "auto":
         return "bf16" if native_bf16 else "fp16"
     return "no" if setting == "fp32" else setting
+
+
+@functools.cache  # once for a card: the processor waits for it
+def _try(card: str) -> None:
+    try:
+        torch.ones(8, device="cuda").sum().item()  # is_available() is true on a P100 too; only an operation tells
+    except RuntimeError as error:
+        raise UnusableDevice(
+            f"{card} cannot run this PyTorch ({str(error).splitlines()[0]}). "
+            "On Kaggle choose Settings -> Accelerator -> GPU T4 x2: the P100 is no longer supported there."
+        ) from error
+
+
+def autocast(place: torch.device, setting: str = "auto") -> torch.autocast:
+    """Around the forward passes of a finished model on a device: half precision on a card, fp32 on a CPU.
+
+    This alone decides it, for evaluation, teacher, explanations, gates and predictions, whatever ran before in the
+    process. What computes in fp32 on a card too says why.
+    """
+    half = HALF.get(precision(setting)) if place.type == "cuda" else None
+    return torch.autocast(place.type, half, enabled=half is not None)
 
 
 def _cpu_precision(setting: str) -> str:

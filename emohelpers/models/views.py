@@ -20,11 +20,10 @@ from torch.nn import Module
 from emohelpers import config
 from emohelpers.config import files, locks
 from emohelpers.images.augment import Draws
-from emohelpers.images.batches import Batch, Batches, Job, prefetch
-from emohelpers.models import cut
+from emohelpers.images.batches import Batch, Batches, Job, pinned, prefetch
+from emohelpers.models import cut, devices
 
 CHECKED = 64  # rows that are compared with their checksums at a time
-HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}  # what a model computes in, by accelerate's names
 
 
 class Shelf:
@@ -113,7 +112,7 @@ class Views(Batches):
         self.shelf = shelf
         self.views = views
         self.key = key
-        self.half = HALF.get(precision)
+        self.half = devices.HALF.get(precision)
         self.fresh = cfg.cache_fresh if source.augmentation else 0.0  # share of the later batches
 
     def on(self, device: torch.device, rank: int = 0, world: int = 1) -> "Views":
@@ -135,7 +134,8 @@ class Views(Batches):
         showings = self._showings(epoch)
         pictures = self.load([showing.job for showing in showings if not showing.held])
         # Two streams in the order of the pass, each prepared ahead: pictures to compute, rows to read.
-        kept_rows = prefetch(self.shelf.take, [showing.slots for showing in showings if showing.held])
+        slots_held = [showing.slots for showing in showings if showing.held]
+        kept_rows = prefetch(lambda slots: pinned(self.shelf.take(slots), self.device), slots_held)
         for (positions, _), slots, held in showings:
             if held:
                 rows = next(kept_rows)

@@ -195,7 +195,7 @@ def trained(name: str, model: Module, parts: dict[str, Spectra], songs: Collecti
     print(plan)
     objective = Regression(cfg.ccc_share, cfg.sections)
     fit = train.fit(model, ready["train"], ready["val"], objective, cfg, folder, name=f"../{checkpoint.name}")
-    outputs, _ = train.evaluate(fit.model, parts["test"])
+    outputs, _ = train.evaluate(fit.model, parts["test"], precision=cfg.precision)
     return Contender(name, _predictions(songs, regression.together(outputs, cfg.sections)), fit)
 
 

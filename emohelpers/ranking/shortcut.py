@@ -38,7 +38,8 @@ def tempted(model: Module, training: PairBatches, cfg: Any, augmented: str) -> M
     batches.augmentation = original(cfg)
     batches._resident = None
     objective = train.Preference(margin=cfg.margin, opinion_weight=0.0)
-    # Of equal sides the gradient is rounding noise, which Adam's usual eps of 1e-8 would blow up to full steps.
+    # Of equal sides the gradient is rounding noise, which Adam's usual eps of 1e-8 would blow up to full steps. It is
+    # computed in fp32 on a card too.
     optimizer = torch.optim.AdamW(copied.parameters(), lr=cfg.lr, weight_decay=0.0, eps=1e-5)
     for epoch in range(cfg.shortcut_epochs):
         for inputs, targets, _ in batches.epoch(epoch):

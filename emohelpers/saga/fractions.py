@@ -134,7 +134,7 @@ def fit(cfg, faces: Faces, fraction: float, seed: int, folder: Path, *, quiet: b
     objective = study.objective(recipe, faces)
     fitted = train.fit(model, batches["train"], batches["val"], objective, recipe, folder, quiet=quiet)
     study.whole(fitted)
-    predictions = study.predict(fitted.model, batches["golden"], faces.part("golden"), flip=recipe.flip_test)
+    predictions = study.predict_rows(fitted.model, faces, faces.part("golden"), recipe)
     files.write_csv(predictions, folder / "predictions.csv")
     return Arm(fraction, seed, int(synthetic.sum()), len(fitted.history), predictions, fitted, fitted.status)
 
@@ -172,7 +172,7 @@ def calibration(trainings: Trainings, cfg, faces: Faces) -> DataFrame:
     }
     rows = []
     for name, (model, arm) in nets.items():
-        val = study.predict(model, batches["val"], faces.part("val"))
+        val = study.predict(model, batches["val"], faces.part("val"), precision=cfg.precision)
         mended = calibrate.mend(val, arm.predictions, faces.classes)
         before, after = mended.ece
         row = {

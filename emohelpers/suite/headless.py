@@ -30,7 +30,7 @@ def train(recipe: str, preset: str, settings: list[str], out: str) -> None:
     faces = _faces(cfg)
     fit = study.fit(cfg, faces, folder)
     _, parts = study.build(cfg, faces)
-    predictions = study.predict(fit.model, parts["golden"], faces.part("golden"), flip=cfg.flip_test)
+    predictions = study.predict_rows(fit.model, faces, faces.part("golden"), cfg)
     context = {"split": faces.golden.sha256, "seconds": fit.seconds}
     result = _write(folder, predictions, faces.classes, cfg, faces.dataset, **context)
     print(sentences.block(fit, result, faces.table))
@@ -100,7 +100,7 @@ def evaluate(checkpoint: str, data: str, manifest: str, labels: str, out: str) -
         rows = faces.part("golden")
         split = faces.golden.sha256
     batches = study.batches(model, pixels, rows, cfg.batch_size)
-    predictions = study.predict(model, batches, rows, flip=cfg.flip_test)
+    predictions = study.predict(model, batches, rows, flip=cfg.flip_test, precision=cfg.precision)
     result = _write(folder, predictions, model.spec["classes"], cfg, dataset, split=split, seconds=0.0)
     print(facts.figures_table(result).to_string())
 

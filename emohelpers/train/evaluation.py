@@ -2,7 +2,6 @@
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs
 from numpy import ndarray
 from torch import Tensor
 from torch.nn import Module
@@ -15,11 +14,13 @@ from emohelpers.train.errors import TrainingError, within_memory
 
 @within_memory
 @torch.no_grad()
-def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None = None) -> tuple[ndarray, ndarray]:
+def evaluate(
+    model: Module, batches: Batches, *, precision: str = "auto", processes: Accelerator | None = None
+) -> tuple[ndarray, ndarray]:
     """Outputs (n, ...) float32 and targets (n, ...) in the order of `batches.rows`, every sample exactly once.
 
-    With several processes each computes its share and all return the whole. A CPU computes in fp32 here also where it
-    trains in bf16: any machine finds the same figures again.
+    With several processes each computes its share and all return the whole. `precision` is the setting of the training,
+    for a card; a CPU computes in fp32 here also where it trains in bf16: any machine finds the same figures again.
 
     Raises:
         TrainingError: more processes than samples, or samples lost on the way.
@@ -27,7 +28,7 @@ def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None =
     """
     processes = processes or devices.processes(cpu=devices.device().type == "cpu")
     device = processes.device
-    precise = AutocastKwargs(enabled=device.type != "cpu")
+    half = devices.autocast(device, precision)
     n = len(batches.rows)
     share = batches.on(device, processes.process_index, processes.num_processes)
     net = processes.unwrap_model(model).to(device).eval()
@@ -36,7 +37,7 @@ def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None =
     positions = []
     for inputs, target, position in share.epoch():
         if len(position):
-            with processes.autocast(precise):
+            with half:
                 outputs.append(net(inputs).float())
             targets.append(target)
             positions.append(torch.from_numpy(position))
@@ -51,11 +52,11 @@ def evaluate(model: Module, batches: Batches, *, processes: Accelerator | None =
     return output[real][order].numpy(), target[real][order].numpy()
 
 
-def probabilities(model: Module, batches: Batches, *, flip: bool = False) -> ndarray:
+def probabilities(model: Module, batches: Batches, *, flip: bool = False, precision: str = "auto") -> ndarray:
     """Softmax of a classifier's outputs (n, classes) float32, in the order of `batches.rows`; with `flip` the mean of
     a picture's and its mirror image's."""
     net = Mixture([model], mirrored=True) if flip else model
-    logits, _ = evaluate(net, batches)
+    logits, _ = evaluate(net, batches, precision=precision)
     return torch.from_numpy(logits).softmax(1).numpy()
 
 

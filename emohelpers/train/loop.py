@@ -146,7 +146,8 @@ class Trainer:
         # Before the evaluation, so that all processes judge the same BatchNorm statistics.
         self.step.agree()
         with self.step.averaged():
-            outputs, targets = evaluate(self.model, self.validation, processes=self.processes)
+            judged = self.model, self.validation
+            outputs, targets = evaluate(*judged, precision=self.cfg.precision, processes=self.processes)
         for name, value in self.objective.scores(outputs, targets).items():
             row[f"val_{name}"] = value
         row["seconds"] = seconds = time.monotonic() - started

@@ -52,7 +52,8 @@ class Step:
 
     def __call__(self, inputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
         # Outside of the loop: a retry after lost memory computes the same mixed pictures.
-        inputs, targets = self.objective.mix(inputs, targets)
+        with devices.autocast(self.processes.device, self.cfg.precision):  # of a teacher
+            inputs, targets = self.objective.mix(inputs, targets)
         self.optimizer.zero_grad()  # before, not after: the last step's gradients stay to be looked at
         while True:
             try:

@@ -172,9 +172,11 @@ def batches(model: Module, pixels: Pixels, rows: DataFrame, batch_size: int) -> 
     return Batches(pixels, pixels.rows(rows["path"]), targets, preprocess, batch_size=batch_size)
 
 
-def predict(model: Module, batches: Batches, rows: DataFrame, *, flip: bool = False) -> DataFrame:
-    """The table of predictions for `rows`, which are those of `batches` in their order."""
-    shares = probabilities(model, batches, flip=flip)
+def predict(
+    model: Module, batches: Batches, rows: DataFrame, *, flip: bool = False, precision: str = "auto"
+) -> DataFrame:
+    """The table of predictions for `rows`, which are those of `batches` in their order; see `evaluate`."""
+    shares = probabilities(model, batches, flip=flip, precision=precision)
     return metrics.predictions(rows["path"], rows["label"], shares, model.spec["classes"], group=rows["group"])
 
 
@@ -195,7 +197,8 @@ def predict_part(model: Module, faces: Faces, part: str, cfg) -> DataFrame:
 
 def predict_rows(model: Module, faces: Faces, rows: DataFrame, cfg) -> DataFrame:
     """The table of predictions of a finished model for any of these faces."""
-    return predict(model, batches(model, faces.pixels, rows, cfg.batch_size), rows, flip=cfg.flip_test)
+    prepared = batches(model, faces.pixels, rows, cfg.batch_size)
+    return predict(model, prepared, rows, flip=cfg.flip_test, precision=cfg.precision)
 
 
 def stages(model: Module, cfg) -> DataFrame:

@@ -66,7 +66,8 @@ class Classifier:
         rows = []
         for batch in batches(squares):
             inputs = torch.from_numpy(self.prepare.evaluate(batch)).to(self.device)
-            rows.append(self.model(self.prepare.normalise(inputs)).float().cpu())
+            with devices.autocast(self.device):
+                rows.append(self.model(self.prepare.normalise(inputs)).float().cpu())
         return torch.cat(rows).numpy()
 
     def probabilities(self, squares: ndarray) -> ndarray:

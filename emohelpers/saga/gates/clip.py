@@ -50,10 +50,11 @@ class Clip:
         rows = []
         for batch in batches(squares):
             inputs = self.processor(text=list(words), images=list(batch), return_tensors="pt", padding=True)
-            output = self.model(**inputs.to(self.device))
-            pictures = torch.nn.functional.normalize(output.image_embeds, dim=-1)
-            texts = torch.nn.functional.normalize(output.text_embeds, dim=-1)
-            rows.append((pictures @ texts.T).float().cpu().numpy())
+            with devices.autocast(self.device):
+                output = self.model(**inputs.to(self.device))
+            pictures = torch.nn.functional.normalize(output.image_embeds.float(), dim=-1)
+            texts = torch.nn.functional.normalize(output.text_embeds.float(), dim=-1)
+            rows.append((pictures @ texts.T).cpu().numpy())
         return np.concatenate(rows)
 
     def score(self, faces, edits, targets) -> Scores:
