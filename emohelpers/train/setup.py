@@ -22,6 +22,8 @@ def check(model: Module, objective, cfg, processes: Accelerator, stages: dict[in
     monitors = [f"val_{figure}" for figure in objective.figures]
     if cfg.monitor not in monitors:
         raise TrainingError(f"monitor={cfg.monitor!r} is not measured. Choose one of: {', '.join(monitors)}")
+    if cfg.compile and processes.device.type == "cuda" and torch.cuda.get_device_capability() < (8, 0):
+        raise TrainingError("compile=True needs a card of compute capability 8.0, as Triton does. Set compile=False.")
     depths = [models.depth(model, stages[epoch]) for epoch in sorted(stages)]
     if depths != sorted(depths):
         raise TrainingError(f"stages freeze again what was trained: {stages}. Each must unfreeze more (unfreeze).")
