@@ -17,6 +17,8 @@ from emohelpers.config.ranking import Ranking
 from emohelpers.datasets import pairing, pairs
 from emohelpers.datasets import pixels as store
 from emohelpers.datasets.drawn import photos
+from emohelpers.explain.classifier import Classifier
+from emohelpers.models import cache, devices
 from emohelpers.music import composer, contenders, gan
 from emohelpers.music.spectra import Augmentation, Scale, Spectra
 from emohelpers.ranking import model as ranking
@@ -112,8 +114,8 @@ def test_the_card_is_as_strict_as_a_real_one():
         torch.empty(20 * 10**9, dtype=torch.uint8, device="cuda")
 
 
-@pytest.mark.parametrize("task, count", [(faces, 4), (transfer, 4), (scores, 4), (songs, 4)])
-def test_a_training_of_each_task(task, count, tmp_path, waits):
+@pytest.mark.parametrize("task", [faces, transfer, scores, songs])
+def test_a_training_of_each_task(task, tmp_path, waits):
     model, training, *rest = task(tmp_path)
     initial = [parameter.detach().clone() for parameter in model.parameters()]
     done = train.fit(model, training, *rest, tmp_path / "out", quiet=True)
@@ -122,7 +124,7 @@ def test_a_training_of_each_task(task, count, tmp_path, waits):
     assert any(not torch.equal(a, b.cpu()) for a, b in zip(initial, done.model.parameters(), strict=True))
     # The first steps put constants on the card, and after the first the loss is looked at.
     steps = np.diff(waits[2 : len(training)])
-    assert len(steps) > 1 and (steps == count).all(), card.waits
+    assert len(steps) > 1 and not steps.any(), card.waits
 
 
 @pytest.mark.parametrize("penalty", [0.0, 5.0])
@@ -134,5 +136,30 @@ def test_a_gan_of_songs(penalty, tmp_path, monkeypatch):
     monkeypatch.setattr(gan, "_step", lambda *batch: (step(*batch), totals.append(card.waits.total())))
     done = gan.fit(clips, ratings, cfg, tmp_path, quiet=True)
     # of discriminator and generator together
-    assert (np.diff(totals[2::2]) == 5).all() and len(totals) == 12, card.waits
+    assert not np.diff(totals[2::2]).any() and len(totals) == 12, card.waits
     assert len(composer.compose(done.generator, ratings, cfg, tmp_path)) == 20
+
+
+def test_what_a_finished_model_says_is_computed_in_half_precision_whatever_ran_before(tmp_path):
+    model, _, held, *_ = faces(tmp_path)
+    fresh, _ = train.evaluate(model, held)
+    devices.accelerator("fp32")
+    again, _ = train.evaluate(model, held)
+    exact, _ = train.evaluate(model, held, precision="fp32")
+    logits = Classifier.of(model).logits(next(held.on(torch.device("cuda")).epoch())[0]).cpu().numpy()
+    assert np.array_equal(fresh, again) and np.allclose(fresh, exact, atol=0.05)
+    for outputs, in_half in ((fresh, True), (logits, True), (exact, False)):
+        assert outputs.dtype == np.float32 and np.array_equal(outputs, outputs.astype(np.float16)) == in_half
+
+
+def test_activations_are_prepared_again_for_a_model_on_the_card(tmp_path):
+    model, training, held, objective, cfg = faces(tmp_path, **FROZEN, cache="on")
+    for number in range(2):
+        parts, plan = cache.prepare(model, {"train": training, "val": held}, cfg, tmp_path / "kept")
+        assert plan.cached
+        train.fit(model, parts["train"], parts["val"], objective, cfg, tmp_path / str(number), quiet=True)
+
+
+def test_compile_is_refused_where_triton_ended_its_support(tmp_path):
+    with pytest.raises(train.TrainingError, match="capability 8.0.*compile=False"):
+        train.fit(*faces(tmp_path, compile=True), tmp_path / "out", quiet=True)

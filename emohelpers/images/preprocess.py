@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -64,8 +65,7 @@ class Preprocess:
     def normalise(self, pixels: Tensor) -> Tensor:
         """(n, h, w, 3) uint8 or float in 0..255 -> (n, 3, h, w) float32, channels-last in memory."""
         n, height, width, channels = pixels.shape
-        # Whole rows of pixels at once: three channels alone would be too short a row to be fast.
-        scale, shift = (torch.from_numpy(row).to(pixels.device).repeat(width) for row in self.affine())
+        scale, shift = _affine_rows(self, width, pixels.device)
         rows = pixels.reshape(n, height, width * channels).float()
         inputs = torch.addcmul(shift, rows, scale)
         return inputs.view(n, height, width, channels).permute(0, 3, 1, 2)
@@ -94,3 +94,9 @@ class Preprocess:
         mean = np.array(self.mean, np.float32)
         std = np.array(self.std, np.float32)
         return 1 / (255 * std), -mean / std
+
+
+@lru_cache(maxsize=16)  # so that they go to a card once
+def _affine_rows(preprocess: Preprocess, width: int, device: torch.device) -> tuple[Tensor, ...]:
+    """`affine` for whole rows of pixels: three channels alone would be too short a row to be fast."""
+    return tuple(torch.from_numpy(row).repeat(width).to(device) for row in preprocess.affine())

@@ -74,7 +74,7 @@ def on_device(squares: Tensor, draws: Draws, preprocess: Preprocess) -> Tensor:
         return torch.from_numpy(values).to(device, non_blocking=True)
 
     # Colour: brightness and contrast around the mean grey, saturation around each pixel's grey.
-    luma = torch.from_numpy(LUMA).to(device)
+    luma = placed(LUMA)
     gain, contrast, saturation = placed(draws.colour).T.reshape(3, n, 1, 1, 1)
     saturation = saturation * (not preprocess.grey)
     x = squares.permute(0, 3, 1, 2).float()

@@ -3,7 +3,8 @@
 Data and output share one scale (standardised by the training part, no Tanh). The discriminator is kept smooth by
 spectral norm or by a gradient penalty on real clips (Mescheder et al., arXiv 1801.04406). A reader that has learned
 valence and arousal from real training clips rewards the generator where its own can be read. Two rates (TTUR, Heusel et
-al., arXiv 1706.08500), hinge loss, averaged weights.
+al., arXiv 1706.08500), hinge loss, averaged weights; in fp32 on a card too, since a step that fp16 skips in one net
+unbalances the two.
 """
 
 import math
@@ -35,9 +36,7 @@ PROBES = 64  # clips composed after every epoch from the same noise and conditio
 DIVERSE = 0.3  # of the training clips' spread: below, the composed ones are (nearly) all alike
 LOST = 0.02  # hinge loss of a discriminator that nothing can fool any more; about 1 to 2 where the two are matched
 PATIENCE = 4  # epochs in a row that make a collapse
-# epochs and steps at the start that are not judged: clips begin alike and grow apart
-WARM = 6
-STEPS = 150
+WARM, STEPS = 6, 150  # epochs and steps at the start that are not judged: clips begin alike and grow apart
 BETAS = (0.0, 0.9)  # of Adam, for both nets
 STATE = ("generator", "discriminator", "moves", "judges")  # of a checkpoint, beside history and averaged weights
 
@@ -143,7 +142,7 @@ class _Run:
         # From seed and epoch alone, so that a resumed epoch repeats the same draws.
         rng = default_rng([self.cfg.seed, 2, len(self.history)])
         size = min(self.cfg.gan_batch, len(self.clips))
-        order = from_numpy(rng.permutation(len(self.clips)))
+        order = from_numpy(rng.permutation(len(self.clips))).to(self.device)
         # Whole batches only: in the means a small last one would count as much as the others.
         batches = order.split(size)[: len(order) // size]
         losses = [self._judge(rows, rng) | self._move(rows, rng) for rows in batches]
@@ -183,7 +182,7 @@ class _Run:
     def _move(self, rows: Tensor, rng: np.random.Generator) -> dict[str, Tensor]:
         """A step of the generator."""
         generator = self.generator
-        moods = from_numpy(conditions(self.known, len(rows), rng)).to(self.device)
+        moods = from_numpy(conditions(self.known, len(rows), rng)).to(self.device, non_blocking=True)
         composed = generator(self._noise(len(rows), rng), moods)
         fooled = self.discriminator(composed, moods).mean()
         # Turned in time at random, as the clips that the reader was trained on were.
@@ -195,7 +194,8 @@ class _Run:
         return {"g_loss": -fooled.detach(), "reading": reading.detach()}
 
     def _noise(self, n: int, rng: np.random.Generator) -> Tensor:
-        return from_numpy(rng.standard_normal((n, self.cfg.gan_latent), np.float32)).to(self.device)
+        noise = from_numpy(rng.standard_normal((n, self.cfg.gan_latent), np.float32))
+        return noise.to(self.device, non_blocking=True)
 
     def _diversity(self) -> float:
         """How much the probes differ from each other, as a share of how much the training clips do."""
@@ -230,7 +230,8 @@ class _Run:
         state = weights.read(self.last)
         for name in STATE:
             getattr(self, name).load_state_dict(state[name])
-        self.average.steps, self.average.average = state["average"]
+        self.average.steps, average = state["average"]
+        self.average.average = {name: tensor.to(self.device) for name, tensor in average.items()}
         self.history = state["history"]
 
     def finish(self) -> Fit:

@@ -70,7 +70,7 @@ def reader(pictures: ndarray, ratings: ndarray, *, seed: int = 0, epochs: int = 
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.01)
     schedule = OneCycleLR(optimizer, RATE, total_steps=epochs * batches)
     for _ in range(epochs):
-        order = torch.randperm(len(clips))
+        order = torch.randperm(len(clips)).to(device)
         for rows in order.split(size)[:batches]:
             # Turned in time, so that the reader of a few songs does not know them by where they start.
             shift = int(torch.randint(clips.shape[2], ()))

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from torch import Tensor, from_numpy
 
 from emohelpers import config
-from emohelpers.images.batches import Batches, Job
+from emohelpers.images.batches import Batches, Job, pinned
 from emohelpers.music.sound import RANGE_DB
 
 
@@ -96,7 +96,8 @@ class Spectra(Batches):
         mean = self._channels(self.preprocess.mean)
         std = self._channels(self.preprocess.std)
         for rows, draws in plan:
-            clips = from_numpy(np.asarray(self.pictures[rows])).to(self.device, non_blocking=True).float()
+            clips = pinned(from_numpy(np.asarray(self.pictures[rows])), self.device)
+            clips = clips.to(self.device, non_blocking=True).float()
             if draws is not None:
                 clips = augment(clips, draws, self.fill, self.width)
             targets = self.targets[rows].to(self.device, non_blocking=True)
@@ -113,9 +114,9 @@ def augment(clips: Tensor, draws: Draws, fill: float, width: int) -> Tensor:
     """
     n, height, frames = clips.shape
     device = clips.device
-    shift = from_numpy(draws.shift).to(device)
-    gain = from_numpy(draws.gain).to(device)
-    masks = from_numpy(draws.masks).to(device)
+    sizes = np.array([height, height, width, width], np.float32)
+    values = (draws.shift, draws.gain, draws.masks * sizes)
+    shift, gain, masks = (from_numpy(value).to(device, non_blocking=True) for value in values)
 
     # Turned in time: the clip begins at its own frame and goes on from its start.
     frame = torch.arange(width, device=device)
@@ -126,9 +127,8 @@ def augment(clips: Tensor, draws: Draws, fill: float, width: int) -> Tensor:
     clips = torch.where(clips > 0, (clips + gain.view(n, 1, 1) / RANGE_DB).clamp(0, 1), clips)
 
     # One band of tones and one stretch of time are blanked.
-    sizes = masks.new_tensor([height, height, width, width])
     # Each (n, 1), to be compared with all bands or frames of a clip at once.
-    low, bands, start, length = (masks * sizes).round().T.unsqueeze(2)
+    low, bands, start, length = masks.round().T.unsqueeze(2)
     band = torch.arange(height, device=device)
     in_band = (band >= low) & (band < low + bands)
     in_time = (frame >= start) & (frame < start + length)

@@ -64,7 +64,8 @@ class Distillation(Classification):
         device = inputs.device
         self.teacher.to(device)
         # Of the pictures after augmentation and mixing, so that the advice cannot be computed once and kept.
-        logits = self.teacher(inputs * self.scale.to(device) + self.shift.to(device)).float()
+        scale, shift = (losses.on_device(constant, device) for constant in (self.scale, self.shift))
+        logits = self.teacher(inputs * scale + shift).float()
         advice = (logits / self.temperature).softmax(1)
         return inputs, torch.stack([losses.shares(targets, len(self.classes)), advice], 1)
 

@@ -5,7 +5,7 @@ is registered by name and made of a config and the pictures of each class, (clas
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def ldam(cfg, counts: ndarray) -> Loss:
     margins = torch.tensor(widest * rarity / rarity.max(), dtype=torch.float32)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        margin = shares(targets, logits.shape[1]) * margins.to(logits.device)
+        margin = shares(targets, logits.shape[1]) * on_device(margins, logits.device)
         return plain(logits - margin, targets, cfg.label_smoothing)
 
     return loss
@@ -83,7 +83,13 @@ def adjusted(loss: Loss, rarity: ndarray) -> Loss:
     rare classes oftener, as if its probabilities were divided by frequency**tau.
     """
     lead = -torch.as_tensor(np.log(rarity), dtype=torch.float32)
-    return lambda logits, targets: loss(logits + lead.to(logits.device), targets)
+    return lambda logits, targets: loss(logits + on_device(lead, logits.device), targets)
+
+
+@lru_cache(maxsize=16)
+def on_device(constant: Tensor, device: torch.device) -> Tensor:
+    """A constant, copied to a device once: the CPU waits for each copy."""
+    return constant.to(device)
 
 
 def shares(targets: Tensor, classes: int) -> Tensor:

@@ -94,7 +94,7 @@ class Classification(Objective):
         """Scalar training loss of (B, classes) logits and (B,) or (B, classes) targets."""
         each = self.each(logits, targets)
         if self.weights is not None:
-            weights = self.weights.to(logits.device)
+            weights = losses.on_device(self.weights, logits.device)
             # A soft target's weight is the mean of the classes' weights by its shares.
             each = each * (weights[targets] if targets.ndim == 1 else targets @ weights)
         return each.mean()
