@@ -5,7 +5,7 @@ READY := .venv/.ready
 UNIT_TESTS := -n 2 --dist loadfile
 NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 120
 
-.PHONY: run test test-full lint ablation saga-ablation bench receipts wheel clean
+.PHONY: run test test-full lint ablation saga-ablation bench gpu-check receipts wheel clean
 .DEFAULT_GOAL := run
 
 run: $(READY)  ## all notebooks on the embedded data, or some with what they need: make run NB=03, NB="03 05"
@@ -15,8 +15,8 @@ test: $(READY)  ## unit tests, then every notebook; results go to a fresh tempor
 	@OMP_NUM_THREADS=1 $(PY) -m pytest tests $(UNIT_TESTS) $(ARGS); units=$$?; \
 	$(PY) -m pytest notebooks $(NOTEBOOK_TESTS) $(ARGS) && exit $$units
 
-test-full: $(READY)  ## and all that is slow: the bundles of all notebooks too, with the versions of tests/kaggle.txt (8 GB in build/, once)
-	@$(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) -m "slow or not slow" $(ARGS)
+test-full: $(READY)  ## and all that is slow: the bundles of all notebooks too, with Kaggle's versions (VERSIONS=colab: Colab's; 8 GB in build/, once)
+	@VERSIONS=$(VERSIONS) $(PY) -m pytest tests notebooks $(NOTEBOOK_TESTS) -m "slow or not slow" $(ARGS)
 
 lint: $(READY)  ## style of modules and notebooks; notebooks stripped but for their receipts
 	@$(PY) -m ruff check .
@@ -31,6 +31,9 @@ saga-ablation: $(READY)  ## 03 with 0, 1/4, 1/2 and all of the edits and three s
 
 bench: $(READY)  ## speed beside what one would use instead; results in benchmarks/
 	@for program in $(sort $(filter-out benchmarks/rounds.py,$(wildcard benchmarks/*.py))); do echo "$$program"; $(PY) $$program || exit 1; done
+
+gpu-check: $(READY)  ## on a machine with a CUDA card: parity, half precision, speed, memory, two cards, as a block for an issue
+	@$(PY) scripts/gpu_check.py $(ARGS)
 
 receipts: $(READY)  ## execute notebooks and keep the outputs that nbval compares: the only way to change them
 	@$(PY) -m emohelpers receipts $(NB)

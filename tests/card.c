@@ -1,28 +1,19 @@
-/* A stand-in for the CUDA runtime and for what PyTorch asks of the driver: one Tesla T4 whose memory is the computer's.
-
-   Loaded before the real library (LD_PRELOAD). No kernel runs here: card.py computes on the processor, in this memory. */
+/* A stand-in for the CUDA runtime, loaded before the real one: a Tesla T4 whose memory is the computer's. No kernel runs
+   here: card.py computes on the processor, in this memory. */
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define PAGE 4096
-#define SUCCEEDS { return cudaSuccess; }
-#define REFUSES(name) int name(void) { return 100; } /* CUDA_ERROR_NO_DEVICE */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t capacity = 15828320256UL, taken;
 static char *pinned, *pinned_end; /* where page-locked memory lies */
-
-static void (*on_wait)(void);     /* told when the processor waits for the card */
+static void (*on_wait)(void); /* told when the processor waits for the card */
 
 void card_capacity(size_t bytes) { capacity = bytes; }
 void card_on_wait(void (*call)(void)) { on_wait = call; }
-
-static cudaError_t waits(void) {
-    if (on_wait) on_wait();
-    return cudaSuccess;
-}
 
 /* Pages cost memory only once they are written to, so a full-size net fits as long as nothing computes it. */
 static char *pages(size_t bytes) {
@@ -83,13 +74,9 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int device) {
     memset(p, 0, sizeof *p);
     strcpy(p->name, "Tesla T4 (make-believe)");
     p->totalGlobalMem = capacity;
-    p->major = 7;
-    p->minor = 5;
-    p->multiProcessorCount = 40;
-    p->warpSize = 32;
+    p->major = 7, p->minor = 5, p->multiProcessorCount = 40, p->warpSize = 32;
     p->maxThreadsPerBlock = p->maxThreadsPerMultiProcessor = 1024;
-    p->sharedMemPerBlock = 49152;
-    p->sharedMemPerBlockOptin = p->sharedMemPerMultiprocessor = 65536;
+    p->sharedMemPerBlock = 49152, p->sharedMemPerBlockOptin = p->sharedMemPerMultiprocessor = 65536;
     return cudaSuccess;
 }
 
@@ -98,42 +85,29 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr name, int dev
     return cudaSuccess;
 }
 
-/* The device, its streams and its events. */
-cudaError_t cudaGetDeviceCount(int *n) { *n = 1; return cudaSuccess; }
-cudaError_t cudaGetDevice(int *device) { *device = 0; return cudaSuccess; }
-cudaError_t cudaSetDevice(int device) { return device ? cudaErrorInvalidDevice : cudaSuccess; }
-cudaError_t cudaDriverGetVersion(int *version) { *version = CUDART_VERSION; return cudaSuccess; }
-cudaError_t cudaGetLastError(void) SUCCEEDS
-cudaError_t cudaPeekAtLastError(void) SUCCEEDS
-cudaError_t cudaDeviceSynchronize(void) { return waits(); }
-cudaError_t cudaDeviceCanAccessPeer(int *can, int a, int b) { *can = 0; return cudaSuccess; }
-cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *most) { *least = 0; *most = -5; return cudaSuccess; }
-cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) SUCCEEDS
-cudaError_t cudaStreamIsCapturing(cudaStream_t s, enum cudaStreamCaptureStatus *is) { *is = 0; return cudaSuccess; }
-cudaError_t capture(cudaStream_t s, int *is) __asm__("cudaStreamGetCaptureInfo"); /* its other arguments change */
-cudaError_t capture(cudaStream_t s, int *is) { *is = 0; return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t s) { return waits(); }
-cudaError_t cudaStreamQuery(cudaStream_t s) SUCCEEDS
-cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags) SUCCEEDS
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int priority) {
-    static long number;
-    *s = (cudaStream_t)++number;
-    return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags) {
-    static long number;
-    *e = (cudaEvent_t)++number;
-    return cudaSuccess;
-}
-cudaError_t cudaEventCreate(cudaEvent_t *e) { return cudaEventCreateWithFlags(e, 0); }
-cudaError_t cudaEventDestroy(cudaEvent_t e) SUCCEEDS
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s) SUCCEEDS
-cudaError_t cudaEventRecordWithFlags(cudaEvent_t e, cudaStream_t s, unsigned flags) SUCCEEDS
-cudaError_t cudaEventQuery(cudaEvent_t e) SUCCEEDS
-cudaError_t cudaEventSynchronize(cudaEvent_t e) { return waits(); }
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b) { *ms = 1; return cudaSuccess; }
+/* Functions whose arguments do not matter, or differ between versions of CUDA: they succeed, or count a wait. */
+#define NOTHING(name) int no_##name(void) __asm__(#name); int no_##name(void) { return 0; }
+#define WAITS(name) int no_##name(void) __asm__(#name); int no_##name(void) { if (on_wait) on_wait(); return 0; }
+#define ANSWER(name, type, value) \
+    int is_##name(type *answer) __asm__(#name); int is_##name(type *answer) { *answer = value; return 0; }
+#define SECOND(name, value) \
+    int is_##name(void *a, int *answer) __asm__(#name); int is_##name(void *a, int *answer) { *answer = value; return 0; }
+static long number; /* of streams and events: PyTorch only hands them back */
 
-/* Of the driver, which this library stands in for by its name: the one question of the backward engine, and names that
-   PyTorch's compiler library wants to find when it is loaded. */
-int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0; *active = 1; return 0; }
-REFUSES(cuInit)
+WAITS(cudaDeviceSynchronize) WAITS(cudaStreamSynchronize) WAITS(cudaEventSynchronize)
+NOTHING(cudaSetDevice) NOTHING(cudaPeekAtLastError) NOTHING(cudaStreamQuery)
+NOTHING(cudaStreamWaitEvent) NOTHING(cudaEventDestroy) NOTHING(cudaEventRecord) NOTHING(cudaEventRecordWithFlags)
+NOTHING(cudaEventQuery) NOTHING(cudaThreadExchangeStreamCaptureMode)
+ANSWER(cudaGetDeviceCount, int, 1) ANSWER(cudaGetDevice, int, 0) ANSWER(cudaDriverGetVersion, int, CUDART_VERSION)
+ANSWER(cudaDeviceCanAccessPeer, int, 0) ANSWER(cudaEventElapsedTime, float, 1) ANSWER(cudaEventCreate, long, ++number)
+ANSWER(cudaEventCreateWithFlags, long, ++number) ANSWER(cudaStreamCreateWithPriority, long, ++number)
+SECOND(cudaStreamIsCapturing, 0) SECOND(cudaStreamGetCaptureInfo, 0)
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *most) { *least = 0, *most = -5; return cudaSuccess; }
+
+/* A kernel that card.py has let through is an error. */
+static int error;
+int launch(void) __asm__("cudaLaunchKernel"); int launch(void) { return error = cudaErrorInvalidDeviceFunction; }
+cudaError_t cudaGetLastError(void) { int last = error; error = 0; return last; }
+
+/* Of the driver: the one question of the backward engine. */
+int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0, *active = 1; return 0; }

@@ -1,14 +1,10 @@
-"""A make-believe CUDA card: what runs on a T4 runs here, with its figures, on a machine that has none.
+"""A make-believe CUDA card: python tests/card.py program.py [arguments], or python tests/card.py -m pytest tests/...
 
-    python tests/card.py program.py [arguments]        python tests/card.py -m pytest tests/test_train.py
-
-card.c stands in for the CUDA runtime, so PyTorch itself believes in a card: tensors lie in memory of its caching
+card.c stands in for the CUDA runtime, so PyTorch itself believes in a Tesla T4: tensors lie in memory of its caching
 allocator; autocast, the gradient scaler, the backward engine's thread and "CUDA out of memory" are PyTorch's own.
-Kernels alone are missing: `Card` computes every operation on the processor, in the card's memory. On the way it
-
-- raises where tensors, or a generator, are on the wrong device;
-- sums products of halves in fp32 and rounds them once, as tensor cores do: what is too large becomes inf;
-- counts, by source line of the package, how often the processor waits for the card.
+Kernels alone are missing: `Card` computes every operation on the processor, in the card's memory. On the way it raises
+where tensors or a generator are on the wrong device, sums products of halves in fp32 and rounds them once (what is too
+large becomes inf), and counts by source line of the package how often the processor waits for the card.
 
 CARD_GB is the card's memory. With CARD_META=1 only shapes and memory are computed: full-size nets in seconds.
 Not seen: time, cuDNN's and cuBLAS's errors, rounding of real kernels, races, torch.compile, several cards.
@@ -53,7 +49,7 @@ MEMORY = {  # PyTorch's own do, since no number is computed
     aten.empty.memory_format, aten.empty_strided.default, aten.new_empty.default, aten.new_empty_strided.default,
     aten.empty_like.default, aten._unsafe_view.default, aten.set_.source_Tensor, aten.set_.source_Storage,
     aten.set_.source_Storage_storage_offset, aten.resize_.default, aten.record_stream.default,
-    aten._fused_sdp_choice.default, aten.is_pinned.default,
+    aten._fused_sdp_choice.default, aten.is_pinned.default, aten._has_compatible_shallow_copy_type.default,
 }  # fmt: skip
 READING = {  # the processor needs the numbers, or how many there are
     aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.default, aten.masked_select.default,
@@ -75,18 +71,24 @@ class Card(TorchDispatchMode):
         if by_pytorch(func) or any(issubclass(kind, torch._subclasses.FakeTensor) for kind in types):
             return func(*args, **kwargs)
         tensors: list[Tensor] = []
-        each_tensor(tensors.append, [*args, *kwargs.values()])
+        each_tensor(tensors.append, (args, kwargs))
         device = kwargs.get("device")
         to_card = device is not None and torch.device(device).type == "cuda"
         if not to_card and not any(tensor.is_cuda for tensor in tensors):
             return func(*args, **kwargs)
-        refuse_mixed(func, tensors)
+        if composite(func):
+            with self:
+                return func.decompose(*args, **kwargs)
+        # A number of no dimension may lie anywhere.
+        if func not in MIXING and any(tensor.dim() and not tensor.is_cuda for tensor in tensors):
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu! ({func})")
         if func in COPIES:
-            return copied(func, args, kwargs)
+            count_copy(func, args, kwargs)
         if func in READING:
             wait(func.overloadpacket.__name__)
-        if func in INDEXING:
-            indexed(args[1])
+        for index in filter(lambda index: index is not None, args[1] if func in INDEXING else ()):
+            if not index.is_cuda or index.dtype in (torch.bool, torch.uint8):
+                wait("index")
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return computed(func, args, kwargs)
         with drawn(kwargs.pop("generator", None)):
@@ -96,34 +98,24 @@ class Card(TorchDispatchMode):
 @functools.cache
 def by_pytorch(func) -> bool:
     """Whether PyTorch does it without a kernel: memory is taken, or seen in another shape."""
-    return func in MEMORY or func.is_view or torch.Tag.inplace_view in func.tags
+    return func in MEMORY or (func.is_view or torch.Tag.inplace_view in func.tags) and not composite(func)
+
+
+@functools.cache
+def composite(func) -> bool:
+    """Whether it is made of other operations; in inference mode these come here as they are."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 def each_tensor(call: Callable, value: Any) -> Any:
-    """The same lists and tuples, with what `call` makes of every tensor in them."""
+    """The same lists, tuples and dicts, with what `call` makes of every tensor in them."""
     if isinstance(value, Tensor):
         return call(value)
     if isinstance(value, (list, tuple)):
         return type(value)([each_tensor(call, part) for part in value])
+    if isinstance(value, dict):
+        return {name: each_tensor(call, part) for name, part in value.items()}
     return value
-
-
-def arguments(call: Callable, args, kwargs) -> tuple[Any, dict[str, Any]]:
-    return each_tensor(call, args), {name: each_tensor(call, value) for name, value in kwargs.items()}
-
-
-def refuse_mixed(func, tensors: list[Tensor]) -> None:
-    # A number of no dimension may lie anywhere.
-    if func not in MIXING and any(tensor.dim() and not tensor.is_cuda for tensor in tensors):
-        raise RuntimeError(f"Expected all tensors to be on the same device, but found cuda:0 and cpu! (when in {func})")
-
-
-def indexed(indices) -> None:
-    for index in indices:
-        if index is not None and not index.is_cuda:
-            wait("index on the processor")
-        elif index is not None and index.dtype in (torch.bool, torch.uint8):
-            wait("boolean index")
 
 
 @contextmanager
@@ -149,12 +141,12 @@ def computed(func, args, kwargs):
         return True if args[0].dtype is torch.bool else 1
     outputs = None
     if not META or not in_place:
-        outputs = rounded(func, *arguments(alias, args, plain))
+        outputs = rounded(func, *each_tensor(alias, (args, plain)))
     if in_place:
         outputs = tuple(argument_of(value, func, args, kwargs) for value in returns)
         return outputs[0] if len(outputs) == 1 else outputs or None
     if device is not None and torch.device(device).type == "cpu":
-        return outputs
+        return torch.zeros_like(outputs, device="cpu") if META else outputs
     return each_tensor(laid, outputs)
 
 
@@ -162,7 +154,7 @@ def rounded(func, args, kwargs):
     """`func` on the processor; in fp32 where tensor cores sum in it, or where the processor knows no halves."""
     halves: set[torch.dtype] = set()
     if not META:
-        each_tensor(lambda tensor: halves.add(tensor.dtype), [*args, *kwargs.values()])
+        each_tensor(lambda tensor: halves.add(tensor.dtype), (args, kwargs))
         halves &= HALVES
     if not halves or func.overloadpacket not in PRODUCTS:
         try:
@@ -171,7 +163,7 @@ def rounded(func, args, kwargs):
             if not halves or "not implemented for" not in str(error) or func._schema.is_mutable:
                 raise
     half = halves.pop()
-    args, kwargs = arguments(lambda tensor: tensor.float() if tensor.dtype == half else tensor, args, kwargs)
+    args, kwargs = each_tensor(lambda tensor: tensor.float() if tensor.dtype == half else tensor, (args, kwargs))
     outputs = func(*args, **kwargs)
     return each_tensor(lambda tensor: tensor.to(half) if tensor.dtype == torch.float32 else tensor, outputs)
 
@@ -206,33 +198,18 @@ def laid(tensor: Tensor) -> Tensor:
     return placed
 
 
-def copied(func, args, kwargs):
-    """A copy, within the card or across; one across makes the processor wait unless it says otherwise."""
+def count_copy(func, args, kwargs) -> None:
+    """One across makes the processor wait, unless it says otherwise and its memory is page-locked, or is little."""
     if func is aten.copy_.default:
-        target, source = args[:2]
-        across(source, target.is_cuda, args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
-        if not META:
-            alias(target).copy_(alias(source))
-        return target
-    source = args[0]
-    device = kwargs.get("device")
-    to_card = source.is_cuda if device is None else torch.device(device).type == "cuda"
-    across(source, to_card, kwargs.get("non_blocking", False))
-    plain = {name: value for name, value in kwargs.items() if name not in ("device", "non_blocking", "pin_memory")}
-    copy = func(alias(source), **plain)
-    if to_card:
-        return laid(copy)
-    return torch.zeros_like(copy, device="cpu") if META else copy
-
-
-def across(source: Tensor, to_card: bool, non_blocking: bool) -> None:
-    if source.is_cuda == to_card:
-        return
-    way = "copy to the card" if to_card else "copy to the processor"
-    if not non_blocking:
-        wait(way)
-    elif to_card and source.nbytes >= PAGEABLE and not source.is_pinned():
-        wait(f"{way} of memory that is not page-locked")
+        to_card, source, *rest = args[0].is_cuda, *args[1:]
+        non_blocking = rest[0] if rest else kwargs.get("non_blocking")
+    else:
+        source, device, non_blocking = args[0], kwargs.get("device"), kwargs.get("non_blocking")
+        to_card = source.is_cuda if device is None else torch.device(device).type == "cuda"
+    if source.is_cuda and not to_card and not non_blocking:
+        wait("copy to the processor")
+    elif to_card and not source.is_cuda and not (non_blocking and (source.nbytes < PAGEABLE or source.is_pinned())):
+        wait("copy to the card")
 
 
 def wait(reason: str) -> None:

@@ -13,7 +13,8 @@ from emohelpers.suite.bundle import contents, kaggle, supplies
 
 HOME = Path(__file__).parents[1]
 BOOKS = notebooks.find(HOME / "notebooks")
-PINS = HOME / "tests" / "kaggle.txt"
+VERSIONS = os.environ.get("VERSIONS") or "kaggle"  # or "colab": make test-full VERSIONS=colab
+PINS = HOME / "tests" / f"{VERSIONS}.txt"
 SMALL = {  # notebook -> settings with which the full preset ends in minutes on two cores; the data are as they are
     "01_baseline_training": {
         "backbone": "test_vit", "weights": "demo", "img_size": 96, "head_width": 32, "epochs": 1, "bootstrap": 200,
@@ -70,7 +71,7 @@ class NoNameSpaces(RuntimeError):
 
 def environment() -> Path:
     """The Python of the environment; 8 GB, built once."""
-    place = HOME / "build" / f"kaggle-{hashlib.sha256(PINS.read_bytes()).hexdigest()[:8]}"
+    place = HOME / "build" / f"{VERSIONS}-{hashlib.sha256(PINS.read_bytes()).hexdigest()[:8]}"
     python = place / "bin" / "python"
     if not (place / ".ready").exists():
         shutil.rmtree(place, ignore_errors=True)

@@ -103,6 +103,9 @@ def test_the_card_is_as_strict_as_a_real_one():
     assert (large @ large).isinf().all() and (large.float() @ large.float()).isfinite().all()
     with torch.autocast("cuda"):
         assert torch.nn.Linear(3, 1).cuda()(on_card).dtype == torch.float16
+    turned = torch.arange(6.0).reshape(2, 3)
+    with torch.inference_mode():
+        assert torch.equal(turned.cuda().t().reshape(-1).cpu(), turned.t().reshape(-1))
     allocated = torch.cuda.memory_allocated()
     block = torch.empty(10_000_000, dtype=torch.uint8, device="cuda")
     assert torch.cuda.memory_allocated() - allocated == pytest.approx(10_000_000, abs=512)
