@@ -1,6 +1,7 @@
 """What trainings do on a CUDA card; test_cuda.py runs these on the make-believe one of card.py."""
 
 import gc
+from types import SimpleNamespace
 
 import card
 import numpy as np
@@ -11,7 +12,7 @@ import training_job
 from test_gan import bars
 from test_gan import settings as of_gan
 
-from emohelpers import config, train
+from emohelpers import config, models, train
 from emohelpers.config.music import Music
 from emohelpers.config.ranking import Ranking
 from emohelpers.datasets import pairing, pairs
@@ -22,8 +23,9 @@ from emohelpers.models import cache, devices
 from emohelpers.music import composer, contenders, gan
 from emohelpers.music.spectra import Augmentation, Scale, Spectra
 from emohelpers.ranking import model as ranking
+from emohelpers.ranking import release
 from emohelpers.ranking.photographs import Photographs
-from emohelpers.train import loop
+from emohelpers.train import loop, objectives
 
 FROZEN = {"trainable": 1, "mixup": 0.0, "cutmix": 0.0, "weights": "demo", "img_size": 96, "head_width": 32}
 
@@ -155,14 +157,121 @@ def test_what_a_finished_model_says_is_computed_in_half_precision_whatever_ran_b
         assert outputs.dtype == np.float32 and np.array_equal(outputs, outputs.astype(np.float16)) == in_half
 
 
-def test_activations_are_prepared_again_for_a_model_on_the_card(tmp_path):
-    model, training, held, objective, cfg = faces(tmp_path, **FROZEN, cache="on")
-    for number in range(2):
-        parts, plan = cache.prepare(model, {"train": training, "val": held}, cfg, tmp_path / "kept")
-        assert plan.cached
-        train.fit(model, parts["train"], parts["val"], objective, cfg, tmp_path / str(number), quiet=True)
-
-
 def test_compile_is_refused_where_triton_ended_its_support(tmp_path):
     with pytest.raises(train.TrainingError, match="capability 8.0.*compile=False"):
         train.fit(*faces(tmp_path, compile=True), tmp_path / "out", quiet=True)
+
+
+def test_five_trainings_leave_as_much_memory_taken_as_one(tmp_path):
+    taken = []
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(5):
+            done = train.fit(*faces(tmp_path / str(number)), tmp_path / str(number), quiet=True)
+            taken.append(torch.cuda.memory_allocated())
+    finally:
+        gc.enable()
+    assert taken == pytest.approx([taken[0]] * 5, rel=0.01), done.status
+
+
+def test_the_first_batches_do_not_spoil_the_forecast(tmp_path, monkeypatch, capsys):
+    """A card's start-up takes a minute here, every step a second."""
+    clock = SimpleNamespace(now=0.0)
+    step = loop.Step.__call__
+
+    def timed(self, *batch):
+        clock.now += 1 if self.schedule.last_epoch else 60
+        return step(self, *batch)
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(loop.Step, "__call__", timed)
+    job = faces(tmp_path, batch_size=2)
+    train.fit(*job, tmp_path / "out")
+    steps = len(job[1])
+    assert f"about {steps}.0 s an epoch" in capsys.readouterr().out
+
+
+def test_a_cell_that_is_run_again_finds_the_model_on_the_card(tmp_path):
+    model, training, validation, objective, cfg = faces(tmp_path, **FROZEN, cache="on", cache_views=2)
+    parts = {"train": training, "val": validation}
+    for name in ("first", "again"):
+        ready, plan = cache.prepare(model, parts, cfg, tmp_path / name)
+        assert plan.cached, plan
+        train.fit(model, ready["train"], ready["val"], objective, cfg, tmp_path / name, quiet=True)
+    cache.prepare(model, parts, config.with_settings(cfg, cache="off"), tmp_path / "off")
+
+
+class Loud(objectives.Classification):
+    """A loss whose gradients are too large for fp16 until the scaler has come down."""
+
+    factor = 1.0
+
+    def loss(self, output, targets):
+        return super().loss(output, targets) * self.factor
+
+
+@pytest.mark.parametrize("factor", [4.0, 1e9])
+def test_steps_that_overflow_are_told_and_are_fatal_when_they_are_most(factor, tmp_path):
+    model, training, validation, aim, cfg = faces(tmp_path, each=8, epochs=2, clip=1.0)
+    objective = Loud(aim.classes, each=aim.each)
+    objective.factor = factor
+    if factor > 1e6:
+        with pytest.raises(train.TrainingError, match="overflow"):
+            train.fit(model, training, validation, objective, cfg, tmp_path / "out", quiet=True)
+        return
+    history = train.fit(model, training, validation, objective, cfg, tmp_path / "out", quiet=True).history
+    assert history["skipped"][0] > 0 and history["skipped"][1] == 0
+    assert np.isfinite(history["train_gradient"]).all()
+
+
+@pytest.mark.parametrize("megabytes", [4, 8, 24, 28, 44])
+def test_a_card_that_is_too_small_is_told(megabytes, tmp_path, small_card):
+    """Wherever the memory ends, in upload, augmentation, forward, optimizer or evaluation, the remedy is named."""
+    job = faces(tmp_path, each=16, img_size=96, batch_size=32)
+    small_card(megabytes)
+    try:
+        done = train.fit(*job, tmp_path / "out", quiet=True)
+    except train.OutOfMemory as error:
+        assert "trainable" in str(error) and megabytes < 44
+    else:
+        assert done.status == "finished" and megabytes > 20
+
+
+def test_a_second_training_tells_its_own_peak(tmp_path):
+    large = train.fit(*faces(tmp_path / "a", batch_size=24, img_size=96), tmp_path / "a", quiet=True)
+    peak = large.peak_memory_gb
+    del large
+    gc.collect()
+    small = train.fit(*faces(tmp_path / "b"), tmp_path / "b", quiet=True)
+    assert small.peak_memory_gb < peak / 2
+
+
+def test_memory_that_pytorch_only_keeps_counts_as_free(tmp_path, small_card):
+    small_card(22)
+    block = torch.empty(21 * 2**20, dtype=torch.uint8, device="cuda")
+    del block
+    _, training, *_ = faces(tmp_path)
+    assert training.on(torch.device("cuda"))._stays_on_card()
+
+
+def test_measuring_latency_leaves_the_model_where_it_is(tmp_path):
+    model = models.build(config.make(Ranking, "demo", backbone="test_efficientnet", img_size=48), ["score"]).cuda()
+    models.preprocess(model, side=48, zoom=1.0)
+    assert release.latency(model, tmp_path, rounds=1)["pytorch"] > 0
+    assert next(model.parameters()).is_cuda
+
+
+def test_a_gan_goes_on_as_fast_as_before(tmp_path):
+    clips, ratings = bars(48)
+    cfg = of_gan(gan_epochs=3, gan_batch=8)
+    run = gan._Run(clips, ratings, cfg, tmp_path)
+    run.epoch()
+    card.waits.clear()
+    run.epoch()
+    undisturbed = card.waits.total()
+    again = gan._Run(clips, ratings, cfg, tmp_path)
+    again.resume()
+    card.waits.clear()
+    again.epoch()
+    assert card.waits.total() == undisturbed, card.waits
