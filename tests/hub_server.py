@@ -14,13 +14,16 @@ TOKEN = "hf_loopback"
 
 
 class Hub(ThreadingHTTPServer):
-    """`repos` by (kind, name): files, commits, private; `failures`: [(part of a path, status)], each used once."""
+    """`repos` by (kind, name): files, commits, private; `failures`: [(part of a path, status)], each used once.
+
+    Status 0 cuts the connection. `refusals` are the same and last: [(part of a path or of the request, status)].
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answer)
-        self.repos, self.blobs, self.asked, self.failures = {}, {}, [], []
+        self.repos, self.blobs, self.asked, self.failures, self.refusals = {}, {}, [], [], []
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -40,14 +43,24 @@ class Answer(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
+    def fail(self, status):
+        if status:
+            return self.say(status, {"error": "as told"})
+        self.close_connection = True  # without an answer
+        return None
+
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         hub, path = self.server, self.path.partition("?")[0]
-        hub.asked.append(f"{self.command} {path}")
+        asked = f"{self.command} {path}"
+        hub.asked.append(asked)
         for i, (part, status) in enumerate(hub.failures):
-            if part in hub.asked[-1]:
+            if part in asked:
                 hub.failures.pop(i)
-                return self.say(status, {"error": "as told"})
+                return self.fail(status)
+        for part, status in hub.refusals:
+            if part in f"{asked} {body.decode(errors='replace')}":
+                return self.fail(status)
         if path.startswith("/lfs/"):
             hub.blobs[path.removeprefix("/lfs/")] = body
             return self.say(200)

@@ -1,7 +1,11 @@
 import json
+import time
+import types
+from pathlib import Path
 
 import hub_server
 import huggingface_hub.constants
+import nbformat
 import numpy as np
 import pandas as pd
 import pictures
@@ -14,13 +18,16 @@ from torch import nn
 
 from emohelpers import config, metrics, models
 from emohelpers.config import files, paths
-from emohelpers.config.faces import Baseline
+from emohelpers.config.faces import Baseline, Transfer
 from emohelpers.config.secrets import SecretError
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import hub, onnx, predict
 from emohelpers.models import heads
 from emohelpers.report import classes, style
 from emohelpers.report import facts as report
+from emohelpers.suite import execution
+
+BOOK = Path(__file__).parents[1] / "notebooks/04_transfer_learning.ipynb"
 
 
 def built(backbone="test_efficientnet", head="mlp", img_size=64):
@@ -66,6 +73,9 @@ def folder(run, tmp_path_factory):
 def server(monkeypatch):
     # the real client, by its HTTP way: the other one needs the hub's own storage servers
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    # it asks again by itself, after seconds
+    hurried = types.SimpleNamespace(**vars(time) | {"sleep": lambda _: None})
+    monkeypatch.setattr(huggingface_hub.utils._http, "time", hurried)
     made = hub_server.Hub()
     yield made
     made.shutdown()
@@ -207,6 +217,111 @@ def test_a_hub_that_keeps_failing_leaves_nothing_partial(folder, server):
     assert server.repos["model", "me/faces"]["files"] == {}, "files without their commit are not there"
     send(folder, server)
     assert server.repos["model", "me/faces"]["files"] == contents(folder)
+
+
+STEPS = {
+    "repository": '/api/repos/create {"name":"faces","',
+    "upload modes": "/api/models/me/faces/preupload/",
+    "large files": "/me/faces.git/info/lfs/objects/batch",
+    "one large file": "PUT /lfs/",
+    "card": "/api/validate-yaml",
+    "commit": "/api/models/me/faces/commit/",
+    "Space": '/api/repos/create {"name":"faces-demo","',
+    "Space's upload modes": "/api/spaces/me/faces-demo/preupload/",
+    "Space's large files": "/spaces/me/faces-demo.git/info/lfs/objects/batch",
+    "Space's commit": "/api/spaces/me/faces-demo/commit/",
+}
+REMEDIES = {
+    0: "turn internet on", 401: "make one with write access", 402: "a paying account", 403: "give it write access",
+    429: "some minutes", 500: "try again later",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """The folders of a model and of its Space with a file of each kind: what a hub refuses is not their content."""
+    home = tmp_path_factory.mktemp("small")
+    for name in ("hub", "space"):
+        (home / name).mkdir()
+        (home / name / "README.md").write_text("---\nlicense: mit\n---\n# Faces\n")
+        (home / name / "model.onnx").write_bytes(name.encode() * 100)
+    return home
+
+
+def told(server, capsys, home, token=hub_server.TOKEN, **more):
+    """The one line that publishing prints: a sentence without the token."""
+    usual = {"space": home / "space", "token": token, "endpoint": server.endpoint, "wait": 0.01}
+    line = hub.publish(home / "hub", "me/faces", **usual | more)
+    assert capsys.readouterr().out == f"{line}\n" and not (token and token in line) and ". " not in line
+    return line
+
+
+@pytest.mark.parametrize("status", REMEDIES)
+@pytest.mark.parametrize("step", STEPS)
+def test_no_refusal_at_any_step_stops_a_notebook(small, server, capsys, step, status):
+    server.refusals = [(STEPS[step], status)]
+    line = told(server, capsys, small)
+    assert REMEDIES[status] in line and (f"HTTP {status}, as told" in line or not status)
+    sent = {kind: repo["files"] for (kind, _), repo in server.repos.items() if repo["commits"]}
+    if step.startswith("Space"):
+        assert sent == {"model": contents(small / "hub")}
+        start = f"published: {server.endpoint}/me/faces; the space me/faces-demo was not published ("
+        assert line.startswith(start) and line.endswith(
+            f"{small / 'space'} stays, and `python app.py` there opens the page"
+        )
+    else:
+        assert not sent and line.startswith("the model me/faces was not published (") and "demo" not in line
+        assert line.endswith(f"{small / 'hub'} stays, and `hf upload me/faces {small / 'hub'} --private` sends it")
+    server.refusals = []
+    assert (
+        told(server, capsys, small)
+        == f"published: {server.endpoint}/me/faces, Space: {server.endpoint}/spaces/me/faces-demo"
+    )
+    assert {kind: repo["files"] for (kind, _), repo in server.repos.items()} == {
+        "model": contents(small / "hub"), "space": contents(small / "space"),
+    }, "the next try is clean"  # fmt: skip
+
+
+def test_a_token_that_is_refused_or_can_be_none_and_no_hub_are_one_sentence_too(small, server, capsys, monkeypatch):
+    assert "HTTP 401, Invalid" in told(server, capsys, small, token="hf_expired")
+    assert "holds a blank" in told(server, capsys, small, token="hf_of two lines")
+    monkeypatch.setenv("HF_TOKEN", "hf_broken\nby a line")
+    assert "HF_TOKEN holds a blank" in told(server, capsys, small, token="")
+    unwanted = told(server, capsys, small, token="", wanted=False)
+    assert unwanted == f"not published, since PUBLISH is False: {small / 'hub'} is the folder"
+    assert "turn internet on" in told(server, capsys, small, endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_notebook_ends_with_all_results_whatever_the_hub_says(server, tmp_path, monkeypatch):
+    """04 to its end against a hub that cuts the commit, then again against one that takes no Space."""
+    monkeypatch.chdir(tmp_path)
+    settings = {"publish": True, "repo": "me/faces", "epochs": 2, "ablations": [], "int8_tries": 1}
+    given = {"OUTPUT_DIR": str(tmp_path / "results"), "OVERRIDES": settings}
+    env = {"EMOHELPERS_OUTPUTS": str(tmp_path / "outputs"), "HF_ENDPOINT": server.endpoint, "OMP_NUM_THREADS": "1"}
+    env |= {"HF_TOKEN": hub_server.TOKEN, "HF_HUB_DISABLE_XET": "1"}
+    refusals = {
+        "the model me/faces was not published (": ("/commit/", 0),
+        "the space me/faces-demo was not published (HTTP 402": ('"name":"faces-demo"', 402),
+    }
+    for sentence, refusal in refusals.items():
+        server.refusals = [refusal]
+        part, log = tmp_path / "part.ipynb", tmp_path / "run.log"
+        process = execution.start(BOOK, part, given, log, env)
+        try:
+            assert process.wait(400) == 0, execution.outcome(part, log, process.returncode)
+        finally:
+            execution.end_tree(process)
+        lines = [
+            line
+            for cell in nbformat.read(part, 4).cells
+            for output in cell.get("outputs", [])
+            for line in output.get("text", "").splitlines()
+        ]
+        assert len([line for line in lines if sentence in line]) == 1 and hub_server.TOKEN not in part.read_text()
+        assert not [name for name in Transfer.writes if not (tmp_path / "results" / name).is_file()]
+    assert server.repos["model", "me/faces"]["files"] == contents(tmp_path / "results/hub")
 
 
 def test_no_hub_is_said(folder):

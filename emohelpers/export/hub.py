@@ -24,6 +24,7 @@ from emohelpers import models
 from emohelpers.config import files, paths, secrets
 from emohelpers.config.errors import SuiteError
 from emohelpers.config.redaction import brief
+from emohelpers.config.secrets import SecretError
 from emohelpers.export import card
 
 TRIES = 3  # attempts while the hub answers with an error of its own
@@ -138,25 +139,35 @@ def publish(
     space: str | Path | None = None,
     token: str = "",
     endpoint: str | None = None,
+    wait: float = WAIT,
 ) -> str:
-    """Uploads a bundle (and a Space beside it) if that is wanted and a token is found; prints and returns one line.
+    """Uploads a bundle (and a Space beside it) if that is wanted and a token is found; prints and returns one sentence.
 
+    What keeps the hub from taking either is told there, with the remedy: a refusal or a cut connection stops no run.
     The token is HF_TOKEN of the environment, of Kaggle's or Colab's secrets, or that of `hf auth login`.
     """
-    token = token or paths.secret("HF_TOKEN") or huggingface_hub.get_token() or ""
-    reason = ""
-    if not repo:
-        reason = "no repository is named"
-    elif not wanted:
-        reason = "PUBLISH is False"
-    elif not token:
-        reason = "there is no token (HF_TOKEN as secret, or `hf auth login`)"
+    line, reason = "", ""
+    try:
+        if not repo:
+            reason = "no repository is named"
+        elif not wanted:
+            reason = "PUBLISH is False"
+        elif token := token or paths.secret("HF_TOKEN") or huggingface_hub.get_token() or "":
+            line = f"published: {upload(folder, repo, token=token, endpoint=endpoint, wait=wait)}"
+        else:
+            reason = "there is no token (HF_TOKEN as secret, or `hf auth login`)"
+    except SecretError as error:
+        reason = str(error)
+    except PublishError as error:
+        line, space = str(error), None
     if reason:
         line = f"not published, since {reason}: {folder} is the folder"
-    else:
-        line = f"published: {upload(folder, repo, token=token, endpoint=endpoint)}"
-        if space:
-            line += f", Space: {upload(space, f'{repo}-demo', token=token, endpoint=endpoint, kind='space')}"
+    elif space:
+        try:
+            page = upload(space, f"{repo}-demo", token=token, endpoint=endpoint, kind="space", wait=wait)
+            line += f", Space: {page}"
+        except PublishError as error:
+            line += f"; {error}"
     print(line)
     return line
 
@@ -182,13 +193,15 @@ def upload(
     for attempt in range(TRIES):
         try:  # an error's cause is not shown beside it: its text may hold the token
             return _commit(Path(folder), repo, HfApi(token=token, endpoint=endpoint), kind)
-        except HfHubHTTPError as error:
-            status = error.response.status_code
+        except Exception as error:  # no network, a file broke off: other types in each version of the client
+            refusal = error if isinstance(error, HfHubHTTPError) else error.__cause__  # of one file's upload
+            status, cause = 0, str(error) or type(error).__name__
+            if isinstance(refusal, HfHubHTTPError):
+                status = refusal.response.status_code
+                cause = f"HTTP {status}, {refusal.server_message or 'without a reason'}"
             if status < 500 or attempt + 1 == TRIES:
-                raise PublishError(_refusal(status, repo, folder, brief(error, 300))) from None
+                raise PublishError(_refusal(status, cause, repo, folder, kind)) from None
             time.sleep(wait * 2**attempt)
-        except Exception as error:  # no network, a part's upload broke off: other types in each version of the client
-            raise PublishError(f"{repo} was not published ({brief(error, 200)}). {folder} stays; try again.") from None
     raise AssertionError("unreachable")
 
 
@@ -201,13 +214,21 @@ def _commit(folder: Path, repo: str, api: HfApi, kind: str) -> str:
     return str(commit.commit_url).split("/commit/")[0]
 
 
-def _refusal(status: int, repo: str, folder: str | Path, message: str) -> str:
+def _refusal(status: int, cause: str, repo: str, folder: str | Path, kind: str) -> str:
+    """One sentence: what was not published, why, and what is to be done."""
     remedy = {
-        401: "The token was refused: it is wrong or expired. Make one with write access in the hub's settings",
-        403: "The token may not write there: give it write access, or name a repository of its owner",
-        404: "There is no such owner: name the repository owner/name",
-    }.get(status, "The hub keeps failing: try again later" if status >= 500 else "The hub refused")
-    return f"{repo} was not published (HTTP {status}). {remedy}. {folder} stays as it is.\n{message}"
+        0: "the hub was not reached or the connection broke off, so turn internet on or try again later",
+        401: "the token is wrong or expired, so make one with write access in the hub's settings",
+        402: "the hub wants a paying account for that, so name a repository of one",
+        403: "the token may not write there, so give it write access or name a repository of its owner",
+        404: "there is no such owner, so name the repository owner/name",
+        429: "there were too many requests, so try again in some minutes",
+    }.get(status, "the hub keeps failing, so try again later" if status >= 500 else "the hub refused")
+    stays = f"{folder} stays, and `hf upload {repo} {folder} --private` sends it"
+    if kind == "space":
+        stays = f"{folder} stays, and `python app.py` there opens the page"
+    cause = " ".join(brief(cause, 200).split())
+    return f"the {kind} {repo} was not published ({cause}): {remedy}; {stays}"
 
 
 def space(out: str | Path, onnx: str | Path, *, title: str, description: str) -> Path:

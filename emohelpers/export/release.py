@@ -67,12 +67,13 @@ def files(folder: Path, model: Module, faces: Faces, cfg: Any, temperature: floa
 
 
 def share(folder: Path, checkpoint: Path, release: Release, faces: Faces, cfg: Any) -> predict.Answers:
-    """Makes the folders of the hub and of its Space, sends both where `cfg.publish` says so, and uses the model.
+    """Makes the folders of the hub and of its Space, uses the model, and sends both where `cfg.publish` says so.
 
-    It answers for `cfg.photo`, else for some golden faces; the answers lie in own/. What was sent is printed.
+    It answers for `cfg.photo`, else for some golden faces; the answers lie in own/. What was sent, or kept the hub from
+    taking it, is printed.
 
     Raises:
-        PublishError: a file of the run is missing, or the hub refused; the folders stay.
+        PublishError: a file of the run is missing.
     """
     dataset = faces.dataset
     data = {
@@ -91,10 +92,10 @@ def share(folder: Path, checkpoint: Path, release: Release, faces: Faces, cfg: A
         data=data,
     )
     page = hub.space(folder / "space", release.onnx.path, title=TITLE, description=DESCRIPTION)
-    hub.publish(bundle, cfg.repo, wanted=cfg.publish, space=page)
     examples, _ = _pictures(faces, faces.part("golden").head(16))
     answers = predict.pictures(release.onnx.path, camera.chosen(cfg.photo, folder, examples))
     answers.save(folder / "own")
+    hub.publish(bundle, cfg.repo, wanted=cfg.publish, space=page)
     return answers
 
 

@@ -187,10 +187,10 @@ def _described(folder: Path, name: str) -> dict[str, Any]:
 
 
 def share(folder: Path, checkpoint: Path, release: Release, photographs: Photographs, cfg: Any) -> None:
-    """Makes the folder of the hub, sends it where `cfg.publish` says so, and prints what was sent.
+    """Makes the folder of the hub, sends it where `cfg.publish` says so, and prints what was sent or why not.
 
     Raises:
-        PublishError: a file of the run is missing, or the hub refused; the folder stays.
+        PublishError: a file of the run is missing.
     """
     small = folder / release.int8 if release.int8 else None
     data = {"title": photographs.data.name}
