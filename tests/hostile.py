@@ -1,7 +1,8 @@
-"""Runs commands of the suite on hostile inputs, each in a process of its own that is watched from outside."""
+"""Runs commands of the suite in processes of their own, watched from outside: on hostile inputs, or until a kill."""
 
 import multiprocessing
 import os
+import random
 import resource
 import sys
 import time
@@ -20,8 +21,8 @@ PRELOADED = [
     "emohelpers.ranking",
     "emohelpers.report",
 ]
-TOO_LONG = 60.0  # seconds of wall time; a lone process answers within 10, tests may share the cores with others
-PROCESSOR_SECONDS = 30
+TOO_LONG = 60.0  # seconds after which a process that waits is ended; tests may share the cores with others
+PROCESSOR_SECONDS = 10  # of a command on one input; the kernel ends what takes more
 FAULT = 99  # exit code of an exception that reached the user
 
 
@@ -30,15 +31,13 @@ class Outcome:
     """What a user would see of one command.
 
     Attributes:
-        code: exit code; 99: an exception came through; None: it had to be killed.
+        code: exit code; 99: an exception came through; None: it had to be killed; -24: it took too long to compute.
         text: standard output and error.
-        seconds: wall time.
         gigabytes: peak resident memory above that of the imports.
     """
 
     code: int | None
     text: str
-    seconds: float
     gigabytes: float
 
 
@@ -59,24 +58,35 @@ def command(arguments: Sequence[str]) -> int:
 def attack(processes, folder: Path, act: Callable[..., int | None], *arguments) -> Outcome:
     """Calls `act(*arguments)` with `folder` as working directory, home and place of results."""
     log = folder.parent / "log.txt"
-    before = time.monotonic()
-    process = processes.Process(target=_inside, args=(str(folder), str(log), act, arguments))
+    log.touch()
+    process = processes.Process(target=_inside, args=(str(folder), str(log), PROCESSOR_SECONDS, act, arguments))
     process.start()
     process.join(TOO_LONG)
     code = process.exitcode
     if code is None:
         process.kill()
         process.join()
-    seconds = time.monotonic() - before
     text = log.read_text(encoding="utf-8", errors="replace")
     memory = folder.parent / "memory"
     gigabytes = float(memory.read_text()) if memory.is_file() else 0.0
-    return Outcome(code, text, seconds, gigabytes)
+    return Outcome(code, text, gigabytes)
 
 
-def _inside(folder: str, log: str, act: Callable[..., int | None], arguments: Sequence) -> None:
+def kill(processes, ready: Callable[[], bool], later: float, act: Callable[..., None], *arguments) -> None:
+    """SIGKILL to `act(*arguments)` at a random moment of the `later` seconds that follow `ready`."""
+    process = processes.Process(target=act, args=arguments)
+    process.start()
+    while process.is_alive() and not ready():
+        time.sleep(0.005)
+    time.sleep(random.uniform(0, later))
+    assert process.is_alive(), "it was over before it could be killed"
+    process.kill()
+    process.join()
+
+
+def _inside(folder: str, log: str, limit: int, act: Callable[..., int | None], arguments: Sequence) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_SECONDS, PROCESSOR_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(target, 1)
     os.dup2(target, 2)

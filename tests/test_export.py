@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hostile
 import numpy as np
 import onnxruntime
 import pictures
@@ -122,6 +123,21 @@ def test_a_file_that_differs_is_refused_and_the_old_one_stays(squares, tmp_path)
         onnx.write(described(Wrong(), classes="abc"), place, squares)
     assert str(raised.value).count("\n  ") == 4, "each exporter is told"
     assert place.read_text() == "the old file" and len(list(tmp_path.iterdir())) == 1
+
+
+def write_again_and_again(place: Path, most: int) -> None:
+    for _ in range(most):
+        onnx.write(described(Score(True)), place, np.zeros((8, 32, 32, 3), np.uint8), output="score")
+
+
+@pytest.mark.slow
+def test_killed_three_times_while_it_is_written_the_file_is_a_whole_one(squares, tmp_path):
+    processes, place = hostile.context(), tmp_path / "m.onnx"
+    for _ in range(3):
+        hostile.kill(processes, place.is_file, 2.0, write_again_and_again, place, 10_000)
+        assert runner.Runner(place).logits(squares).shape == (40,)
+    write_again_and_again(place, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"], "a kill left half a file that was never swept"
 
 
 class Score(nn.Module):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pandas as pd
 import pytest
@@ -92,6 +93,33 @@ def test_a_killed_training_ends_in_the_same_bits(tmp_path: Path, penalty: float,
     drop = ["seconds"]
     pd.testing.assert_frame_equal(whole.history.drop(columns=drop), again.history.drop(columns=drop))
     assert len(ran) == 2, "it went on"
+
+
+def alone(folder: Path) -> None:
+    """A training of one thread, whatever the process that starts it computes with."""
+    torch.set_num_threads(1)
+    gan.fit(*bars(), settings(gan_epochs=20), folder, quiet=True)
+
+
+@pytest.mark.slow
+def test_killed_three_times_at_any_moment_it_ends_in_the_same_bits(tmp_path: Path) -> None:
+    processes = hostile.context()
+
+    def saved() -> list[int]:
+        return [path.stat().st_mtime_ns for path in (tmp_path / "shaky").glob("checkpoints/*/last.pth")]
+
+    for _ in range(3):
+        before = saved()
+        hostile.kill(processes, lambda before=before: saved() != before, 0.1, alone, tmp_path / "shaky")
+    for place in (tmp_path / "shaky", tmp_path / "calm"):
+        process = processes.Process(target=alone, args=(place,))
+        process.start()
+        process.join()
+    calm, shaky = (
+        torch.load(tmp_path / place / "generator.pth", weights_only=True)["weights"] for place in ("calm", "shaky")
+    )
+    assert calm and all(torch.equal(calm[name], shaky[name]) for name in calm)
+    assert not list(tmp_path.rglob("*.part*")), "a kill left half a file that was never swept"
 
 
 def test_few_steps_are_not_called_a_collapse(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import struct
 import zipfile
 import zlib
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from emohelpers.datasets import decoding
 
 EMOTIONS = ("happy", "sad", "anger")
 SMALL = {"backbone": "test_vit", "weights": "random", "trainable": "all", "img_size": 32, "epochs": 1, "batch_size": 8,
@@ -211,6 +214,7 @@ def judge(outcome: hostile.Outcome, folder: Path) -> None:
     """The property: an answer or a sentence, soon, in little memory, and nothing outside of `folder`."""
     end = outcome.text[-1500:]
     assert outcome.code is not None, f"still waiting after {hostile.TOO_LONG:g} s: {end}"
+    assert outcome.code != -signal.SIGXCPU, f"still computing after {hostile.PROCESSOR_SECONDS} s: {end}"
     assert outcome.code in (0, 1, 2) and "Traceback" not in outcome.text, f"exit {outcome.code}: {end}"
     assert "fault of the suite" not in outcome.text, end
     assert outcome.code == 0 or len(outcome.text.strip()) > 20, "it ends without a sentence"
@@ -405,6 +409,19 @@ def test_scored_pictures(content: str, folder: Path, processes) -> None:
     judge(hostile.attack(processes, folder, hostile.command, ["appeal", "pair", "scores.csv", "made"]), folder)
 
 
+def test_a_giant_of_floats_takes_less_than_16_bytes_a_pixel(folder: Path, processes) -> None:
+    """So that one of 108 megapixels stays below 2 GB."""
+    side = 5000
+    Image.fromarray(np.random.default_rng(0).random((side, side), np.float32)).save(folder / "giant.tif")
+    outcome = hostile.attack(processes, folder, measure, "giant.tif")
+    judge(outcome, folder)
+    assert outcome.gigabytes < 16e-9 * side**2, outcome
+
+
+def measure(path: str) -> int:
+    return 0 if decoding.picture(path).shape[2] == 3 else 1
+
+
 # Songs: no command takes them, so the readers are called as notebook 07 calls them.
 
 
@@ -473,12 +490,14 @@ def test_page_of_damaged_results(content: bytes, folder: Path, processes) -> Non
 
 
 def test_the_drill_sees_a_fault_a_wait_and_a_file_outside(folder: Path, processes, monkeypatch) -> None:
-    monkeypatch.setattr(hostile, "TOO_LONG", 1.0)
     with pytest.raises(AssertionError, match="Traceback"):
         judge(hostile.attack(processes, folder, divide), folder)
-    with pytest.raises(AssertionError, match="still waiting"):
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="still waiting"):
+        patch.setattr(hostile, "TOO_LONG", 1.0)
         judge(hostile.attack(processes, folder, wait), folder)
-    monkeypatch.setattr(hostile, "TOO_LONG", 60.0)
+    with monkeypatch.context() as patch, pytest.raises(AssertionError, match="still computing"):
+        patch.setattr(hostile, "PROCESSOR_SECONDS", 1)
+        judge(hostile.attack(processes, folder, spin), folder)
     with pytest.raises(AssertionError):
         judge(hostile.attack(processes, folder, leave), folder)
 
@@ -491,6 +510,11 @@ def wait() -> None:
     import time
 
     time.sleep(30)
+
+
+def spin() -> None:
+    while True:
+        pass
 
 
 def leave() -> None:

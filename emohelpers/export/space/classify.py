@@ -20,6 +20,7 @@ from PIL import Image, ImageCms
 # ---- These lines stand in datasets/decoding.py and in export/space/classify.py, which runs without this package.
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "AVIF", "JPEG2000", "PPM", "QOI", "ICO")  # no other is opened
 LARGEST = 110_000_000  # pixels; a phone's 108 megapixels, and not what fills a memory
+BAND = 1 << 22  # pixels of deep grey that are floats at a time
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, RuntimeError, Image.DecompressionBombError)  # of a damaged file
 
 
@@ -47,6 +48,8 @@ def to_srgb(picture: Image.Image) -> ndarray:
         picture = picture.transpose(Image.Transpose(turns[orientation]))
     picture = on_white(eight_bits(picture))
     if not foreign(profile):
+        if picture.mode == "L":
+            return np.repeat(np.asarray(picture)[:, :, None], 3, axis=2)  # Pillow's RGB takes more memory
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
     try:
         plain = picture if picture.mode in ("L", "CMYK", "LAB") else picture.convert("RGB")
@@ -64,16 +67,17 @@ def eight_bits(picture: Image.Image) -> Image.Image:
     """
     if picture.mode[0] not in "IF":
         return picture
-    values = np.array(picture, np.float32)
-    low, high = float(values.min()), float(values.max())
+    rows = max(BAND // picture.width, 1)
+    boxes = [(0, top, picture.width, min(top + rows, picture.height)) for top in range(0, picture.height, rows)]
+    limits = [(band.min(), band.max()) for band in (np.asarray(picture.crop(box)) for box in boxes)]
+    low, high = float(np.min(limits)), float(np.max(limits))
     slack = 1.25 if picture.mode == "F" else 1
     unit = picture.mode == "F" and high <= slack
     if not (low >= -0.1 * high and high < 2**31) or (picture.mode == "F" and slack < high < 16):
         raise ValueError(f"grey values from {low:g} to {high:g}, neither 0..1 nor 0..255 or more: save it with 8 bits")
     white = 1 if unit else 255 if high <= 255 * slack else 2 ** int(high).bit_length() - 1
-    values *= 255 / white  # in place: it may be large
-    values += 0.5
-    return Image.fromarray(np.clip(values, 0, 255, out=values).astype(np.uint8))
+    bands = (np.asarray(picture.crop(box), np.float32) * (255 / white) + 0.5 for box in boxes)
+    return Image.fromarray(np.concatenate([np.clip(band, 0, 255).astype(np.uint8) for band in bands]))
 
 
 def on_white(picture: Image.Image) -> Image.Image:

@@ -55,18 +55,14 @@ class Result:
     @property
     def damaged(self) -> list[str]:
         """Which files of the run cannot be read, and why."""
-        problems = [self.status.damaged, self.metrics.damaged]
-        notebook = self.folder / f"{self.stem}.ipynb"
-        if notebook.is_file() and not whole(notebook):
-            problems.append(f"{notebook.name} is cut off or cannot be read")
-        return [problem for problem in problems if problem]
+        notebook = records.read(self.folder / f"{self.stem}.ipynb", records.Record)
+        return [record.damaged for record in (self.status, self.metrics, notebook) if record.damaged]
 
     @property
     def figures(self) -> dict[str, Figure]:
         """Figure by name, the main ones first."""
-        order = {name: number for number, name in enumerate(FIRST)}
         rows = self.metrics.figures
-        return {name: rows[name] for name in sorted(rows, key=lambda name: order.get(name, len(FIRST)))}
+        return {name: rows[name] for name in dict.fromkeys([*FIRST, *rows]) if name in rows}
 
     @property
     def outdated(self) -> bool:
@@ -110,17 +106,6 @@ def read(root: Path) -> list[Result]:
     return sorted(results, key=lambda result: (result.stem, result.name, result.folder))
 
 
-def whole(path: Path) -> bool:
-    """Whether a file of JSON, which may be large, can be read, and begins and ends as one."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1)
-            file.seek(max(path.stat().st_size - 2, 0))
-            return start == b"{" and file.read().strip().endswith(b"}")
-    except OSError:
-        return False
-
-
 def across(results: Iterable[Result], name: str) -> Figure | None:
     """Mean of one figure over runs of one setting, with its 95 % t interval; None for fewer than two."""
     values = [result.figures[name].value for result in results if name in result.figures]
@@ -140,9 +125,8 @@ def compared(results: Sequence[Result]) -> list[Comparison]:
         beside = [baseline for baseline in baselines if _beside(baseline, result)]
         if result in baselines or not beside:
             continue
-        nearest = max(
-            beside, key=lambda baseline: baseline.point.count("=")
-        )  # that of the same seed before that of none
+        # that of the same seed before that of none
+        nearest = max(beside, key=lambda baseline: baseline.point.count("="))
         try:
             comparisons.append(Comparison(result, nearest, rows=_paired(nearest, result)))
         except (metrics.PredictionError, OSError, ValueError) as error:  # pandas' own errors are ValueErrors

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from emohelpers.config import files
 from emohelpers.report import templates
+from emohelpers.suite.batch import duration
 from emohelpers.suite.page import findings, thumbnails
 from emohelpers.suite.page.findings import Comparison, Result
 from emohelpers.suite.records import Figure
@@ -82,11 +83,8 @@ def _sections(results: Sequence[Result]) -> list[Section]:
     inlined = thumbnails.inlined([path for result in firsts for path in result.pictures])
     sections = []
     for group, first in zip(groups, firsts, strict=True):
-        paths = sorted([path for path in first.pictures if path in inlined], key=thumbnails.rank)
-        pictures = [
-            (kind, [(path, *inlined[path]) for path in members])
-            for kind, members in groupby(paths, key=thumbnails.kind)
-        ]
+        kinds = thumbnails.by_kind([path for path in first.pictures if path in inlined])
+        pictures = [(kind, [(path, *inlined[path]) for path in members]) for kind, members in kinds.items()]
         plots = [(name, _plot(group, name)) for name in list(first.figures)[:MAIN]]
         sections.append(Section(group, first, plots, pictures))
     return sections
@@ -163,8 +161,3 @@ def significance(row: Mapping[str, Any]) -> str:
     """The p of a comparison where it was tested."""
     p = row.get("p", math.nan)
     return "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def duration(seconds: float | None) -> str:
-    """`50 s` or `12.5 min`."""
-    return "" if seconds is None else f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"

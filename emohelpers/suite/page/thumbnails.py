@@ -11,7 +11,6 @@ from emohelpers.datasets import decoding
 
 ROOM = 2_000_000  # bytes of base64 that all of them take together
 WIDTHS = (720, 560, 440, 340, 260, 200)  # pixels: the first at which all find room
-OTHER = "Other pictures"
 KINDS = {  # heading -> words in a picture's name, asked in this order
     "Confusion matrices": ("confusion",),
     "Training": ("curve", "history"),
@@ -19,18 +18,17 @@ KINDS = {  # heading -> words in a picture's name, asked in this order
     "Explanations": ("cam", "shap", "lime", "expla", "attention", "panel", "deletion", "faithful", "pointing"),
     "Classes": ("class",),
     "Galleries": ("error", "face", "gallery", "augmented", "edit", "pairs", "real"),
+    "Other pictures": ("",),
 }
 
 
-def kind(path: Path) -> str:
-    """The heading under which a picture belongs, by its name."""
-    name = path.stem.lower()
-    return next((heading for heading, words in KINDS.items() if any(word in name for word in words)), OTHER)
-
-
-def rank(path: Path) -> tuple[int, str]:
-    """Sorts pictures by heading, then by name."""
-    return [*KINDS, OTHER].index(kind(path)), path.as_posix()
+def by_kind(pictures: Sequence[Path]) -> dict[str, list[Path]]:
+    """The headings in order, and the pictures that belong below each by their names."""
+    kinds: dict[str, list[Path]] = {heading: [] for heading in KINDS}
+    for path in sorted(pictures):
+        name = path.stem.lower()
+        kinds[next(heading for heading, words in KINDS.items() if any(word in name for word in words))].append(path)
+    return {heading: paths for heading, paths in kinds.items() if paths}
 
 
 def inlined(pictures: Sequence[Path], room: int = ROOM) -> dict[Path, tuple[str, int, int]]:
