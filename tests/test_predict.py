@@ -21,6 +21,7 @@ from emohelpers.config import paths
 from emohelpers.config.faces import Baseline
 from emohelpers.config.sealed import Damaged
 from emohelpers.datasets import pixels
+from emohelpers.datasets.detection import detector
 from emohelpers.datasets.labels import EMOTIONS
 from emohelpers.export import camera, hub, onnx, predict, runner
 from emohelpers.suite import cli
@@ -88,8 +89,9 @@ def test_the_face_is_cropped_and_the_result_says_what_was_taken(home):
     assert told[2] in ("one", "fills the picture: whole picture")
     row = found.table.iloc[0]
     assert row["left"] < 225 < row["left"] + row["side"] < 340 and row["top"] < 120 < row["top"] + row["side"]
-    cut = portrait[row["top"] : row["top"] + row["side"], row["left"] : row["left"] + row["side"]]
-    assert np.array_equal(found.squares[0], pixels.fit_square(cut, 48))
+    cut = detector.upright(portrait, detector.faces(portrait)[0])
+    assert cut.shape[0] == row["side"] and np.array_equal(found.squares[0], pixels.fit_square(cut, 48))
+    assert row["roll"] == round(detector.faces(portrait)[0].roll, 1) and found.table.loc[3, "roll"] == 0
     assert tuple(found.table.loc[3, ["left", "top", "side"]]) == (30, 0, 200)
     assert list(predict.pictures(home / "model.onnx", pair, every=True).table["face"]) == ["1 of 2", "2 of 2"]
 

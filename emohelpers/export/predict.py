@@ -1,7 +1,7 @@
 """Use a model: a picture, a folder or an array in; a table with probabilities, a CSV and a contact sheet out.
 
-The face is found by `detector` and cropped; the column `face` says what was taken. A model may be a checkpoint, an ONNX
-file, a published folder or repository, or one that is loaded already.
+The face is found by `detector`, turned upright and cropped; the column `face` says what was taken. A model may be a
+checkpoint, an ONNX file, a published folder or repository, or one that is loaded already.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +23,8 @@ from emohelpers import models
 from emohelpers.config import files, paths
 from emohelpers.config.errors import SuiteError
 from emohelpers.datasets import decoding, locate
-from emohelpers.export import detector, hub
+from emohelpers.datasets.detection import detector
+from emohelpers.export import hub
 from emohelpers.export.runner import BATCH, Runner, inputs
 from emohelpers.models import devices
 from emohelpers.report import galleries, style
@@ -45,7 +46,7 @@ class PredictionInput(SuiteError, ValueError):
 class Answers:
     """What a model said: a row a face, and the squares that it saw."""
 
-    table: DataFrame  # path, face, left, top, side (pixels), predicted, confidence, p_<class> ...
+    table: DataFrame  # path, face, left, top, side (pixels), roll (degrees), predicted, confidence, p_<class> ...
     squares: ndarray  # (faces, side, side, 3) uint8, of the rows that have a prediction
     notes: tuple[str, ...] = ()  # what was left out of a folder
 
@@ -121,13 +122,12 @@ def pictures(
         if isinstance(picture, str):
             rows.append({"path": name, "face": picture})
             continue
-        for reason, (left, top, width) in cuts(picture, find=find, every=every):
-            row = {"path": name, "face": reason, "left": left, "top": top, "side": width, "square": len(squares)}
-            rows.append(row)
-            squares.append(decoding.fit_square(picture[top : top + width, left : left + width], side))
+        for place, cut in cuts(picture, find=find, every=every):
+            rows.append({"path": name, **place, "square": len(squares)})
+            squares.append(decoding.fit_square(cut, side))
     if not rows:
         raise PredictionInput(f"nothing to predict: give {SOURCES}")
-    table = DataFrame(rows, columns=["path", "face", "left", "top", "side", "square"])
+    table = DataFrame(rows, columns=["path", "face", "left", "top", "side", "roll", "square"])
     # Int64 keeps whole numbers beside the missing ones of rows that are no picture.
     table = table.astype(dict.fromkeys(("left", "top", "side"), "Int64"))
 
@@ -141,23 +141,31 @@ def pictures(
     return Answers(table.join(answers, on="square").drop(columns="square"), faces, tuple(notes))
 
 
-def cuts(picture: ndarray, *, find: bool, every: bool) -> list[tuple[str, tuple[int, int, int]]]:
-    """What is cut from a picture: [(reason, (left, top, side))], never empty."""
+def cuts(picture: ndarray, *, find: bool, every: bool) -> list[tuple[dict[str, Any], ndarray]]:
+    """What is cut from a picture, never nothing: [(face: what it is, left, top, side, roll), (h, w, 3) uint8]."""
     height, width = picture.shape[:2]
     shorter = min(height, width)
-    whole = ((width - shorter) // 2, (height - shorter) // 2, shorter)
+    whole = {"left": (width - shorter) // 2, "top": (height - shorter) // 2, "side": shorter, "roll": 0.0}
+    faces = detector.faces(picture) if find else []
     if not find:
-        return [("not looked for: whole picture", whole)]
-    boxes = detector.boxes(picture)
-    if not boxes:
-        return [("none found: whole picture", whole)]
-    _, _, largest = boxes[0]
-    if largest >= detector.FILLS * shorter:
-        return [("fills the picture: whole picture", whole)]
-    crops = [detector.crop(picture, box) for box in boxes]
+        reason = "not looked for"
+    elif not faces:
+        reason = "none found"
+    else:
+        reason = "fills the picture" if faces[0].side >= detector.FILLS * shorter else ""
+    if reason:
+        return [({"face": f"{reason}: whole picture", **whole}, picture)]
     if every:
-        return [(f"{number} of {len(crops)}", crop) for number, crop in enumerate(crops, 1)]
-    return [("one" if len(crops) == 1 else f"largest of {len(crops)}", crops[0])]
+        names = [f"{number} of {len(faces)}" for number in range(1, len(faces) + 1)]
+    else:
+        names = ["one" if len(faces) == 1 else f"largest of {len(faces)}"]
+    cut = []
+    for name, face in zip(names, faces, strict=False):
+        place = dict(zip(("left", "top", "side"), face.square, strict=True)) | {"roll": round(face.roll, 1)}
+        cut.append(
+            ({"face": ", ".join(filter(None, [name, face.described()])), **place}, detector.upright(picture, face))
+        )
+    return cut
 
 
 def probabilities(model: Model, squares: ndarray, temperature: float | None = None) -> ndarray:
