@@ -48,17 +48,24 @@ SMALL = {  # notebook -> settings with which the full preset ends in minutes on 
     },
 }  # fmt: skip
 
-# Inside: no network but the loopback that Jupyter talks over, inputs read-only, a working folder of limited size.
+# Inside: no network but the loopback that Jupyter talks over, inputs read-only, a working folder of limited size; and
+# a root of its own, in which the inputs are /kaggle/input: that is where a source notebook looks for the package.
 KAGGLE = """
 set -e
 mount --bind -o ro {home}/input {home}/input && mount -o remount,bind,ro {home}/input
 mount -t tmpfs -o size=2500m none {home}/working
+mkdir -p {home}/root && mount -t tmpfs none {home}/root
+for top in /*; do
+  if [ -L $top ]; then cp -d $top {home}/root/
+  elif [ -d $top ]; then mkdir {home}/root$top && mount --rbind $top {home}/root$top
+  fi
+done
+mkdir -p {home}/root/kaggle/input && mount --rbind {home}/input {home}/root/kaggle/input
 ip link set lo up 2>/dev/null || {python} -c "
 import fcntl, socket, struct
 fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh', b'lo', 1))"
-cd {home}/working
 code=0
-{python} -c "$CHILD" "$JOB" > {home}/log 2>&1 || code=$?
+chroot {home}/root bash -c 'cd {home}/working; {before} exec {python} -c "$CHILD" "$JOB"' > {home}/log 2>&1 || code=$?
 cp -a {home}/working/. {home}/kept
 exit $code
 """
@@ -98,9 +105,12 @@ def attach(stem: str, home: Path, left: dict[str, Path], wheels: Path) -> None:
     shutil.copytree(wheels, home / "input" / "datasets" / "me" / kaggle.WHEELS)
 
 
-def run(python: Path, home: Path, path: Path, **parameters) -> str:
-    """Runs one bundle as Kaggle would; returns its error, "" for none. `home` has input/, and gets kept/."""
-    for name in ("input", "working", "kept", "scratch"):
+def run(python: Path, home: Path, path: Path, before: str = "", **parameters) -> str:
+    """Runs one notebook as Kaggle would; returns its error, "" for none. `home` has input/, and gets kept/.
+
+    `before` is shell that is run first, inside; what pip installs inside goes to `home`/site.
+    """
+    for name in ("input", "working", "kept", "scratch", "site"):
         (home / name).mkdir(parents=True, exist_ok=True)
     target = home / "working" / "done.ipynb"
     job = {"input_path": str(path), "output_path": str(target), "parameters": parameters}
@@ -112,7 +122,8 @@ def run(python: Path, home: Path, path: Path, **parameters) -> str:
     }
     environment |= {"EMOHELPERS_OUTPUTS": str(home / "working"), "EMOHELPERS_CACHE": str(home / "scratch")}
     environment |= {"JOB": json.dumps(job), "JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    inside = ["bash", "-c", KAGGLE.format(home=home, python=python)]
+    environment |= {"PIP_TARGET": str(home / "site"), "PYTHONPATH": str(home / "site")}
+    inside = ["bash", "-c", KAGGLE.format(home=home, python=python, before=before)]
     ran = subprocess.run([*ALONE, *inside], env=environment, capture_output=True, text=True)
     if not (home / "log").exists():
         raise NoNameSpaces(ran.stderr)

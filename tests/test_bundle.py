@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import mounts
 import nbformat
@@ -72,7 +73,7 @@ def test_what_is_read_and_not_imported_comes_along(bundles: Path) -> None:
 
 
 def test_demo_data_are_drawn_by_what_is_carried_and_no_more(bundles: Path) -> None:
-    songs_alone = {"datasets/drawn/songs.py", "datasets/songs.py", "datasets/ratings.py"}
+    songs_alone = {"datasets/drawn/songs.py", "datasets/songs.py"}
     faces_alone = {"datasets/drawn/faces.py", "datasets/drawn/paint.py"}
     tables = {f"datasets/drawn/{path.name}" for path in Path(drawn_faces.__file__).parent.glob("*.yaml")}
     for stem in STEMS:
@@ -160,27 +161,16 @@ def test_badges_lead_to_the_bundles() -> None:
     )
 
 
-# ---------------------------------------------------------------- the machine
+# ---------------------------------------------------------------- packages
 
 
-def test_everything_wrong_with_the_machine_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "online", lambda: False)
-    with pytest.raises(session.SessionError) as caught:
-        session.check("demo", disk_gb=1e6, memory_gb=1e6, extras={"no_such_module": ["no-such-thing==1"]})
-    told = str(caught.value)
-    assert told.count("\n- ") == 3 and "no-such-thing==1" in told and "attach the data set of wheels" in told
-
-
-def test_the_check_says_what_is_there(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
-    monkeypatch.setenv("EMOHELPERS_INPUTS", str(tmp_path))
-    monkeypatch.setattr(session, "online", lambda: False)
-    session.check(data="someone/faces", weights="vit", disk_gb=0.01, memory_gb=0.01)
-    told = capsys.readouterr().out
-    assert "someone/faces is not attached" in told and "vit cannot be fetched" in told and "hours left" in told
-    (tmp_path / "datasets" / "someone" / "faces").mkdir(parents=True)
-    session.check(data="someone/faces", disk_gb=0.01, memory_gb=0.01)
-    assert "someone/faces is attached" in capsys.readouterr().out
+def test_packages_that_cannot_be_had_stop_the_cell_that_imports_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "HOME", HOME)
+    monkeypatch.setattr(contents, "extras", lambda source: {"no_such_module": [f"no-such-thing=={len(source)}"]})
+    monkeypatch.setenv("PYTHONPATH", "")
+    shell = SimpleNamespace(user_ns={"In": ["", "import x"]})
+    with pytest.raises(session.SessionError, match="not installed: no-such-thing==8.*attach the data set of wheels"):
+        session.load_ipython_extension(shell)
 
 
 def test_a_changed_torch_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

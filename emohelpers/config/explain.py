@@ -18,6 +18,7 @@ class Explain(Data):
         "01_baseline_training": "vit_baseline_best_model.pth",
         "05_enhanced_cnn": "artifacts/enhanced_model_v3/best_model.pth",
     }
+    checkpoint_files: tuple[str, ...] = ()  # .pth files that are named; empty: those above
     methods: tuple[Annotated[str, METHODS.choice], ...] = (
         "grad_cam",
         "grad_cam_pp",
@@ -41,6 +42,10 @@ class Explain(Data):
     random_weights: int = Field(3, ge=1)  # nets with weights drawn anew
     batch_size: Count = 32  # pictures in one pass
     bootstrap: int = Field(2000, ge=100)  # resamples behind every interval
+
+    def results_needed(self) -> list[tuple[str, str, str]]:  # notebook, its file, and another that is named
+        named = [("", "", file) for file in self.checkpoint_files]
+        return named or [(stem, file, "") for stem, file in self.checkpoints.items()]
 
     writes: ClassVar[tuple[str, ...]] = (
         "probe.csv",

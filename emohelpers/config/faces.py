@@ -71,6 +71,12 @@ class Augmented(Baseline):
             raise ValueError("fractions need 0 and something above it, and seeds must hold the run's own seed")
         return self
 
+    def results_needed(self) -> list[tuple[str, str, str]]:  # notebook, its file, and another that is named
+        baseline = Baseline.model_fields["checkpoint"].default
+        named = f"{self.baseline_dir}/{baseline}" if self.baseline_dir else ""
+        table = ("02_saga_combine_labels", "combined_labels.csv", self.combined_labels)
+        return [("01_baseline_training", baseline, named), table]
+
     demo: ClassVar[dict[str, Any]] = Baseline.demo | {"seeds": (42, 43)}
 
 

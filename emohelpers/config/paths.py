@@ -56,6 +56,13 @@ def host() -> str:
     return "colab" if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules else ""
 
 
+def handed_on(home: Path) -> str:
+    """`home` as text; processes that are started from here on import from it first."""
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(home), *others])))
+    return str(home)
+
+
 def input_roots() -> list[Path]:
     """Folders below which data sets are mounted; `EMOHELPERS_INPUTS` (separated like PATH) replaces them."""
     if named := os.environ.get("EMOHELPERS_INPUTS"):

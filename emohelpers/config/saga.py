@@ -57,6 +57,10 @@ class Saga(Data):
             raise ValueError("keep_unmatched: without its face no gate can judge an edit; name all gates in gates_off")
         return self
 
+    def results_needed(self) -> list[tuple[str, str, str]]:  # notebook, its file, and another that is named
+        baseline = ("01_baseline_training", "vit_baseline_best_model.pth", self.baseline)
+        return [] if "classifier" in self.gates_off else [baseline]
+
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_faces",
         "editor": "demo",

@@ -16,18 +16,9 @@ def of_notebooks(files: Mapping[str, str], run: str) -> list[Path]:
     """The checkpoints that notebooks (stem -> file) left in a run, or in an attached output of it.
 
     Raises:
-        InputNotFound: all that are missing, and where they were looked for.
+        InputNotFound: one is missing, and where it was looked for.
     """
-    checkpoints = []
-    problems = []
-    for stem, file in files.items():
-        try:
-            checkpoints.append(paths.find_result(stem, file, run=run))
-        except paths.InputNotFound as error:
-            problems.append(str(error))
-    if problems:
-        raise paths.InputNotFound("\n".join([*problems, "Or name the checkpoints that you have in CHECKPOINTS."]))
-    return checkpoints
+    return [paths.find_result(stem, file, run=run) for stem, file in files.items()]
 
 
 def load(checkpoints: Sequence[str | Path], classes: Sequence[str], cfg: Any) -> dict[str, torch.nn.Module]:

@@ -2,12 +2,16 @@
 
 import difflib
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import ENDPOINT
 from timm.models import load_state_dict
 from torch import Tensor
 from torch.nn import Module
@@ -82,12 +86,38 @@ def _from_hub(backbone: str, options: dict[str, Any]) -> Module:
     try:
         return timm.create_model(backbone, pretrained=True, **options)
     except Exception as error:  # each hub client fails in its own way; told with the remedy, never swallowed
-        raise WeightsError(
-            f"the weights of {backbone} could not be fetched ({type(error).__name__}: {brief(error, 200)}). "
-            "Turn Internet on (Kaggle: Settings -> Internet), or attach the weights and name their folder: "
-            'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
-            "timm's save_for_hf writes it, or a .safetensors / .pth file."
-        ) from error
+        raise _out_of_reach(backbone, f"{type(error).__name__}: {brief(error, 200)}") from error
+
+
+def reach(backbone: str) -> None:
+    """Looks whether the hub's weights of a backbone are in the cache, or can be fetched.
+
+    Raises:
+        WeightsError: neither, with the remedy.
+    """
+    repository = getattr(timm.get_pretrained_cfg(backbone), "hf_hub_id", "")
+    names = ("model.safetensors", "pytorch_model.bin") if repository else ()
+    if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names) and not online():
+        raise _out_of_reach(backbone, "Internet is off")
+
+
+def online(seconds: float = 3.0) -> bool:
+    """Whether the network reaches the hub."""
+    place = urlsplit(ENDPOINT)
+    try:
+        socket.create_connection((place.hostname, place.port or 443), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def _out_of_reach(backbone: str, reason: str) -> WeightsError:
+    return WeightsError(
+        f"the weights of {backbone} could not be fetched ({reason}). "
+        "Turn Internet on (Kaggle: Settings -> Internet), or attach the weights and name their folder: "
+        'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
+        "timm's save_for_hf writes it, or a .safetensors / .pth file."
+    )
 
 
 def _demo(backbone: str) -> Path:

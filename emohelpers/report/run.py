@@ -13,7 +13,7 @@ from emohelpers import config, models
 from emohelpers.config import files, locks, paths
 from emohelpers.datasets.faces import write_unreadable
 from emohelpers.models import devices
-from emohelpers.report import facts, forms, interactive, parameters, style
+from emohelpers.report import facts, forms, interactive, parameters, readiness, style
 from emohelpers.train import Fit, study
 
 
@@ -183,14 +183,16 @@ def begin(stem: str, kind: type, preset: str, overrides: Any, /, **values: Any) 
     Raises:
         ConfigError: every wrong setting at once, or a name that papermill passed and that nothing would read.
         PermissionError: the results folder cannot be written, with the remedy.
+        SuiteError: card, room, data, weights or earlier results are missing, see `readiness.check`.
         Busy: another run is at work in it.
     """
     settings = values | parameters.injected(kind) | parameters.overrides(overrides)
     cfg = config.make(kind, preset, **settings)
     folder = paths.claimed(paths.run_folder(stem, run=paths.run_name(cfg.preset), output_dir=cfg.output_dir))
     files.write_json(folder / "config.json", cfg.model_dump(mode="json"))
+    print(cfg)
+    readiness.check(cfg)
     precision = devices.precision(getattr(cfg, "precision", "auto"))
     number = "fp32" if precision == "no" else precision  # accelerate's word for no mixed precision
     print(f"{facts.device_name()}, computes in {number}; results in {folder}")
-    print(cfg)
     return Run(stem, cfg, folder)

@@ -27,15 +27,11 @@ import base64, io, sys, tarfile, tempfile
 place = tempfile.mkdtemp(prefix="emohelpers-")
 content = base64.b85decode("{content}")
 tarfile.open(fileobj=io.BytesIO(content), mode="r:xz").extractall(place, filter="data")
-sys.path.insert(0, place)
-
-from emohelpers.suite import session
-session.check({arguments})"""
+sys.path.insert(0, place)"""
 PROSE = """\
-## The package and the machine
+## The package
 
-The next cell unpacks the part of the suite's package that this notebook uses, and looks in seconds at what would stop \
-it later: card, disk, memory, network, data, packages. The cell after it then finds the package there."""
+The next cell unpacks the part of the suite's package that this notebook uses. The cell after it then finds it there."""
 
 
 def write(book: Notebook, folder: Path, user: str = kaggle.USER, *, offline: bool = False) -> Path:
@@ -69,15 +65,11 @@ def bundled(path: Path, *, offline: str = "") -> NotebookNode:
     setup = next((n for n, cell in enumerate(book.cells) if "setup" in tags(cell)), None)
     if setup is None:
         raise NotebookError(f"{path} has no cell tagged `setup` before which its package could go")
-    values = {"data": content.data, "weights": content.weights, "extras": content.extras}
-    arguments = ["PRESET"] if "PRESET" in notebooks.read(path).parameters else []
-    arguments += [f"{name}={value!r}" for name, value in values.items() if value]
     source = CELL.format(
         version=emohelpers.__version__,
         count=len(content.files),
         sha256=hashlib.sha256(archive).hexdigest()[:16],
         content=base64.b85encode(archive).decode(),
-        arguments=", ".join(arguments),
     )
     # Before the set-up cell, and before the sentence about it.
     before = setup - 1 if book.cells[setup - 1].cell_type == "markdown" else setup

@@ -72,6 +72,11 @@ def used(book: NotebookNode) -> Content:
     return Content(dict(sorted(files.items())), packages, recipe)
 
 
+def extras(source: str) -> dict[str, Sequence[str]]:
+    """Module -> requirements, of the package's extras that a cell's imports reach."""
+    return Content({}, _closure(_imported(MAGIC.sub(r"\1pass", source)), dict(stamps.sources()))[1], None).extras
+
+
 def _closure(names: Iterable[str], sources: dict[str, Path]) -> tuple[set[str], set[str]]:
     """The package's modules that these dotted names reach, and the other packages."""
     modules = {_dotted(name): path for name, path in sources.items() if name.endswith(".py")}

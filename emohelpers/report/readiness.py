@@ -1,0 +1,79 @@
+"""What would stop a run later is told before it begins, all at once: card, room, data, weights, earlier results."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import psutil
+
+from emohelpers.config import paths
+from emohelpers.config.errors import SuiteError
+from emohelpers.config.music import Music
+from emohelpers.config.shared import Data
+from emohelpers.datasets import layouts, manifest, ratings
+from emohelpers.models import devices, weights
+
+# least free on a rented machine, with room for checkpoints and for decoded pictures
+DISK_GB = 2.0
+MEMORY_GB = 3.0
+LIMIT_HOURS = 12.0  # after which Kaggle and Colab end a session
+NAMED = ("combined_labels", "augmented_root", "testset_csv", "teacher")  # settings that name a file or folder
+
+
+class NotReady(SuiteError, RuntimeError):
+    """Several things that would stop the run later, each with its remedy."""
+
+
+def check(cfg: Any) -> None:
+    """Looks at all that a run needs, in seconds.
+
+    Raises:
+        SuiteError: the one thing that is missing, or `NotReady` with all of them.
+    """
+    problems = []
+    for look in _looks(cfg):
+        try:
+            look()
+        except SuiteError as error:
+            problems.append(error)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise NotReady("\n- ".join([f"{len(problems)} things would stop this run:", *map(str, problems)]))
+
+
+def _looks(cfg: Any) -> Iterator[Callable[[], Any]]:
+    yield partial(devices.precision, getattr(cfg, "precision", "auto"))
+    if paths.host():
+        yield _machine
+    yield partial(_data, cfg)
+    if getattr(cfg, "weights", "") == "hub":
+        yield partial(weights.reach, cfg.backbone)
+    for name in filter(None, (getattr(cfg, setting, "") for setting in NAMED)):
+        yield partial(paths.find_input, name)
+    for stem, file, named in getattr(cfg, "results_needed", list)():
+        yield partial(paths.find_result, stem, file, run=paths.run_name(cfg.preset), named=named)
+
+
+def _machine() -> None:
+    outputs = paths.outputs_root()
+    folder = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
+    disk = shutil.disk_usage(folder).free / 1e9
+    memory = psutil.virtual_memory().available / 1e9
+    hours = LIMIT_HOURS - (time.time() - psutil.Process(1).create_time()) / 3600
+    print(f"free: {disk:.1f} GB in {folder}, {memory:.1f} GB of memory; about {hours:.1f} hours of the session left")
+    if disk < DISK_GB:
+        raise NotReady(f"{disk:.1f} GB are free in {folder}, {DISK_GB:g} are needed: delete what is not used there")
+    if memory < MEMORY_GB:
+        raise NotReady(f"{memory:.1f} GB of memory are free, {MEMORY_GB:g} are needed: restart the session")
+
+
+def _data(cfg: Any) -> None:
+    if isinstance(cfg, Data | Music):
+        description = manifest.read(layouts.Manifest if isinstance(cfg, Data) else ratings.Ratings, cfg.manifest)
+        if cfg.dataset_root or not description.drawn:  # what code draws is drawn when it is read
+            description.folder(cfg.dataset_root)
+    elif cfg.dataset_root:
+        paths.find_input(cfg.dataset_root)
