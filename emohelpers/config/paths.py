@@ -58,8 +58,7 @@ def host() -> str:
 
 def handed_on(home: Path) -> str:
     """`home` as text; processes that are started from here on import from it first."""
-    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, [str(home), *others])))
+    os.environ["PYTHONPATH"] = f"{home}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
     return str(home)
 
 
