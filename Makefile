@@ -41,8 +41,9 @@ receipts: $(READY)  ## execute notebooks and keep the outputs that nbval compare
 page: $(READY)  ## outputs/index.html again, from what lies in outputs/
 	@$(PY) -m emohelpers page
 
-kaggle: $(READY)  ## dist/kaggle/: self-contained notebooks and how to push them: make kaggle KAGGLE_USER=me ARGS=--offline
-	@$(PY) -m emohelpers bundle $(NB) $(if $(KAGGLE_USER),--user $(KAGGLE_USER)) $(ARGS)
+kaggle: $(READY)  ## dist/kaggle/: self-contained notebooks and how to push them: make kaggle KAGGLE_USER=me DATA=me/faces PARAM=EPOCHS=3 ARGS=--offline
+	@$(PY) -m emohelpers bundle $(NB) $(if $(KAGGLE_USER),--user $(KAGGLE_USER)) \
+	  $(if $(DATA),--param DATASET_ROOT=$(DATA)) $(foreach assignment,$(PARAM),--param $(assignment)) $(ARGS)
 
 wheel: $(READY)  ## dist/emohelpers-*.whl and its list with hashes, to be attached together as a data set on Kaggle
 	@rm -f dist/emohelpers-*.whl

@@ -19,11 +19,13 @@ import pandas as pd
 import pytest
 from tiny import write
 
+from emohelpers.config.faces import Baseline
 from emohelpers.datasets import pairing
 from emohelpers.datasets.drawn import faces as drawn_faces
 from emohelpers.datasets.drawn import photos, songs
 from emohelpers.models.weights import TRUNKS
-from emohelpers.suite import notebooks, session, stamps
+from emohelpers.report import parameters
+from emohelpers.suite import arguments, notebooks, session, stamps
 from emohelpers.suite.bundle import build, contents, kaggle, supplies
 from emohelpers.suite.notebooks import NotebookError, tags
 
@@ -139,6 +141,23 @@ def test_without_internet_weights_and_wheels_are_attached_and_named() -> None:
     (parameters,) = [cell for cell in cells if "parameters" in tags(cell)]
     given = notebooks.assigned(parameters.source)["OVERRIDES"]
     assert given == {"weights": f"me/{kaggle.WEIGHTS}/vit_base_patch16_224"}
+
+
+def test_own_data_and_settings_stand_behind_the_parameters(tmp_path: Path) -> None:
+    given = {"DATASET_ROOT": "me/faces", "OVERRIDES.epochs": 3}
+    folder = build.write(BOOKS[STEMS[0]], tmp_path, "me", values=given)
+    cells = loaded(tmp_path, STEMS[0]).cells
+    (place,) = [number for number, cell in enumerate(cells) if "parameters" in tags(cell)]
+    assert cells[place + 1].source == "# Parameters\nDATASET_ROOT = 'me/faces'\nEPOCHS = 3"
+    assert tags(cells[place + 1]) == ["injected-parameters"]  # papermill puts its own in its place
+    values = {"DATASET_ROOT": "me/faces", "EPOCHS": 3}
+    assert parameters.beyond(Baseline, ["", cells[place].source, cells[place + 1].source], values) == {"epochs": 3}
+    assert json.loads((folder / "kernel-metadata.json").read_text())["dataset_sources"] == ["me/faces"]
+
+
+def test_wheels_is_offline() -> None:
+    options = arguments.parser().parse_args(["bundle", "--wheels", "--param", "SEED=1"])
+    assert options.offline is True and options.param == ["SEED=1"]
 
 
 def test_a_notebook_without_set_up_cell_is_refused(tmp_path: Path) -> None:

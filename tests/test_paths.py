@@ -169,6 +169,35 @@ def test_a_folder_that_may_not_be_read_does_not_hide_the_error(places, monkeypat
     assert listing(root) == f"{root} holds:\n  (cannot be listed: Permission denied)"
 
 
+def test_kagglehub_is_asked_on_colab_and_where_the_user_asks(places, monkeypatch):
+    """A module stands for kagglehub, which is optional and whose service is elsewhere."""
+    (places / "site").mkdir()
+    (places / "site" / "kagglehub.py").write_text(
+        "import os\ndef dataset_download(handle):\n"
+        "    if 'KAGGLE_API_TOKEN' not in os.environ: raise PermissionError('403, nobody')\n"
+        f"    return {str(places)!r} + '/fetched/' + handle\n"
+    )
+    monkeypatch.syspath_prepend(str(places / "site"))
+    monkeypatch.setenv("KAGGLE_API_TOKEN", "t")
+    assert find_input("kaggle:me/affectnet") == places / "fetched" / "me" / "affectnet"
+    assert "Places tried" in lost("me/affectnet"), "unasked on a machine of one's own"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20250101")
+    assert find_input("me/affectnet") == places / "fetched" / "me" / "affectnet"
+    assert "Places tried" in lost("/content/gone"), "a path is no handle"
+    (places / "input" / "affectnet").mkdir()
+    assert find_input("kaggle:me/affectnet") == find_input("me/affectnet") == places / "input" / "affectnet"
+    monkeypatch.delenv("KAGGLE_API_TOKEN")
+    told = lost("me/raf-db")
+    assert "PermissionError: 403, nobody" in told and "KAGGLE_API_TOKEN" in told and "terms" in told
+
+
+def test_without_kagglehub_or_network_the_refusal_says_how(places, monkeypatch):
+    """The real package's refusal where it is installed, here without network; else that it is missing."""
+    monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")  # nobody answers there
+    told = lost("kaggle:me/affectnet")
+    assert "could not be fetched" in told and "pip install kagglehub" in told and "or name a folder" in told
+
+
 # ---------------------------------------------------------------- hosts
 
 

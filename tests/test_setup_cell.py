@@ -28,7 +28,7 @@ ASK = """
 import sys
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
-if shell.run_cell(open(sys.argv[1]).read()).success:
+if shell.run_cell(open(sys.argv[1]).read(), store_history=True).success:
     shell.run_cell("%load_ext emohelpers.suite.session\\nfrom emohelpers.datasets import manifest", store_history=True)
     shell.run_cell("import subprocess\\nprint(manifest.names(manifest.Description)[0], manifest.__file__)")
     child = "import emohelpers; print(emohelpers.__path__[0])"

@@ -12,3 +12,7 @@ class SuiteError(Exception):
 
     def __init__(self, *parts: object) -> None:
         super().__init__(*redacted(parts))
+
+
+class InputNotFound(SuiteError, FileNotFoundError):
+    """Names the input, the places tried, what was there instead, and the remedy."""

@@ -72,10 +72,8 @@ class Augmented(Baseline):
         return self
 
     def results_needed(self) -> list[tuple[str, str, str]]:  # notebook, its file, and another that is named
-        baseline = Baseline.model_fields["checkpoint"].default
-        named = f"{self.baseline_dir}/{baseline}" if self.baseline_dir else ""
         table = ("02_saga_combine_labels", "combined_labels.csv", self.combined_labels)
-        return [("01_baseline_training", baseline, named), table]
+        return [("01_baseline_training", "vit_baseline_best_model.pth", self.baseline_dir), table]
 
     demo: ClassVar[dict[str, Any]] = Baseline.demo | {"seeds": (42, 43)}
 

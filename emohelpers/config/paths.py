@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from emohelpers.config import locks, secrets
-from emohelpers.config.errors import SuiteError
+from emohelpers.config import fetching, locks, secrets
+from emohelpers.config.errors import InputNotFound
 from emohelpers.config.listing import listing
 
 DOTENV = Path(".env")
@@ -17,10 +17,6 @@ KAGGLE_FOLDERS = {  # the folders that the original notebooks promised below /ka
     "03_augmented_training": "augmented_model",
     "07_deam_gan_vit": "vit_augmented",
 }
-
-
-class InputNotFound(SuiteError, FileNotFoundError):
-    """Names the input, the places tried, what was there instead, and the remedy."""
 
 
 def expanded(text: str | Path) -> Path:
@@ -159,8 +155,8 @@ def _folders(place: Path) -> list[Path]:
 
 
 def _places(name: str) -> list[Path]:
-    given = expanded(name)
-    return [given] if given.is_absolute() else [given, *_mounts(name)]
+    given = expanded(name.removeprefix(fetching.ASKED))
+    return [given] if given.is_absolute() else [given, *_mounts(str(given))]
 
 
 def located(name: str) -> Path | None:
@@ -178,7 +174,7 @@ def find_input(name: str, *, remedy: str = "") -> Path:
         InputNotFound: with every place tried and what the input roots hold.
     """
     tried = _places(name)
-    if found := located(name):
+    if found := located(name) or fetching.fetched(name, hosted=host() == "colab"):
         return found
     places = "\n".join(f"  {p}" for p in tried)
     around = "\n".join(listing(root, depth=3) for root in input_roots())  # datasets/<owner>/<slug>

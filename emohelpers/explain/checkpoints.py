@@ -13,11 +13,7 @@ from emohelpers.explain.classifier import ExplanationError
 
 
 def of_notebooks(files: Mapping[str, str], run: str) -> list[Path]:
-    """The checkpoints that notebooks (stem -> file) left in a run, or in an attached output of it.
-
-    Raises:
-        InputNotFound: one is missing, and where it was looked for.
-    """
+    """The checkpoints that notebooks (stem -> file) left in a run, or in an attached output of it."""
     return [paths.find_result(stem, file, run=run) for stem, file in files.items()]
 
 

@@ -23,6 +23,11 @@ from emohelpers.models.freeze import head_parameters
 
 # Small pretrained trunks, one folder an architecture: timm.create_model("local-dir:<folder>", pretrained=True)
 TRUNKS = Path(__file__).parent / "trunks"
+FETCH = (
+    "the weights of {} could not be fetched ({}). Turn Internet on (Kaggle: Settings -> Internet), or attach the "
+    'weights and name their folder: OVERRIDES = {{"weights": "/kaggle/input/<slug>"}}, a folder with config.json '
+    "and model.safetensors as timm's save_for_hf writes it, or a .safetensors / .pth file."
+)
 
 
 class WeightsError(SuiteError, RuntimeError):
@@ -86,7 +91,7 @@ def _from_hub(backbone: str, options: dict[str, Any]) -> Module:
     try:
         return timm.create_model(backbone, pretrained=True, **options)
     except Exception as error:  # each hub client fails in its own way; told with the remedy, never swallowed
-        raise _out_of_reach(backbone, f"{type(error).__name__}: {brief(error, 200)}") from error
+        raise WeightsError(FETCH.format(backbone, f"{type(error).__name__}: {brief(error, 200)}")) from error
 
 
 def reach(backbone: str) -> None:
@@ -98,7 +103,7 @@ def reach(backbone: str) -> None:
     repository = getattr(timm.get_pretrained_cfg(backbone), "hf_hub_id", "")
     names = ("model.safetensors", "pytorch_model.bin") if repository else ()
     if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names) and not online():
-        raise _out_of_reach(backbone, "Internet is off")
+        raise WeightsError(FETCH.format(backbone, "Internet is off"))
 
 
 def online(seconds: float = 3.0) -> bool:
@@ -109,15 +114,6 @@ def online(seconds: float = 3.0) -> bool:
     except OSError:
         return False
     return True
-
-
-def _out_of_reach(backbone: str, reason: str) -> WeightsError:
-    return WeightsError(
-        f"the weights of {backbone} could not be fetched ({reason}). "
-        "Turn Internet on (Kaggle: Settings -> Internet), or attach the weights and name their folder: "
-        'OVERRIDES = {"weights": "/kaggle/input/<slug>"}, a folder with config.json and model.safetensors as '
-        "timm's save_for_hf writes it, or a .safetensors / .pth file."
-    )
 
 
 def _demo(backbone: str) -> Path:

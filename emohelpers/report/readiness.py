@@ -2,8 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -18,7 +17,6 @@ from emohelpers.models import devices, weights
 # least free on a rented machine, with room for checkpoints and for decoded pictures
 DISK_GB = 2.0
 MEMORY_GB = 3.0
-LIMIT_HOURS = 12.0  # after which Kaggle and Colab end a session
 NAMED = ("combined_labels", "augmented_root", "testset_csv", "teacher")  # settings that name a file or folder
 
 
@@ -32,29 +30,28 @@ def check(cfg: Any) -> None:
     Raises:
         SuiteError: the one thing that is missing, or `NotReady` with all of them.
     """
-    problems = []
-    for look in _looks(cfg):
+    problems: list[SuiteError] = []
+
+    def look(task: Callable, *values: Any, **options: Any) -> None:
         try:
-            look()
+            task(*values, **options)
         except SuiteError as error:
             problems.append(error)
+
+    look(devices.precision, getattr(cfg, "precision", "auto"))
+    if paths.host():
+        look(_machine)
+    look(_data, cfg)
+    if getattr(cfg, "weights", "") == "hub":
+        look(weights.reach, cfg.backbone)
+    for name in filter(None, (getattr(cfg, setting, "") for setting in NAMED)):
+        look(paths.find_input, name)
+    for stem, file, named in getattr(cfg, "results_needed", list)():
+        look(paths.find_result, stem, file, run=paths.run_name(cfg.preset), named=named)
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise NotReady("\n- ".join([f"{len(problems)} things would stop this run:", *map(str, problems)]))
-
-
-def _looks(cfg: Any) -> Iterator[Callable[[], Any]]:
-    yield partial(devices.precision, getattr(cfg, "precision", "auto"))
-    if paths.host():
-        yield _machine
-    yield partial(_data, cfg)
-    if getattr(cfg, "weights", "") == "hub":
-        yield partial(weights.reach, cfg.backbone)
-    for name in filter(None, (getattr(cfg, setting, "") for setting in NAMED)):
-        yield partial(paths.find_input, name)
-    for stem, file, named in getattr(cfg, "results_needed", list)():
-        yield partial(paths.find_result, stem, file, run=paths.run_name(cfg.preset), named=named)
 
 
 def _machine() -> None:
@@ -62,7 +59,7 @@ def _machine() -> None:
     folder = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
     disk = shutil.disk_usage(folder).free / 1e9
     memory = psutil.virtual_memory().available / 1e9
-    hours = LIMIT_HOURS - (time.time() - psutil.Process(1).create_time()) / 3600
+    hours = 12 - (time.time() - psutil.Process(1).create_time()) / 3600  # Kaggle and Colab end it after 12
     print(f"free: {disk:.1f} GB in {folder}, {memory:.1f} GB of memory; about {hours:.1f} hours of the session left")
     if disk < DISK_GB:
         raise NotReady(f"{disk:.1f} GB are free in {folder}, {DISK_GB:g} are needed: delete what is not used there")

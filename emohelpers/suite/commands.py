@@ -79,14 +79,16 @@ def receipts(names: list[str], notebooks: Path, timeout: float, check: bool) -> 
     return 0
 
 
-def bundle(names: list[str], notebooks: Path, out: Path, user: str, offline: bool, repository: str) -> None:
+def bundle(
+    names: list[str], notebooks: Path, out: Path, user: str, param: list[str], offline: bool, repository: str
+) -> None:
     """Writes the bundles, with what they need where there is no internet, and says how each is pushed."""
     from emohelpers.suite.bundle import build, contents, kaggle  # they know every recipe
 
     books, stems = _chosen(notebooks, names)
     owner = user or kaggle.USER
     for stem in stems:
-        folder = build.write(books[stem], out, owner, offline=offline)
+        folder = build.write(books[stem], out, owner, offline=offline, values=config.assignments(param))
         size = (folder / f"{stem}.ipynb").stat().st_size
         print(f"# {size / 1000:.0f} kB\nkaggle kernels push -p {shown(folder)} --accelerator NvidiaTeslaT4")
     if offline:

@@ -28,13 +28,7 @@ class SessionError(SuiteError, RuntimeError):
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """`%load_ext emohelpers.suite.session` in front of a cell's imports installs what they need and the session lacks.
-
-    Child processes find the package too, wherever this session has it from.
-
-    Raises:
-        SessionError: some could not be had.
-    """
+    """`%load_ext emohelpers.suite.session` before a cell's imports installs what they need and the session lacks."""
     sys.path.insert(0, paths.handed_on(HOME))
     extras = contents.extras(shell.user_ns["In"][-1])
     if missing := install(extras, network=bool(paths.host()) and weights.online()):

@@ -7,6 +7,7 @@ import json
 import lzma
 import re
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -14,6 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, writes
 
 import emohelpers
 from emohelpers.config import files
+from emohelpers.report.parameters import INJECTED
 from emohelpers.suite import notebooks
 from emohelpers.suite.bundle import kaggle
 from emohelpers.suite.bundle.contents import used
@@ -34,13 +36,15 @@ PROSE = """\
 The next cell unpacks the part of the suite's package that this notebook uses. The cell after it then finds it there."""
 
 
-def write(book: Notebook, folder: Path, user: str = kaggle.USER, *, offline: bool = False) -> Path:
+def write(
+    book: Notebook, folder: Path, user: str = kaggle.USER, *, offline: bool = False, values: Mapping = {}
+) -> Path:
     """Writes `folder`/<stem>/ with the notebook and its kernel-metadata.json; returns the folder.
 
     Raises:
         NotebookError: the notebook would be too large to be uploaded.
     """
-    bundle = bundled(book.path, offline=user if offline else "")
+    bundle = bundled(book.path, offline=user if offline else "", values=values)
     for cell in bundle.cells:
         if cell.cell_type == "code":
             cell.update(outputs=[], execution_count=None)
@@ -49,15 +53,16 @@ def write(book: Notebook, folder: Path, user: str = kaggle.USER, *, offline: boo
         raise NotebookError(f"the bundle of {book.stem} has {len(text):,} bytes, more than {ROOM:,}: pack less into it")
     target = folder / book.stem
     files.write_text(target / f"{book.stem}.ipynb", text)
-    metadata = kaggle.kernel(book, used(notebooks.load(book.path)), user, offline=offline)
+    data = values.get("DATASET_ROOT", "")
+    metadata = kaggle.kernel(book, used(notebooks.load(book.path)), user, offline=offline, data=data)
     files.write_text(target / "kernel-metadata.json", json.dumps(metadata, indent=2) + "\n")
     return target
 
 
-def bundled(path: Path, *, offline: str = "") -> NotebookNode:
+def bundled(path: Path, *, offline: str = "", values: Mapping = {}) -> NotebookNode:
     """The notebook with the cell that unpacks its part of the package, before its set-up cell.
 
-    `offline` names the owner of the attached weights, which OVERRIDES then names.
+    `offline` names the owner of the attached weights, which OVERRIDES then names; `values` are parameters or settings.
     """
     book = notebooks.load(path)
     content = used(book)
@@ -81,6 +86,11 @@ def bundled(path: Path, *, offline: str = "") -> NotebookNode:
         for cell in book.cells:
             if "parameters" in tags(cell):
                 cell.source = re.sub(r"^OVERRIDES = \{\}", line, cell.source, flags=re.M)
+    if values:
+        lines = [f"{name.removeprefix('OVERRIDES.').upper()} = {value!r}" for name, value in values.items()]
+        place = next(n for n, cell in enumerate(book.cells, 1) if "parameters" in tags(cell))
+        given = new_code_cell("\n".join([INJECTED, *lines]), id="given", metadata={"tags": ["injected-parameters"]})
+        book.cells.insert(place, given)
     return book
 
 

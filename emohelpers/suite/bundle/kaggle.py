@@ -24,13 +24,13 @@ def title(stem: str) -> str:
     return "Emotion " + stem.replace("_", " ")
 
 
-def kernel(book: Notebook, content: Content, user: str, *, offline: bool = False) -> dict[str, Any]:
+def kernel(book: Notebook, content: Content, user: str, *, offline: bool = False, data: str = "") -> dict[str, Any]:
     """kernel-metadata.json of Kaggle's command line: T4 by name, since the default card no longer works there."""
-    data = [content.data]
+    handles = [data or content.data]
     if offline and content.weights:
-        data.append(f"{user}/{WEIGHTS}")
+        handles.append(f"{user}/{WEIGHTS}")
     if offline and not EXTRAS.keys().isdisjoint(content.extras):
-        data.append(f"{user}/{WHEELS}")
+        handles.append(f"{user}/{WHEELS}")
     return {
         "id": f"{user}/{slug(book.stem)}",
         "title": title(book.stem),
@@ -41,7 +41,7 @@ def kernel(book: Notebook, content: Content, user: str, *, offline: bool = False
         "enable_gpu": True,
         "enable_internet": not offline,
         "machine_shape": "NvidiaTeslaT4",
-        "dataset_sources": [handle for handle in data if handle],
+        "dataset_sources": [handle for handle in handles if handle],
         "kernel_sources": [f"{user}/{slug(need)}" for need in book.needs],
         "competition_sources": [],
         "model_sources": [],
