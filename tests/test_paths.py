@@ -195,7 +195,7 @@ def test_without_kagglehub_or_network_the_refusal_says_how(places, monkeypatch):
     """The real package's refusal where it is installed, here without network; else that it is missing."""
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "LOCALHOST")  # nobody answers there
     told = lost("kaggle:me/affectnet")
-    assert "could not be fetched" in told and "pip install kagglehub" in told and "or name a folder" in told
+    assert "is not fetched" in told and "pip install kagglehub" in told and "or name a folder" in told
 
 
 # ---------------------------------------------------------------- hosts

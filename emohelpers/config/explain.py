@@ -44,8 +44,7 @@ class Explain(Data):
     bootstrap: int = Field(2000, ge=100)  # resamples behind every interval
 
     def results_needed(self) -> list[tuple[str, str, str]]:  # notebook, its file, and another that is named
-        named = [("", "", file) for file in self.checkpoint_files]
-        return named or [(stem, file, "") for stem, file in self.checkpoints.items()]
+        return [("", "", file) for file in self.checkpoint_files] or [(s, f, "") for s, f in self.checkpoints.items()]
 
     writes: ClassVar[tuple[str, ...]] = (
         "probe.csv",

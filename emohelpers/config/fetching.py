@@ -10,7 +10,7 @@ ASKED = "kaggle:"  # before a handle, `kaggle:owner/slug`: it is fetched on any 
 
 
 def fetched(name: str, *, hosted: bool) -> Path | None:
-    """The folder of a data set, fetched once; None for what is no handle, or where nobody asks for it."""
+    """The folder of a data set; None for what is no handle, or where nobody asks for it."""
     if not (hosted or name.startswith(ASKED)) or not re.fullmatch(r"[\w-]+/[\w-]+", name.removeprefix(ASKED)):
         return None
     try:
@@ -18,7 +18,5 @@ def fetched(name: str, *, hosted: bool) -> Path | None:
 
         return Path(kagglehub.dataset_download(name.removeprefix(ASKED)))
     except Exception as error:  # each of its clients fails in its own way
-        raise InputNotFound(
-            f"{name} could not be fetched ({type(error).__name__}: {brief(error, 200)}). Agree to its terms there "
-            "and give a token of kaggle.com/settings as KAGGLE_API_TOKEN (pip install kagglehub), or name a folder"
-        ) from error
+        remedy = "Agree to its terms there, give a token as KAGGLE_API_TOKEN (pip install kagglehub), or name a folder"
+        raise InputNotFound(f"{name} is not fetched ({type(error).__name__}: {brief(error, 200)}). {remedy}") from error

@@ -59,7 +59,7 @@ class Saga(Data):
 
     def results_needed(self) -> list[tuple[str, str, str]]:  # notebook, its file, and another that is named
         baseline = ("01_baseline_training", "vit_baseline_best_model.pth", self.baseline)
-        return [] if "classifier" in self.gates_off else [baseline]
+        return [baseline] if "classifier" not in self.gates_off else []
 
     demo: ClassVar[dict[str, Any]] = {
         "manifest": "demo_faces",

@@ -95,11 +95,7 @@ def _from_hub(backbone: str, options: dict[str, Any]) -> Module:
 
 
 def reach(backbone: str) -> None:
-    """Looks whether the hub's weights of a backbone are in the cache, or can be fetched.
-
-    Raises:
-        WeightsError: neither, with the remedy.
-    """
+    """Raises WeightsError where the hub's weights of a backbone are neither in the cache nor to be fetched."""
     repository = getattr(timm.get_pretrained_cfg(backbone), "hf_hub_id", "")
     names = ("model.safetensors", "pytorch_model.bin") if repository else ()
     if not any(isinstance(try_to_load_from_cache(repository, name), str) for name in names) and not online():

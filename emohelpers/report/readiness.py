@@ -1,7 +1,6 @@
 """What would stop a run later is told before it begins, all at once: card, room, data, weights, earlier results."""
 
 import shutil
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,6 @@ from emohelpers.models import devices, weights
 # least free on a rented machine, with room for checkpoints and for decoded pictures
 DISK_GB = 2.0
 MEMORY_GB = 3.0
-NAMED = ("combined_labels", "augmented_root", "testset_csv", "teacher")  # settings that name a file or folder
 
 
 class NotReady(SuiteError, RuntimeError):
@@ -25,11 +23,7 @@ class NotReady(SuiteError, RuntimeError):
 
 
 def check(cfg: Any) -> None:
-    """Looks at all that a run needs, in seconds.
-
-    Raises:
-        SuiteError: the one thing that is missing, or `NotReady` with all of them.
-    """
+    """Looks at all that a run needs, in seconds; raises the error of what is missing, or `NotReady` with all."""
     problems: list[SuiteError] = []
 
     def look(task: Callable, *values: Any, **options: Any) -> None:
@@ -44,8 +38,6 @@ def check(cfg: Any) -> None:
     look(_data, cfg)
     if getattr(cfg, "weights", "") == "hub":
         look(weights.reach, cfg.backbone)
-    for name in filter(None, (getattr(cfg, setting, "") for setting in NAMED)):
-        look(paths.find_input, name)
     for stem, file, named in getattr(cfg, "results_needed", list)():
         look(paths.find_result, stem, file, run=paths.run_name(cfg.preset), named=named)
     if len(problems) == 1:
@@ -55,12 +47,10 @@ def check(cfg: Any) -> None:
 
 
 def _machine() -> None:
-    outputs = paths.outputs_root()
-    folder = next(folder for folder in (outputs, *outputs.parents) if folder.is_dir())
+    folder = next(place for place in (paths.outputs_root(), *paths.outputs_root().parents) if place.is_dir())
     disk = shutil.disk_usage(folder).free / 1e9
     memory = psutil.virtual_memory().available / 1e9
-    hours = 12 - (time.time() - psutil.Process(1).create_time()) / 3600  # Kaggle and Colab end it after 12
-    print(f"free: {disk:.1f} GB in {folder}, {memory:.1f} GB of memory; about {hours:.1f} hours of the session left")
+    print(f"free: {disk:.1f} GB in {folder}, {memory:.1f} GB of memory")
     if disk < DISK_GB:
         raise NotReady(f"{disk:.1f} GB are free in {folder}, {DISK_GB:g} are needed: delete what is not used there")
     if memory < MEMORY_GB:

@@ -62,10 +62,8 @@ def _notebooks(commands: Commands) -> None:
     receipts.add_argument("--check", action="store_true", help="only say whether all is stripped but the receipts")
     bundle.add_argument("--out", type=Path, default=Path("dist/kaggle"), help="where they go (%(default)s)")
     bundle.add_argument("--user", default="", help="your name on Kaggle, for kernel-metadata.json")
-    bundle.add_argument("--param", **REPEATED, metavar="NAME=JSON", help="e.g. DATASET_ROOT=me/faces; can be repeated")
-    bundle.add_argument(
-        "--offline", "--wheels", action="store_true", help="for sessions without internet: also wheels and weights"
-    )
+    bundle.add_argument("--param", **REPEATED, metavar="NAME=JSON", help="e.g. EPOCHS=3; can be repeated")
+    bundle.add_argument("--offline", "--wheels", action="store_true", help="without internet: also wheels and weights")
     bundle.add_argument("--repository", default="", metavar="OWNER/NAME", help="on GitHub, for the badges")
     commands.add("page", "write outputs/index.html again")
 

@@ -30,8 +30,8 @@ class SessionError(SuiteError, RuntimeError):
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """`%load_ext emohelpers.suite.session` before a cell's imports installs what they need and the session lacks."""
     sys.path.insert(0, paths.handed_on(HOME))
-    extras = contents.extras(shell.user_ns["In"][-1])
-    if missing := install(extras, network=bool(paths.host()) and weights.online()):
+    network = bool(paths.host()) and weights.online()
+    if missing := install(contents.extras(shell.user_ns["In"][-1]), network=network):
         raise SessionError(
             f"not installed: {', '.join(missing)}. On Kaggle turn Internet on, or attach the data set of wheels that "
             f"`python -m emohelpers bundle --offline` makes, with {LIST} in it; elsewhere install them by pip"
