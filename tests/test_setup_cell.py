@@ -63,6 +63,15 @@ def repository(folder: Path) -> Path:
     return folder
 
 
+def others(folder: Path) -> Path:
+    """All installed packages but ours, of which an editable install leaves a folder too."""
+    folder.mkdir()
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith("emohelpers"):
+            (folder / entry.name).symlink_to(entry)
+    return folder
+
+
 def answer(place: Path, cell: str) -> str:
     """What the cell and its successor print in a fresh interpreter without the package; inputs lie in `place`/input."""
     (place / "working").mkdir(parents=True)
@@ -71,7 +80,7 @@ def answer(place: Path, cell: str) -> str:
     script.write_text(cell.replace("/kaggle/input/", f"{place}/input/"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EMOHELPERS_")}
     environment |= {"PIP_TARGET": str(place / "site"), "HOME": str(place)}
-    environment |= {"PYTHONPATH": f"{place / 'site'}:{sysconfig.get_path('purelib')}"}  # -S: no .pth file is followed
+    environment |= {"PYTHONPATH": f"{place / 'site'}:{others(place / 'others')}"}  # -S: no .pth file is followed
     program = [sys.executable, "-S", "-c", ASK, str(script)]
     ran = subprocess.run(program, cwd=place / "working", env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
