@@ -4,6 +4,7 @@ import functools
 import http.server
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,7 @@ def answer(place: Path, cell: str) -> str:
     program = [sys.executable, "-S", "-c", ASK, str(script)]
     ran = subprocess.run(program, cwd=place / "working", env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    return re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout)
 
 
 def attach(way: str, place: Path, wheel: Path) -> str:
