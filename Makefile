@@ -5,7 +5,7 @@ READY := .venv/.ready
 UNIT_TESTS := -n 2 --dist loadfile
 NOTEBOOK_TESTS := --nbval-lax --nbval-current-env --nbval-cell-timeout 600 --nbval-kernel-startup-timeout 120
 
-.PHONY: run test test-full lint ablation saga-ablation bench gpu-check receipts wheel clean
+.PHONY: run test test-full lint ablation saga-ablation bench gpu-check receipts page kaggle release wheel clean
 .DEFAULT_GOAL := run
 
 run: $(READY)  ## all notebooks on the embedded data, or some with what they need: make run NB=03, NB="03 05"
@@ -44,6 +44,9 @@ page: $(READY)  ## outputs/index.html again, from what lies in outputs/
 kaggle: $(READY)  ## dist/kaggle/: self-contained notebooks and how to push them: make kaggle KAGGLE_USER=me DATA=me/faces PARAM=EPOCHS=3 ARGS=--offline
 	@$(PY) -m emohelpers bundle $(NB) $(if $(KAGGLE_USER),--user $(KAGGLE_USER)) \
 	  $(if $(DATA),--param DATASET_ROOT=$(DATA)) $(foreach assignment,$(PARAM),--param $(assignment)) $(ARGS)
+
+release: $(READY)  ## kaggle/ anew, committed and tagged as the version in emohelpers/__init__.py; nothing is pushed
+	@$(PY) scripts/release.py $(ARGS)
 
 wheel: $(READY)  ## dist/emohelpers-*.whl and its list with hashes, to be attached together as a data set on Kaggle
 	@rm -f dist/emohelpers-*.whl

@@ -4,7 +4,7 @@ A rounded trunk stays an ordinary file of fp16 weights. It learns, on drawn face
 features that the trunk gave before. In place, minutes on one core, after pretrain_demo_trunk.py:
 
     python scripts/round_demo_trunk.py emohelpers/models/trunks/test_vit
-    python scripts/round_demo_trunk.py emohelpers/models/trunks/test_byobnet --share 0.5 --fine 0.1 --epochs 0 --faces 500
+    python scripts/round_demo_trunk.py emohelpers/models/trunks/test_byobnet --share .5 --fine .1 --epochs 0 --faces 500
 """
 
 import argparse

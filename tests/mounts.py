@@ -131,6 +131,23 @@ def run(python: Path, home: Path, path: Path, before: str = "", **parameters) ->
     return execution.outcome(home / "kept" / "done.ipynb", home / "run.log", ran.returncode)
 
 
+def done(stem: str, python: Path, attached: Path, bundles: Path) -> Path:
+    """What the bundle of a notebook left, run alone on the embedded data with its predecessors' outputs attached.
+
+    `bundles` holds <stem>/<stem>.ipynb; `attached` gets a folder a notebook, and keeps it for those that need it.
+    """
+    home = attached / stem
+    if not (home / "kept" / "done.ipynb").exists():
+        left = {need: done(need, python, attached, bundles) / "kept" for need in BOOKS[stem].needs}
+        attach(stem, home, left, attached / "wheels")
+        path = home / "alone" / f"{stem}.ipynb"
+        path.parent.mkdir(parents=True)
+        shutil.copy(bundles / stem / f"{stem}.ipynb", path)
+        error = run(python, home, path, PRESET="demo")
+        assert not error, f"{stem}: {error}"
+    return home
+
+
 def metrics(home: Path) -> dict:
     """metrics.json of the notebook that ran in `home`; the folder for the hub holds a copy of it."""
     return json.loads(min((home / "kept").rglob("metrics.json"), key=lambda path: len(path.parts)).read_text())

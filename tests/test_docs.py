@@ -10,8 +10,8 @@ import pytest
 from emohelpers.suite import arguments, cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), ROOT / "data_manifests" / "README.md",
-         ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("notebooks/*.ipynb"))]  # fmt: skip
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("notebooks/*.ipynb"))]
+PAGES += [ROOT / folder / "README.md" for folder in ("benchmarks", "data_manifests", "kaggle")]
 OURS = r"(?:\.venv/bin/)?python -m emohelpers [^`#\n]+"
 TYPED = re.compile(rf"^\s*({OURS})", re.M)  # a line of a block: a whole command
 MENTIONED = re.compile(rf"`({OURS})`")  # in a sentence: it may leave out what it works on

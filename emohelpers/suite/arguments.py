@@ -64,7 +64,6 @@ def _notebooks(commands: Commands) -> None:
     bundle.add_argument("--user", default="", help="your name on Kaggle, for kernel-metadata.json")
     bundle.add_argument("--param", **REPEATED, metavar="NAME=JSON", help="e.g. EPOCHS=3; can be repeated")
     bundle.add_argument("--offline", "--wheels", action="store_true", help="without internet: also wheels and weights")
-    bundle.add_argument("--repository", default="", metavar="OWNER/NAME", help="on GitHub, for the badges")
     commands.add("page", "write outputs/index.html again")
 
 

@@ -79,9 +79,7 @@ def receipts(names: list[str], notebooks: Path, timeout: float, check: bool) -> 
     return 0
 
 
-def bundle(
-    names: list[str], notebooks: Path, out: Path, user: str, param: list[str], offline: bool, repository: str
-) -> None:
+def bundle(names: list[str], notebooks: Path, out: Path, user: str, param: list[str], offline: bool) -> None:
     """Writes the bundles, with what they need where there is no internet, and says how each is pushed."""
     from emohelpers.suite.bundle import build, contents, kaggle  # they know every recipe
 
@@ -103,8 +101,6 @@ def bundle(
         for paths_written, name, slug in ((wheels, "wheels", kaggle.WHEELS), (weights, "weights", kaggle.WEIGHTS)):
             if paths_written:
                 print(f"# {len(paths_written)} {name}\n{supplies.described(out / name, owner, slug)}")
-    if repository:
-        print(f"badges: {shown(files.write_text(out / 'README.md', kaggle.badges(stems, repository)))}")
     if not user:
         print(f"# --user NAME writes your name on Kaggle in place of {owner}; uploading the .ipynb by hand needs none")
 

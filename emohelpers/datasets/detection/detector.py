@@ -2,8 +2,8 @@
 
 The net (Wu, Peng and Yu, "YuNet: a tiny millisecond-level face detector", Machine Intelligence Research 20, 2023) finds
 upright faces of 10 to 300 pixels. A picture is therefore looked at in several sizes, and turned to both sides, which
-finds faces at any roll up to 60 degrees; then at each candidate again, upright and close. `scripts/yunet.py` tells where
-the weights are from; their licence lies beside.
+finds faces at any roll up to 60 degrees; then at each candidate again, upright and close. `scripts/yunet.py` tells
+where the weights are from; their licence lies beside.
 """
 
 import math

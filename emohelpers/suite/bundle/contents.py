@@ -105,8 +105,10 @@ def _carries(name: str, carried: set[str], trunk: str) -> bool:
     if file.endswith(".py"):
         return _dotted(name) in carried
     if room.startswith("models/trunks/"):
-        return "emohelpers.models" in carried and Path(room).name == trunk
-    return room.startswith("data_manifests") or f"emohelpers.{room.replace('/', '.')}" in carried
+        return "emohelpers.models" in carried and Path(room).name == trunk and file != "receipt.json"
+    if room.startswith("data_manifests"):
+        return not file.endswith(".md")
+    return f"emohelpers.{room.replace('/', '.')}" in carried
 
 
 def _manifest(name: str) -> dict[str, Any]:

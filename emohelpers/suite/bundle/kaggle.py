@@ -1,6 +1,5 @@
-"""What Kaggle is told of a bundle: its name, card, data sets and the notebooks whose outputs it reads; and badges."""
+"""What Kaggle is told of a bundle: its name, card, data sets and the notebooks whose outputs it reads."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from emohelpers.suite.bundle.contents import EXTRAS, Content
@@ -9,10 +8,6 @@ from emohelpers.suite.notebooks import Notebook
 USER = "your-kaggle-name"  # stands in kernel-metadata.json until a name is given
 WEIGHTS = "emotion-notebooks-weights"  # slugs of the two data sets for runs without internet
 WHEELS = "emotion-notebooks-wheels"
-IMAGES = (
-    "https://kaggle.com/static/images/open-in-kaggle.svg",
-    "https://colab.research.google.com/assets/colab-badge.svg",
-)
 
 
 def slug(stem: str) -> str:
@@ -46,14 +41,3 @@ def kernel(book: Notebook, content: Content, user: str, *, offline: bool = False
         "competition_sources": [],
         "model_sources": [],
     }
-
-
-def badges(stems: Iterable[str], repository: str, branch: str = "bundles") -> str:
-    """A Markdown table of Open-in-Kaggle and Open-in-Colab badges for bundles that lie at the top of a branch."""
-    lines = ["| notebook | Kaggle | Colab |", "|---|---|---|"]
-    for stem in stems:
-        path = f"{repository}/blob/{branch}/{stem}/{stem}.ipynb"
-        kaggle = f"[![Open in Kaggle]({IMAGES[0]})](https://kaggle.com/kernels/welcome?src=https://github.com/{path})"
-        colab = f"[![Open in Colab]({IMAGES[1]})](https://colab.research.google.com/github/{path})"
-        lines.append(f"| {stem} | {kaggle} | {colab} |")
-    return "\n".join(lines) + "\n"
