@@ -33,6 +33,9 @@ TABLE = "predictions.csv"
 ON_SHEET = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
 SOURCES = "a file, a folder, a Pillow picture, bytes, or an array (n, H, W, 3) uint8 RGB; a tensor by .numpy()"
+NO_DETECTOR = (
+    "Whole pictures were taken: a ready notebook has no face detector. Attach the package's wheel to find faces."
+)
 
 Model = Module | Runner
 Source = str | Path | bytes | ndarray | Image.Image | Iterable["Source"]
@@ -118,6 +121,9 @@ def pictures(
     rows = []
     squares = []
     notes: list[str] = []
+    if find and not detector.NET.is_file():
+        find = False
+        notes.append(NO_DETECTOR)
     for name, picture in _named(source, notes, count()):
         if isinstance(picture, str):
             rows.append({"path": name, "face": picture})
