@@ -22,7 +22,7 @@ tops = [".", "..", "*", *("/kaggle/input/" + at for at in ("*", "*/*", "*s/*/*",
 sys.path += [p.removesuffix("/emohelpers") for top in tops for p in glob(f"{top}/emohelpers*")]
 """
 PIP = 'find_spec("emohelpers") or get_ipython().run_line_magic("pip", "install --quiet --no-deps ADDRESS")\n'
-SENTENCE = "Attach emohelpers, wheel or repository"
+SENTENCE = "emohelpers is missing: attach its wheel or repository"
 
 
 def cell(address: str = ADDRESS) -> str:

@@ -8,6 +8,7 @@ import ast
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,9 @@ def places(tmp_path, monkeypatch):
     torch.set_num_threads(threads)
 
 
+MAGIC = re.compile(r"^%.*\n", re.M)  # what IPython alone understands
+
+
 def faces(folder: Path, *, each: int = EACH, classes: tuple[str, ...] = EMOTIONS) -> pd.DataFrame:
     """`each` pictures a class and labels.csv in AffectNet's Kaggle layout; returns its table."""
     data = pictures.write(folder, each=each, classes=classes)
@@ -74,6 +78,7 @@ def training_cells() -> nbformat.NotebookNode:
     last = next(i for i, cell in enumerate(code) if "train.fit(" in cell.source)
     book.cells = code[: last + 1]
     for cell in book.cells:
+        cell.source = MAGIC.sub("", cell.source)
         if "run.show(" in cell.source:
             tree = ast.parse(cell.source)
             tree.body = [line for line in tree.body if not ast.unparse(line).startswith("run.show(")]

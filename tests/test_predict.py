@@ -99,7 +99,9 @@ def test_the_face_is_cropped_and_the_result_says_what_was_taken(home):
 def test_without_the_detectors_weights_whole_pictures_are_taken_and_it_is_said(home, monkeypatch, tmp_path):
     monkeypatch.setattr(detector, "NET", tmp_path / "yunet.onnx")
     answers = predict.pictures(home / "model.onnx", skimage.data.astronaut())
-    assert list(answers.table["face"]) == ["not looked for: whole picture"] and "attach the wheel" in str(answers)
+    assert list(answers.table["face"]) == ["not looked for: whole picture"] and "attach the package's wheel" in str(
+        answers
+    )
 
 
 def test_a_loaded_model_is_not_changed_and_refused_in_training_mode(home):

@@ -124,7 +124,7 @@ def test_pip_takes_it_from_the_address_of_the_release(address: str, tmp_path: Pa
 @pytest.mark.parametrize("address", ["", "http://127.0.0.1:9/emohelpers-0.1.0-py3-none-any.whl"])
 def test_without_the_package_one_sentence_says_what_to_do(address: str, tmp_path: Path) -> None:
     told = answer(tmp_path, setup_cell.cell(address))
-    assert "SystemExit: Attach emohelpers, wheel or repository" in told and "Traceback" not in told
+    assert "SystemExit: emohelpers is missing: attach its wheel or repository" in told and "Traceback" not in told
     assert ("internet on" in told) == bool(address)
 
 

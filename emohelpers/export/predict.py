@@ -34,7 +34,7 @@ ON_SHEET = 40  # faces on a contact sheet
 PART = 256  # faces that are prepared at a time
 SOURCES = "a file, a folder, a Pillow picture, bytes, or an array (n, H, W, 3) uint8 RGB; a tensor by .numpy()"
 NO_DETECTOR = (
-    "Whole pictures were taken: a ready notebook has no face detector. Attach the package's wheel to find faces."
+    "Whole pictures were taken: a ready notebook has no face detector. To find faces, attach the package's wheel."
 )
 
 Model = Module | Runner
@@ -128,8 +128,8 @@ def pictures(
         if isinstance(picture, str):
             rows.append({"path": name, "face": picture})
             continue
-        for place, cut in cuts(picture, find=find, every=every):
-            rows.append({"path": name, **place, "square": len(squares)})
+        for origin, cut in cuts(picture, find=find, every=every):
+            rows.append({"path": name, **origin, "square": len(squares)})
             squares.append(decoding.fit_square(cut, side))
     if not rows:
         raise PredictionInput(f"nothing to predict: give {SOURCES}")
@@ -167,9 +167,9 @@ def cuts(picture: ndarray, *, find: bool, every: bool) -> list[tuple[dict[str, A
         names = ["one" if len(faces) == 1 else f"largest of {len(faces)}"]
     cut = []
     for name, face in zip(names, faces, strict=False):
-        place = dict(zip(("left", "top", "side"), face.square, strict=True)) | {"roll": round(face.roll, 1)}
+        origin = dict(zip(("left", "top", "side"), face.square, strict=True)) | {"roll": round(face.roll, 1)}
         cut.append(
-            ({"face": ", ".join(filter(None, [name, face.described()])), **place}, detector.upright(picture, face))
+            ({"face": ", ".join(filter(None, [name, face.described()])), **origin}, detector.upright(picture, face))
         )
     return cut
 

@@ -123,8 +123,8 @@ def _second_look(picture: ndarray, candidate: Face) -> list[Face]:
     """What the net says of a candidate when it is upright and of the size that the net knows best."""
     turn, side = _to_square(candidate, AROUND)
     close = cv2.resize(upright(picture, candidate, AROUND), (CLOSE, CLOSE), interpolation=cv2.INTER_AREA)
-    seen = _detected(close, turn * (CLOSE / side))
-    return [face for face in seen if face.score >= SCORE and _overlap(face, candidate) >= OVERLAP]
+    faces_close = _detected(close, turn * (CLOSE / side))
+    return [face for face in faces_close if face.score >= SCORE and _overlap(face, candidate) >= OVERLAP]
 
 
 def _detected(canvas: ndarray, turn: ndarray) -> list[Face]:
@@ -147,7 +147,7 @@ def _apart(faces: Iterable[Face]) -> list[Face]:
     """Of faces that overlap the one with the best score."""
     apart: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        if all(_overlap(face, other) < OVERLAP for other in apart):
+        if all(_overlap(face, better) < OVERLAP for better in apart):
             apart.append(face)
     return apart
 

@@ -90,9 +90,9 @@ def bundled(path: Path, *, offline: str = "", values: Mapping = {}) -> NotebookN
                 cell.source = re.sub(r"^OVERRIDES = \{\}", line, cell.source, flags=re.M)
     if values:
         lines = [f"{name.removeprefix('OVERRIDES.').upper()} = {value!r}" for name, value in values.items()]
-        place = next(n for n, cell in enumerate(book.cells, 1) if "parameters" in tags(cell))
-        given = new_code_cell("\n".join([INJECTED, *lines]), id="given", metadata={"tags": ["injected-parameters"]})
-        book.cells.insert(place, given)
+        position = next(n for n, cell in enumerate(book.cells, 1) if "parameters" in tags(cell))
+        injected = new_code_cell("\n".join([INJECTED, *lines]), id="given", metadata={"tags": ["injected-parameters"]})
+        book.cells.insert(position, injected)
     return book
 
 
