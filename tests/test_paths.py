@@ -91,7 +91,13 @@ def test_paths_are_taken_as_they_are_and_come_back_absolute(places, monkeypatch)
     file = places / "mine" / "dönnées 日本" / "a.csv"
     file.parent.mkdir()
     file.touch()
-    assert find_input(str(file)) == find_input("dönnées 日本/a.csv") == find_input("~/mine/dönnées 日本/a.csv") == file
+    assert (
+        find_input(str(file))
+        == find_input(file)
+        == find_input("dönnées 日本/a.csv")
+        == find_input("~/mine/dönnées 日本/a.csv")
+        == file
+    )
 
 
 def test_several_roots_are_searched_in_their_order(places, monkeypatch):

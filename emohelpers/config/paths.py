@@ -167,12 +167,13 @@ def located(name: str) -> Path | None:
     return None
 
 
-def find_input(name: str, *, remedy: str = "") -> Path:
+def find_input(name: str | Path, *, remedy: str = "") -> Path:
     """An existing folder or file, given as a path or as a Kaggle handle `owner/slug`.
 
     Raises:
         InputNotFound: with every place tried and what the input roots hold.
     """
+    name = str(name)
     tried = _places(name)
     if found := located(name) or fetching.fetched(name, hosted=host() == "colab"):
         return found
