@@ -1,7 +1,7 @@
 """Near-duplicates: one picture saved again, scaled, mirrored, cut, shifted, framed, turned or augmented.
 
 `neighbours` names candidates; a pair is proven by laying one picture on the other. What is found, and how often two
-that are none are joined, is measured by benchmarks/near_duplicates.py.
+that are none are joined, is measured by benchmarks/trials/near_duplicates.py.
 """
 
 import os

@@ -1,6 +1,7 @@
 """One recording under two names, known by the peaks of its spectrum (Wang, An industrial-strength audio search, 2003).
 
-Encoded anew, resampled, louder, cut, begun later: not faster or slower. benchmarks/repeated_songs.py measures it.
+Encoded anew, resampled, louder, cut, begun later: not faster or slower. How many are found is measured by
+benchmarks/trials/repeated_songs.py.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Near-duplicates: how often a changed copy of a picture is found among all others, and how often others are joined.
 
-python benchmarks/near_duplicates.py FOLDER --out JSON [--copies N] [--hashes] [--many N]
+python benchmarks/trials/near_duplicates.py FOLDER --out JSON [--copies N] [--hashes] [--many N]
 
 Every picture below FOLDER is in the gallery; of N of them a changed copy of each kind is looked for. Ours: `twins` at
 the default likeness. Beside it the rule before it, the cosine of 16x16 thumbnails, and, with --hashes, ImageHash's

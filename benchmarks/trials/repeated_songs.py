@@ -1,6 +1,6 @@
 """Recordings under two names: how often a changed copy of a song is found among all others, and how often others are.
 
-python benchmarks/repeated_songs.py SONGS --out JSON [--half first|second] [--copies N] [--drawn N]
+python benchmarks/trials/repeated_songs.py SONGS --out JSON [--half first|second] [--copies N] [--drawn N]
 
 All songs below SONGS are in the gallery; of N of one half of them, by name, a changed copy of each kind is looked for.
 Pairs among the songs themselves are listed: whoever reads the figure listens to them, because real collections repeat
