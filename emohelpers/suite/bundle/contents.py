@@ -108,9 +108,7 @@ def _carries(name: str, carried: set[str], trunk: str) -> bool:
         return "emohelpers.models" in carried and Path(room).name == trunk and file != "receipt.json"
     if room.startswith("data_manifests"):
         return not file.endswith(".md")
-    if (
-        room == "datasets/detection"
-    ):  # its weights are a third of a bundle, and faces are looked for in photos of one's own
+    if room == "datasets/detection":  # a third of a bundle, for photographs of one's own alone
         return False
     return f"emohelpers.{room.replace('/', '.')}" in carried
 
