@@ -31,7 +31,8 @@ PAGE = """\
 Version {version}. Each file carries what it needs of the package, so that nothing stands beside it: download one, \
 import it on Kaggle (*Create → New Notebook → File → Import Notebook*) or upload it to Colab, and press *Run All*. \
 What can go wrong there, and what to do: [docs/kaggle.md](../docs/kaggle.md). `make release` alone writes this folder; \
-between releases it may lag behind [the sources](../notebooks).
+between releases it may lag behind [the sources](../notebooks). 02, 03 and 06 need the outputs that they read; \
+04 and 05 compare with theirs where it is attached.
 
 {table}
 """
@@ -73,7 +74,7 @@ def ready(version: str, tag: str) -> None:
 
 def write(folder: Path, version: str, repository: str) -> None:
     """All bundles and the page about them; with badges where the repository's owner/name is known."""
-    lines = ["| notebook | kB | needs the output of |" + (" open |" if repository else "")]
+    lines = ["| notebook | kB | reads the output of |" + (" open |" if repository else "")]
     lines.append("|---|---|---|" + ("---|" if repository else ""))
     for stem, book in notebooks.find(ROOT / "notebooks").items():
         file = f"{stem}/{stem}.ipynb"
